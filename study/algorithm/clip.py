@@ -1,0 +1,28 @@
+"""PPO's clipped surrogate, by minibatch SGD (Schulman et al. 2017, eq. 7).
+
+maximise  mean_n min( ratio_n A_n,  clip(ratio_n, 1 - epsilon, 1 + epsilon) A_n )
+"""
+
+import torch
+
+from study import sgd
+from study.config import AlgorithmSettings, Positive
+from study.objective import ratio
+
+
+class Settings(AlgorithmSettings):
+    clip_epsilon: Positive
+
+
+def loss(policy, theta, batch, clip_epsilon):
+    r = ratio(policy, policy(theta, batch.observation), batch)
+    clipped = r.clamp(1 - clip_epsilon, 1 + clip_epsilon)
+    return -torch.minimum(r * batch.advantage, clipped * batch.advantage).mean()
+
+
+start = sgd.start
+
+
+def update(fleet, theta, adam, rollout):
+    theta, adam = sgd.descend(fleet, loss, theta, adam, rollout, fleet.settings.clip_epsilon)
+    return theta, adam, {}

@@ -1,0 +1,180 @@
+"""The typed configuration of one run: every number is checked once, here, before anything is made."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from study import algorithm
+
+# YAML reads 3e-4 as a string; a boolean is never a number.
+Real = Annotated[float, BeforeValidator(lambda x: "a truth value" if isinstance(x, bool) else x)]
+Positive = Annotated[Real, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+
+
+class ConfigError(ValueError):
+    """A wrong value: what was given, what is allowed, where to change it; one line."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Task(Strict):
+    name: str
+    id: str
+    backend: Literal["auto", "envpool", "gymnasium"]
+    total_steps: Count
+    kwargs: dict[str, Any] = {}
+
+
+class AlgorithmSettings(Strict):
+    """What every algorithm's page extends with its own numbers.
+
+    A float may differ between the runs of a fleet and reaches the page as an [R] tensor;
+    everything else is shared by the fleet.
+    """
+
+    name: str
+
+
+class Diagnostics(Strict):
+    """How implied_beta is measured, the same in every arm."""
+
+    max_kl: Positive
+    damping: Annotated[Real, Field(ge=0)]
+    cg_iterations: Count
+    fisher_stride: Count
+
+
+class Execution(Strict):
+    """How a run is computed, not what: never part of its identity."""
+
+    compile: bool | Literal["auto"]
+    device: str
+    workers: Count | None
+    fleet_size: Count
+    results: str
+
+
+class Config(Strict):
+    """One run, resolved. Floats and the seed may differ within a fleet (AlgorithmSettings)."""
+
+    name: str
+    task: Task
+    algorithm: AlgorithmSettings
+    seed: Seed
+    total_steps: Count
+    horizon: Count
+    epochs: Count
+    minibatch_size: Count
+    hidden: tuple[Count, ...]
+    learning_rate: Positive
+    value_learning_rate: Positive
+    gamma: Share
+    gae_lambda: Share
+    advantage_normalization: Literal["none", "batch", "minibatch"]
+    reward_scaling: bool
+    reward_scale: Positive
+    chapter: Count
+    diagnostics: Diagnostics
+    execution: Execution
+
+    @property
+    def iterations(self) -> int:
+        """Whole rollouts in the budget; a remainder shorter than one rollout is not run."""
+        return self.total_steps // self.horizon
+
+    @property
+    def identity(self) -> dict:
+        """What makes the run this run: everything but the study's name and how it is computed."""
+        identity = self.model_dump(mode="json", exclude={"name", "execution"}, serialize_as_any=True)
+        del identity["task"]["total_steps"]  # the task's default; total_steps says what is run
+        del identity["task"]["backend"], identity["task"]["name"]
+        identity["backend"] = backend(self.task)
+        return identity
+
+    @property
+    def run_id(self) -> str:
+        return _hash(self.identity)
+
+    @property
+    def fleet_key(self) -> str:
+        """Equal for runs that can share a fleet: the identity without its per-run numbers."""
+        shared = {key: value for key, value in self.identity.items() if not isinstance(value, float)}
+        shared["algorithm"] = {k: v for k, v in shared["algorithm"].items() if not isinstance(v, float)}
+        del shared["seed"]
+        return _hash(shared)
+
+    @property
+    def study(self) -> Path:
+        return Path(self.execution.results) / self.name
+
+
+def backend(task: Task) -> str:
+    """envpool where it has the id, else gymnasium."""
+    if task.backend != "auto":
+        return task.backend
+    import envpool
+
+    return "envpool" if task.id in envpool.list_all_envs() else "gymnasium"
+
+
+def _hash(value: dict) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def parse(container: dict) -> Config:
+    """The typed config of a resolved plain container. Raises ConfigError."""
+    container = dict(container)
+    name = (container.get("algorithm") or {}).get("name")
+    if name not in algorithm.NAMES:
+        raise ConfigError(f"algorithm.name={name}: not one of {', '.join(algorithm.NAMES)}")
+    settings = algorithm.page(name).Settings
+    try:
+        container["algorithm"] = settings(**container["algorithm"])
+    except ValidationError as error:
+        raise ConfigError(_line(error, "algorithm.", f"conf/algorithm/{name}.yaml")) from None
+    try:
+        config = Config(**container)
+    except ValidationError as error:
+        raise ConfigError(_line(error, "", "conf/config.yaml")) from None
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    """What no single field can say."""
+    if config.total_steps < config.horizon:
+        raise ConfigError(
+            f"total_steps={config.total_steps}: must be at least one rollout, horizon={config.horizon} "
+            "environment steps (command line or conf/config.yaml)"
+        )
+    if config.horizon % config.minibatch_size:
+        raise ConfigError(
+            f"minibatch_size={config.minibatch_size}: must divide horizon={config.horizon} (conf/config.yaml)"
+        )
+    if config.horizon % (2 * config.diagnostics.fisher_stride):
+        raise ConfigError(
+            f"diagnostics.fisher_stride={config.diagnostics.fisher_stride}: twice it must divide "
+            f"horizon={config.horizon} (conf/config.yaml)"
+        )
+    if not config.name or any(part in ("", "..") for part in config.name.split("/")):
+        raise ConfigError(f"name={config.name!r}: must be a folder name below {config.execution.results}/")
+
+
+def _line(error: ValidationError, prefix: str, file: str) -> str:
+    """Pydantic's first complaint as one line in our words, with a count of the others."""
+    first, *others = error.errors()
+    key = prefix + ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        text = f"{key}={first['input']}: unknown key; see {file} for the keys there are"
+    else:
+        given = "" if first["type"] == "missing" else f"={first['input']}"
+        text = f"{key}{given}: {first['msg'][0].lower()}{first['msg'][1:]} (change it in {file} or on the command line)"
+    return text + (f" (and {len(others)} more)" if others else "")

@@ -1,0 +1,151 @@
+"""Actor and critic as functions of one flat parameter vector.
+
+Everything is written for one run: theta [P], observation [N, D]. A leading [R] on both is a fleet.
+An action distribution is one tensor phi [N, K] of distribution parameters, Gaussian or categorical.
+All sums over action dimensions, all logarithms natural: KL and entropy in nats.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Network:
+    """An MLP with tanh between its layers, its parameters one flat vector."""
+
+    sizes: tuple[int, ...]  # D, hidden ..., outputs
+
+    @property
+    def parameters(self) -> int:
+        return sum((inputs + 1) * outputs for inputs, outputs in zip(self.sizes, self.sizes[1:]))
+
+    def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
+        """theta [..., P], x [..., N, D] -> [..., N, outputs]."""
+        start = 0
+        for layer, (inputs, outputs) in enumerate(zip(self.sizes, self.sizes[1:])):
+            weight = theta[..., start : start + inputs * outputs].unflatten(-1, (outputs, inputs))
+            start += inputs * outputs
+            bias = theta[..., start : start + outputs]
+            start += outputs
+            x = (x if layer == 0 else torch.tanh(x)) @ weight.mT + bias.unsqueeze(-2)
+        return x
+
+    def initial(self, rng: np.random.Generator, last_gain: float) -> Tensor:
+        """[P] float64: orthogonal weights of gain sqrt(2), the last layer's of last_gain; biases 0."""
+        parts = []
+        for layer, (inputs, outputs) in enumerate(zip(self.sizes, self.sizes[1:])):
+            gain = last_gain if layer == len(self.sizes) - 2 else math.sqrt(2)
+            square = rng.standard_normal((max(inputs, outputs), min(inputs, outputs)))
+            q, r = np.linalg.qr(square)
+            q = q * np.sign(np.diagonal(r))  # without it the distribution is not uniform
+            parts += [gain * (q if outputs >= inputs else q.T).reshape(-1), np.zeros(outputs)]
+        return torch.from_numpy(np.concatenate(parts))
+
+
+class Gaussian:
+    """Diagonal Gaussian: phi = (mean, log standard deviation), K = 2 A; actions [N, A]."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self.outputs = size
+        self.extra = size  # the state-independent log standard deviations, trained like all else
+
+    def phi(self, outputs: Tensor, extra: Tensor) -> Tensor:
+        return torch.cat([outputs, extra.unsqueeze(-2).expand_as(outputs)], -1)
+
+    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        return rng.standard_normal((steps, self.size))
+
+    def sample(self, phi: Tensor, noise: Tensor) -> Tensor:
+        mean, log_std = phi.chunk(2, -1)
+        return mean + log_std.exp() * noise
+
+    def log_prob(self, phi: Tensor, action: Tensor) -> Tensor:
+        mean, log_std = phi.chunk(2, -1)
+        standardised = (action - mean) * torch.exp(-log_std)
+        return (-0.5 * standardised.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self, phi: Tensor) -> Tensor:
+        _, log_std = phi.chunk(2, -1)
+        return (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+    def kl_old_new(self, old: Tensor, new: Tensor) -> Tensor:
+        """KL(old || new) [N]. Small terms are kept apart (expm1), so that a small KL is not rounding noise."""
+        (old_mean, old_log_std), (new_mean, new_log_std) = old.chunk(2, -1), new.chunk(2, -1)
+        shift = (new_mean - old_mean) * torch.exp(-new_log_std)
+        widening = 2 * (old_log_std - new_log_std)
+        return 0.5 * (shift.square() + torch.expm1(widening) - widening).sum(-1)
+
+    def metric(self, phi: Tensor, tangent: Tensor) -> Tensor:
+        """Fisher information of phi times a tangent: diag(1 / std^2, 2)."""
+        mean, log_std = tangent.chunk(2, -1)
+        return torch.cat([mean * torch.exp(-2 * phi.chunk(2, -1)[1]), 2 * log_std], -1)
+
+
+class Categorical:
+    """Categorical over A actions: phi = logits, K = A; actions [N, 1], integers kept as floats.
+
+    Kept as floats so that one rollout type serves both families; exact far beyond any action count.
+    """
+
+    extra = 0
+
+    def __init__(self, size: int):
+        self.size = size
+        self.outputs = size
+
+    def phi(self, outputs: Tensor, extra: Tensor) -> Tensor:
+        return outputs
+
+    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        return rng.gumbel(size=(steps, self.size))
+
+    def sample(self, phi: Tensor, noise: Tensor) -> Tensor:
+        """The Gumbel-max trick."""
+        return (phi + noise).argmax(-1, keepdim=True).to(phi.dtype)
+
+    def log_prob(self, phi: Tensor, action: Tensor) -> Tensor:
+        return torch.log_softmax(phi, -1).gather(-1, action.long()).squeeze(-1)
+
+    def entropy(self, phi: Tensor) -> Tensor:
+        log_p = torch.log_softmax(phi, -1)
+        return -(log_p.exp() * log_p).sum(-1)
+
+    def kl_old_new(self, old: Tensor, new: Tensor) -> Tensor:
+        old_log_p, new_log_p = torch.log_softmax(old, -1), torch.log_softmax(new, -1)
+        return (old_log_p.exp() * (old_log_p - new_log_p)).sum(-1)
+
+    def metric(self, phi: Tensor, tangent: Tensor) -> Tensor:
+        """Fisher information of the logits times a tangent: diag(p) - p p^T."""
+        p = torch.softmax(phi, -1)
+        return p * (tangent - (p * tangent).sum(-1, keepdim=True))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """theta = (network parameters, the family's state-independent parameters)."""
+
+    network: Network
+    family: Gaussian | Categorical
+
+    @classmethod
+    def make(cls, observation_size: int, family: Gaussian | Categorical, hidden: tuple[int, ...]) -> "Policy":
+        return cls(Network((observation_size, *hidden, family.outputs)), family)
+
+    @property
+    def parameters(self) -> int:
+        return self.network.parameters + self.family.extra
+
+    def __call__(self, theta: Tensor, observation: Tensor) -> Tensor:
+        """theta [P], observation [N, D] -> phi [N, K]."""
+        split = self.network.parameters
+        return self.family.phi(self.network(theta[..., :split], observation), theta[..., split:])
+
+    def initial(self, rng: np.random.Generator) -> Tensor:
+        """[P] float64. The last layer is shrunk by 100, so that the first policy hardly looks; std 1."""
+        network = self.network.initial(rng, last_gain=0.01)
+        return torch.cat([network, torch.zeros(self.family.extra, dtype=network.dtype)])

@@ -1,0 +1,47 @@
+"""The columns of the results, with their units; results/README.md shows the same two tables."""
+
+RUNS = {
+    "run_id": "hash of the run's resolved configuration",
+    "task": "short name",
+    "algorithm": "page under study/algorithm/",
+    "arm": "algorithm with its numbers and whatever else differs from the defaults",
+    "beta": "penalty coefficient (the first one where it adapts); per nat, in units of the advantages",
+    "kl_target": "target of an adaptive rule, nats",
+    "max_kl": "constraint delta, nats",
+    "clip_epsilon": "clipping range of the probability ratio",
+    "seed": "seed of everything the run draws",
+    "total_steps": "budget in environment steps; whole rollouts of it are run",
+    "status": "complete, diverged (became non-finite and was frozen) or failed (raised)",
+    "final_return": "mean undiscounted return of the last 100 episodes (all, if fewer ended)",
+    "auc_return": "mean over iterations of return_mean, where an episode ended",
+    "wall_seconds": "the run's share of its fleet's wall time, seconds",
+    "commit": "git commit of the code, with + if files had changed",
+    "config": "resolved configuration, JSON",
+}
+
+CURVES = {
+    "run_id": "as in runs.parquet",
+    "iteration": "0, 1, ...",
+    "env_steps": "environment steps taken when the iteration's update is done",
+    "episodes": "episodes ended in this iteration",
+    "return_mean": "mean undiscounted return of the episodes ended in this iteration; null if none",
+    "return_last100": "mean undiscounted return of the last 100 ended episodes; null if none",
+    "kl_after": "mean KL(old || new) over the full batch after the update, nats, summed over action dimensions",
+    "kl_attempted": "the same for the full step, before any backtracking; kl_after where there is no line search",
+    "surrogate_gain": "surrogate after the update less before, in units of the advantages the algorithm sees",
+    "entropy": "mean entropy of the new policy, nats",
+    "beta": "penalty coefficient used in this update; null where there is none",
+    "implied_beta": "sqrt(g^T F^-1 g / (2 delta)) before the update, per nat, in units of the advantages the "
+    "algorithm sees; delta is max_kl where the arm has one, else diagnostics.max_kl",
+    "implied_beta_crossfit": "the same from g_a^T F^-1 g_b of two half batches, a signed root: average sign(x) x^2",
+    "sigma_advantage": "standard deviation of the raw advantages, in units of the scaled reward",
+    "score_share": "R = sqrt(g^T F^-1 g / mean A^2), the share of the advantage that the score explains",
+    "gradient_norm": "norm of the surrogate's gradient before the update",
+    "cg_residual": "|g - F s| / |g| after the conjugate gradients that gave implied_beta",
+    "backtracks": "times the line search shortened the step; null where there is none",
+    "accepted": "1 if the line search accepted a step, else 0; null where there is none",
+    "clipped_share": "share of samples whose gradient clipping kills, after the update; null where there is no clip",
+    "explained_variance": "1 - Var(target - value) / Var(target) before the value fit",
+    "value_loss": "mean squared error after the value fit, in squared units of the scaled reward",
+    "max_ratio": "largest pi_new / pi_old among the batch's actions after the update",
+}

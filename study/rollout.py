@@ -1,0 +1,171 @@
+"""Rollouts: what the fleet saw in one iteration, and what its actions were worth.
+
+Everything a run draws in an iteration comes from its own seed and the iteration's number alone, so a
+run's draws depend on no fleet-mate, and a resumed run needs no stored generator state.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from study.policy import Policy
+from study.task import Copies
+
+
+class Batch(NamedTuple):
+    """What a policy update learns from; a NamedTuple, because vmap and compile look inside those.
+
+    One run's; a fleet's has a leading [R] on every field.
+    """
+
+    observation: Tensor  # [N, D] normalised
+    action: Tensor  # [N, A] as sampled
+    old: Tensor  # [N, K] phi of the policy that acted
+    log_prob: Tensor  # [N] of the action under old
+    advantage: Tensor  # [N] as the algorithm sees it
+
+
+@dataclass(frozen=True)
+class Experience:
+    """One horizon of raw interaction."""
+
+    observation: np.ndarray  # [R, T, D]
+    next_observation: np.ndarray  # [R, T, D], final observations where episodes ended
+    action: np.ndarray  # [R, T, A]
+    reward: np.ndarray  # [R, T] as the task gave it
+    terminated: np.ndarray  # [R, T] bool
+    truncated: np.ndarray  # [R, T] bool
+
+
+class Stream:
+    """What a draw is for; the last word of every generator's seed."""
+
+    PARAMETERS, ENVIRONMENT, NOISE, ORDER = range(4)
+
+
+def generator(seed: int, stream: int, index: int = 0) -> np.random.Generator:
+    """A run's own generator for one purpose in one iteration (or chapter)."""
+    return np.random.default_rng([seed, stream, index])
+
+
+class Moments:
+    """Running mean and variance per run, in float64; x is [R, n, ...]."""
+
+    def __init__(self, runs: int, shape: tuple[int, ...]):
+        self.count = np.zeros(runs)
+        self.mean = np.zeros((runs, *shape))
+        self.variance = np.ones((runs, *shape))
+
+    def update(self, x: np.ndarray) -> None:
+        """Chan's pairwise merge: exact, whatever the batches."""
+        n = x.shape[1]
+        total = self.count + n
+        weight = _like(n / total, self.mean)
+        shift = x.mean(1) - self.mean
+        self.variance = (1 - weight) * self.variance + weight * x.var(1) + weight * (1 - weight) * shift**2
+        self.mean = self.mean + weight * shift
+        self.count = total
+
+    def standardise(self, x: np.ndarray, limit: float = 5.0) -> np.ndarray:
+        """(x - mean) / std, clipped to +-limit; the identity, clipped, before the first update."""
+        shape = (len(x), *[1] * (x.ndim - self.mean.ndim), *self.mean.shape[1:])
+        mean, scale = self.mean.reshape(shape), np.sqrt(self.variance + 1e-8).reshape(shape)
+        return ((x - mean) / scale).clip(-limit, limit)
+
+
+def _like(per_run: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return per_run.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def collect(
+    copies: Copies,
+    observation: np.ndarray,
+    policy: Policy,
+    theta: Tensor,
+    moments: Moments,
+    noise: np.ndarray,
+    alive: np.ndarray,
+) -> tuple[Experience, np.ndarray]:
+    """T steps of every run under theta [R, P], from observation [R, D]; noise [R, T, .] decides the actions.
+
+    Returns the experience and the observation [R, D] to go on from. The statistics stand still
+    meanwhile, so that the policy that acts is one function. Runs that are not alive get action 0.
+    """
+    runs, horizon = noise.shape[:2]
+    width = copies.family.size if copies.family.extra else 1
+    seen = np.empty((runs, horizon, observation.shape[1]))
+    after = np.empty_like(seen)
+    actions = np.empty((runs, horizon, width))
+    reward = np.empty((runs, horizon))
+    terminated = np.empty((runs, horizon), bool)
+    truncated = np.empty((runs, horizon), bool)
+    noise = torch.as_tensor(noise, dtype=theta.dtype, device=theta.device)
+    everyone = alive.all()
+    with torch.inference_mode():
+        for t in range(horizon):
+            x = torch.as_tensor(moments.standardise(observation), dtype=theta.dtype, device=theta.device)
+            phi = policy(theta, x.unsqueeze(1))[:, 0]
+            action = policy.family.sample(phi, noise[:, t]).cpu().numpy()
+            if not everyone:
+                action = np.where(alive[:, None], action, 0)
+            step = copies.step(action)
+            seen[:, t], after[:, t], actions[:, t] = observation, step.next_observation, action
+            reward[:, t], terminated[:, t], truncated[:, t] = step.reward, step.terminated, step.truncated
+            observation = step.observation
+    return Experience(seen, after, actions, reward, terminated, truncated), observation
+
+
+def discounted_sum(x: np.ndarray, decay: np.ndarray) -> np.ndarray:
+    """y_t = x_t + decay_t y_{t+1}, backwards along axis 1; x and decay [R, T]."""
+    # Time-major, because a row of all runs is then contiguous; a NumPy loop, because each step is tiny.
+    x, decay = np.ascontiguousarray(x.T), np.ascontiguousarray(decay.T)
+    y = np.empty_like(x)
+    last = np.zeros_like(x[0])
+    for t in range(len(x) - 1, -1, -1):
+        last = x[t] + decay[t] * last
+        y[t] = last
+    return y.T
+
+
+def gae(reward, value, next_value, terminated, truncated, gamma, gae_lambda) -> np.ndarray:
+    """Generalised advantage estimates [R, T] (Schulman et al. 2016, eq. 16).
+
+        A_t = sum_l (gamma lambda)^l delta_{t+l},  delta_t = r_t + gamma V(s_{t+1}) - V(s_t)
+
+    next_value [R, T] is of the true next observation. A terminated step's next value counts as 0; a
+    truncated one's counts, and neither lets the sum run on into the next episode. The horizon's last
+    step bootstraps in the same way. gamma and gae_lambda are [R].
+    """
+    gamma, gae_lambda = gamma[:, None], gae_lambda[:, None]
+    delta = reward + gamma * next_value * ~terminated - value
+    return discounted_sum(delta, gamma * gae_lambda * ~(terminated | truncated))
+
+
+class RewardScale:
+    """Divides rewards by the running standard deviation of the discounted return, per run."""
+
+    def __init__(self, runs: int):
+        self.moments = Moments(runs, ())
+        self.open_return = np.zeros(runs)  # of the episodes still open
+
+    def update(self, reward: np.ndarray, ended: np.ndarray, gamma: np.ndarray) -> None:
+        """G_t = r_t + gamma G_{t-1}, restarting after each end; reward and ended [R, T]."""
+        began = np.concatenate([np.zeros_like(ended[:, :1]), ended[:, :-1]], 1)
+        start = reward.copy()
+        start[:, 0] += gamma * self.open_return
+        # The same recursion as discounted_sum, run forwards: reverse time.
+        returns = discounted_sum(start[:, ::-1], (gamma[:, None] * ~began)[:, ::-1])[:, ::-1]
+        self.open_return = np.where(ended[:, -1], 0, returns[:, -1])
+        self.moments.update(returns)
+
+    def __call__(self, reward: np.ndarray) -> np.ndarray:
+        return reward / np.sqrt(self.moments.variance + 1e-8)[:, None]
+
+
+def normalise(advantage: Tensor) -> Tensor:
+    """Zero mean and unit standard deviation along the last axis."""
+    centred = advantage - advantage.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True).sqrt() + 1e-8)

@@ -1,0 +1,126 @@
+"""R copies of a task behind one step(), on EnvPool or on gymnasium, with the same meaning.
+
+SAME_STEP: a step that ends an episode returns the true final observation, and the next episode's
+first observation beside it. No step's action is ever ignored.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from study.config import ConfigError, Task, backend
+from study.policy import Categorical, Gaussian
+
+
+@dataclass(frozen=True)
+class Step:
+    next_observation: np.ndarray  # [R, D], the final one where the episode ended
+    observation: np.ndarray  # [R, D], where the next step starts: a new episode's first where one ended
+    reward: np.ndarray  # [R]
+    terminated: np.ndarray  # [R] bool, a true end: nothing comes after it
+    truncated: np.ndarray  # [R] bool, cut off by a time limit: worth the value of next_observation
+
+
+class Copies:
+    """R environments of one task, one seed each. Actions arrive as the policy sampled them, [R, A].
+
+    Actions outside a Box are clipped to it on their way in; log-probabilities are of the unclipped ones.
+    """
+
+    def __init__(self, task: Task, seeds: list[int]):
+        make = _EnvPool if backend(task) == "envpool" else _Gymnasium
+        self._copies = make(task, seeds)
+        action, observation = self._copies.action_space, self._copies.observation_space
+        if type(observation).__name__ != "Box":
+            raise ConfigError(f"task.id={task.id}: observations must be a Box of numbers, got {observation}")
+        self.observation_size = int(np.prod(observation.shape))
+        if type(action).__name__ == "Box":
+            self.family = Gaussian(int(np.prod(action.shape)))
+            self._low, self._high = action.low, action.high
+        elif type(action).__name__ == "Discrete":
+            self.family = Categorical(int(action.n))
+            self._first = int(getattr(action, "start", 0))
+        else:
+            raise ConfigError(f"task.id={task.id}: actions must be a Box or Discrete, got {action}")
+        self._action_shape, self._action_type = action.shape, action.dtype
+
+    def reset(self) -> np.ndarray:
+        """The first observations, [R, D]."""
+        return self._flat(self._copies.reset())
+
+    def step(self, action: np.ndarray) -> Step:
+        if isinstance(self.family, Gaussian):
+            action = action.reshape(-1, *self._action_shape).clip(self._low, self._high)
+        else:
+            action = action[:, 0] + self._first
+        final, observation, reward, terminated, truncated = self._copies.step(action.astype(self._action_type))
+        return Step(self._flat(final), self._flat(observation), reward, terminated, truncated)
+
+    def close(self) -> None:
+        self._copies.close()
+
+    def _flat(self, observation: np.ndarray) -> np.ndarray:
+        return observation.reshape(len(observation), -1)
+
+
+class _EnvPool:
+    """C++ environments. reset(ids) right after an end makes the new episode start without a lost step."""
+
+    def __init__(self, task: Task, seeds: list[int]):
+        import envpool
+
+        if task.id not in envpool.list_all_envs():
+            raise ConfigError(f"task.id={task.id}: EnvPool has no such environment (try task.backend=gymnasium)")
+        self._pool = envpool.make_gymnasium(
+            task.id, num_envs=len(seeds), num_threads=1, env_seed=list(seeds), **task.kwargs
+        )
+        self.action_space, self.observation_space = self._pool.action_space, self._pool.observation_space
+
+    def reset(self):
+        return self._pool.reset()[0]
+
+    def step(self, action):
+        final, reward, terminated, truncated, _ = self._pool.step(action)
+        observation, ended = final, terminated | truncated
+        if ended.any():
+            ids = np.flatnonzero(ended).astype(np.int32)
+            observation = final.copy()
+            observation[ids] = self._pool.reset(ids)[0]
+        return final, observation, reward, terminated, truncated & ~terminated
+
+    def close(self):
+        self._pool.close()
+
+
+class _Gymnasium:
+    """Any registered id, also "module:Id-v0" of the user's own; stepped one after the other."""
+
+    def __init__(self, task: Task, seeds: list[int]):
+        import gymnasium
+        from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+        try:
+            self._vector = SyncVectorEnv(
+                [lambda: gymnasium.make(task.id, **task.kwargs)] * len(seeds),
+                copy=False,
+                autoreset_mode=AutoresetMode.SAME_STEP,
+            )
+        except (gymnasium.error.Error, ModuleNotFoundError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"task.id={task.id}: gymnasium cannot make it: {reason}") from None
+        self._seeds = list(seeds)
+        self.action_space = self._vector.single_action_space
+        self.observation_space = self._vector.single_observation_space
+
+    def reset(self):
+        return self._vector.reset(seed=self._seeds)[0].copy()
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = self._vector.step(action)
+        observation, final = observation.copy(), observation.copy()
+        for run in np.flatnonzero(terminated | truncated):
+            final[run] = info["final_obs"][run]
+        return final, observation, reward, terminated.copy(), truncated & ~terminated
+
+    def close(self):
+        self._vector.close()

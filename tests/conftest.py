@@ -1,0 +1,37 @@
+"""One thread, as in a worker; and configurations built from the same files a user composes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from study.config import Config, parse
+
+ROOT = Path(__file__).parent.parent
+
+torch.set_num_threads(1)
+
+
+def configuration(task: str = "cartpole", algorithm: str = "trpo", numbers: dict | None = None, **changes) -> Config:
+    """The typed config of conf/ with the algorithm's numbers and changes such as seed=3; eager, small networks."""
+
+    def load(path):
+        return yaml.safe_load((ROOT / "conf" / path).read_text())
+
+    container = load("config.yaml")
+    del container["defaults"], container["hydra"]
+    container["task"], container["algorithm"] = (
+        load(f"task/{task}.yaml"),
+        load(f"algorithm/{algorithm}.yaml") | (numbers or {}),
+    )
+    container["total_steps"] = container["task"]["total_steps"]
+    container["execution"]["compile"] = False
+    for key, change in ({"hidden": [16, 16]} | changes).items():
+        container[key] = container[key] | change if isinstance(change, dict) else change
+    return parse(container)
+
+
+@pytest.fixture
+def rng():
+    return torch.Generator().manual_seed(0)
