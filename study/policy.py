@@ -116,8 +116,11 @@ class Categorical:
         return -(log_p.exp() * log_p).sum(-1)
 
     def kl_old_new(self, old: Tensor, new: Tensor) -> Tensor:
-        old_log_p, new_log_p = torch.log_softmax(old, -1), torch.log_softmax(new, -1)
-        return (old_log_p.exp() * (old_log_p - new_log_p)).sum(-1)
+        """KL(old || new) [N]. As sum p (e^d - 1 - d) near old, d = log p_new - log p: no term is negative."""
+        log_p = torch.log_softmax(old, -1)
+        p, d = log_p.exp(), torch.log_softmax(new, -1) - log_p
+        small = (p * (torch.expm1(d.clamp(max=1)) - d)).sum(-1)
+        return torch.where(d.amax(-1) <= 1, small, -(p * d).sum(-1))  # far away e^d could overflow
 
     def metric(self, phi: Tensor, tangent: Tensor) -> Tensor:
         """Fisher information of the logits times a tangent: diag(p) - p p^T."""
