@@ -13,6 +13,7 @@ from study import algorithm
 # YAML reads 3e-4 as a string; a boolean is never a number.
 Real = Annotated[float, BeforeValidator(lambda x: "a truth value" if isinstance(x, bool) else x)]
 Positive = Annotated[Real, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[Real, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
@@ -68,7 +69,7 @@ class Diagnostics(Strict):
     """How implied_beta is measured, the same in every arm."""
 
     max_kl: Positive
-    damping: Annotated[Real, Field(ge=0)]
+    damping: NonNegative
     cg_iterations: Count
     fisher_stride: Count
 
@@ -95,6 +96,8 @@ class Config(Strict):
     epochs: Count
     minibatch_size: Count
     hidden: tuple[Count, ...]
+    optimizer: Literal["adam", "sgd"]
+    reset_optimizer: bool
     learning_rate: Positive
     value_learning_rate: Positive
     gamma: Share
