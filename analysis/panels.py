@@ -1,0 +1,261 @@
+"""The numbers behind each figure: study in, frame out; and the list of all panels.
+
+A panel is refused, with the missing runs named, where runs it needs are missing; it does not
+apply where the study has no such arms.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from . import figures, statistics
+from .data import KNOBS
+
+
+class NotApplicable(Exception):
+    """The study has no arms for this panel; the message says which."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure of the report.
+
+    numbers     (study, runs) -> frame; `runs` are those of the main condition without the
+                tasks whose runs are missing. Raises NotApplicable.
+    figure      frame -> Figure
+    algorithms  whose runs must be complete, None for all that the study has
+    per_task    True where a task with missing runs can be left out without touching the others
+    """
+
+    name: str
+    title: str
+    numbers: Callable
+    figure: Callable
+    caption: str
+    algorithms: tuple | None = None
+    per_task: bool = True
+
+
+# Selecting arms -------------------------------------------------------------------------
+
+
+def plain(runs, algorithm):
+    """Runs of an algorithm with nothing but its knob changed."""
+    return runs[runs["family"] == algorithm]
+
+
+def default_arm(runs, algorithm):
+    """Runs of the algorithm at its authors' setting, or at the nearest one the study has."""
+    chosen = plain(runs, algorithm)
+    if chosen.empty:
+        chosen = runs[runs["algorithm"] == algorithm]
+    if chosen.empty:
+        return chosen
+    default = KNOBS.get(algorithm, (None, None))[1]
+    if default is not None and chosen["setting"].notna().any():
+        distance = np.abs(np.log(chosen["setting"] / default))
+        return chosen[distance == distance.min()]
+    return chosen[chosen["arm"] == chosen["arm"].mode().iloc[0]]
+
+
+def headline(runs):
+    """Every plain fixed beta, and each other algorithm at its default."""
+    others = sorted(set(runs["algorithm"]) - {"kl_fixed"})
+    return pd.concat([plain(runs, "kl_fixed"), *[default_arm(runs, algorithm) for algorithm in others]])
+
+
+def sweep(runs, algorithm="kl_fixed", least=2):
+    """Plain runs of an algorithm whose knob takes several values. Raises NotApplicable."""
+    chosen = plain(runs, algorithm)
+    knob = KNOBS[algorithm][0]
+    if chosen["setting"].nunique() < least:
+        raise NotApplicable(f"needs {algorithm} with at least {least} values of {knob}")
+    return chosen
+
+
+def need(runs, algorithm):
+    if runs.empty:
+        raise NotApplicable(f"needs {algorithm} runs")
+    return runs
+
+
+# Frames ---------------------------------------------------------------------------------
+
+
+def learning_curves(study, runs):
+    returns = study.over_training("return_mean")
+    # A part of training in which no episode ended shows the last known return.
+    returns = pd.DataFrame(returns).ffill(axis=1).to_numpy()
+    rows = []
+    for (task, arm), group in headline(runs).groupby(["task", "arm"]):
+        average, low, high = statistics.mean_interval(returns[group.index])
+        first = group.iloc[0]
+        rows.append(
+            pd.DataFrame(
+                {
+                    "task": task,
+                    "arm": arm,
+                    "algorithm": first["algorithm"],
+                    "setting": first["setting"],
+                    "env_steps": bin_steps(study, first.name),
+                    "mean": average,
+                    "low": low,
+                    "high": high,
+                    "runs": len(group),
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def bin_steps(study, run, parts=None):
+    """Environment steps at the end of each part of a run's training."""
+    parts = parts or study.bins
+    return study.steps[run] * np.arange(1, parts + 1) / parts
+
+
+def beta_profile(study, runs):
+    swept = sweep(runs)
+    rows = []
+    for task, here in runs[runs["task"].isin(swept["task"])].groupby("task"):
+        scores = {}
+        for beta, group in plain(here, "kl_fixed").groupby("setting"):
+            scores[beta] = group["score"].to_numpy()
+            average, low, high = statistics.mean_interval(scores[beta])
+            rows.append((task, "sweep", "kl_fixed", group["arm"].iloc[0], beta, average, low, high, len(group)))
+        for algorithm in ("trpo", "kl_adaptive", "clip"):
+            group = default_arm(here, algorithm)
+            if len(group):
+                average, low, high = statistics.mean_interval(group["score"].to_numpy())
+                rows.append((task, "band", algorithm, group["arm"].iloc[0], np.nan, average, low, high, len(group)))
+        if len(scores) > 1:
+            best, low, high = statistics.best_setting(scores)
+            rows.append((task, "best", "kl_fixed", "", best, np.nan, low, high, min(map(len, scores.values()))))
+    return pd.DataFrame(
+        rows, columns=["task", "kind", "algorithm", "arm", "setting", "mean", "low", "high", "runs"]
+    )
+
+
+def achieved_kl(study, runs):
+    need(plain(runs, "kl_fixed"), "kl_fixed")
+    # Mean of the logarithm: one wild update does not hide the others.
+    log_kl = study.over_training("kl_after", transform=lambda kl: np.log(np.where(kl > 0, kl, np.nan)))
+    rows = []
+    chosen = pd.concat([plain(runs, "kl_fixed"), default_arm(runs, "trpo")])
+    for (task, arm), group in chosen.groupby(["task", "arm"]):
+        kl = np.exp(log_kl[group.index])
+        middle, low, high = all_finite_quantiles(kl, [0.5, 0.1, 0.9])
+        first = group.iloc[0]
+        rows.append(
+            pd.DataFrame(
+                {
+                    "task": task,
+                    "arm": arm,
+                    "algorithm": first["algorithm"],
+                    "setting": first["setting"],
+                    "env_steps": bin_steps(study, first.name),
+                    "median": middle,
+                    "low": low,
+                    "high": high,
+                    "runs": len(group),
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def all_finite_quantiles(values, quantiles):
+    """Quantiles over the first axis, NaN left out; NaN where nothing is left."""
+    result = np.full((len(quantiles), values.shape[1]), np.nan)
+    known = np.isfinite(values).any(axis=0)
+    if known.any():
+        result[:, known] = np.nanquantile(values[:, known], quantiles, axis=0)
+    return result
+
+
+def implied_beta(study, runs):
+    chosen = need(default_arm(runs, "trpo"), "trpo")
+    parts = min(study.bins, 10)  # few: the cross-fitted estimate is noisy within one update
+    square = {
+        "cross-fitted": study.over_training("implied_beta_crossfit", parts, statistics.signed_square),
+        "full batch": study.over_training("implied_beta", parts, np.square),
+    }
+    variance = study.over_training("sigma_advantage", parts, np.square)
+    rows = []
+    for task, group in chosen.groupby("task"):
+        normalised = group["advantages"].iloc[0] == "normalised"
+        for estimate, squares in square.items():
+            for units in ("as the algorithm saw it", "raw advantages"):
+                values = squares[group.index]
+                if units == "raw advantages" and normalised:
+                    values = values * variance[group.index]
+                average, low, high = statistics.mean_interval(values)
+                # A negative mean square means: no signal above the noise. Nothing to draw on a log axis.
+                root = lambda x: np.sqrt(np.where(x > 0, x, np.nan))  # noqa: E731
+                rows.append(
+                    pd.DataFrame(
+                        {
+                            "kind": "curve",
+                            "task": task,
+                            "estimate": estimate,
+                            "units": units,
+                            "progress": np.arange(1, parts + 1) / parts,
+                            "mean": root(average),
+                            "low": root(low),
+                            "high": root(high),
+                            "runs": len(group),
+                        }
+                    )
+                )
+    betas = sorted(plain(runs, "kl_fixed")["setting"].unique())
+    rows.append(pd.DataFrame({"kind": "grid", "mean": betas}))
+    frame = pd.concat(rows, ignore_index=True)
+    if frame.loc[frame["kind"] == "curve", "mean"].notna().sum() == 0:
+        raise NotApplicable("needs implied_beta in the curves of trpo")
+    return frame
+
+
+PANELS = [
+    Panel(
+        "beta_profile",
+        "One beta for all tasks?",
+        beta_profile,
+        figures.beta_profile,
+        "Final return of a fixed penalty coefficient against β, per task: mean over seeds with 95 % "
+        "bootstrap interval. Horizontal bands: TRPO, adaptive β and clipping at their authors' "
+        "settings. Bar at the bottom: the β with the highest mean and the interval it takes when the "
+        "seeds are resampled. A single β suffices only where these bars overlap.",
+        ("kl_fixed", "trpo", "kl_adaptive", "clip"),
+    ),
+    Panel(
+        "learning_curves",
+        "Learning curves",
+        learning_curves,
+        figures.learning_curves,
+        "Mean return of the episodes that ended in each part of training, with 95 % bootstrap "
+        "interval over seeds.",
+    ),
+    Panel(
+        "achieved_kl",
+        "What a fixed beta does to the step",
+        achieved_kl,
+        figures.achieved_kl,
+        "KL(old‖new) that each update reached, measured on the full batch after the update: median "
+        "over seeds, band from the 10th to the 90th percentile. A constraint fixes the step; a fixed "
+        "β lets it follow the task and the phase.",
+        ("kl_fixed", "trpo"),
+    ),
+    Panel(
+        "implied_beta",
+        "The beta that the constraint implied",
+        implied_beta,
+        figures.implied_beta,
+        "The multiplier of TRPO's constraint, √(gᵀF⁻¹g/2δ), per task over training; left in the units "
+        "of the advantages the algorithm saw, right in those of the raw advantages. Solid: "
+        "cross-fitted between two half batches and averaged before the root, which removes the noise "
+        "floor; gaps where no signal stands above the noise. Dashed lines: the grid of fixed β.",
+        ("trpo",),
+    ),
+]
