@@ -98,15 +98,10 @@ class Study:
         np.maximum.at(last, self.curves["run"].to_numpy(), self.curves["env_steps"].to_numpy())
         return pd.Series(last).groupby(self.runs["total_steps"].to_numpy()).transform("max").to_numpy()
 
-    def over_training(self, column, parts=None, transform=None):
-        """[run, part] mean of a curve's column in equal parts of training; NaN where none.
-
-        transform  applied to each value before the mean, e.g. `signed_square`.
-        """
+    def over_training(self, column, parts=None):
+        """[run, part] mean of a curve's column (or of as many values) in equal parts of training; NaN where none."""
         parts = parts or self.bins
-        values = self.curves[column].to_numpy(dtype=float)
-        if transform is not None:
-            values = transform(values)
+        values = self.curves[column].to_numpy(dtype=float) if isinstance(column, str) else column
         # 1e-4: the last iteration of a part belongs to it in spite of float32 rounding.
         part = np.ceil(self.curves["progress"].to_numpy(dtype=float) * parts - 1e-4).astype(int) - 1
         key = self.curves["run"].to_numpy() * parts + np.clip(part, 0, parts - 1)
@@ -153,16 +148,15 @@ def load(directories, whole_seeds=False):
     if usable.empty:
         raise StudyError(f"every run in {', '.join(map(str, directories))} has failed")
     usable = usable.sort_values(["condition", "task", "arm", "seed"]).reset_index(drop=True)
-    curves = _read_curves(directories, usable["run_id"])
     study = Study(
         name=" + ".join(directory.name for directory in directories),
         directories=directories,
         runs=usable,
-        curves=curves,
+        curves=_read_curves(directories, usable["run_id"]),
         missing=missing,
         notes=notes,
     )
-    curves["progress"] = (curves["env_steps"].to_numpy() / study.steps[curves["run"]]).astype(np.float32)
+    study.curves["progress"] = (study.curves["env_steps"] / study.steps[study.curves["run"]]).astype(np.float32)
     _score(study)
     return study
 

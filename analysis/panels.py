@@ -11,11 +11,16 @@ import numpy as np
 import pandas as pd
 
 from . import figures, statistics
-from .data import KNOBS
-
-
-class NotApplicable(Exception):
-    """The study has no arms for this panel; the message says which."""
+from .arms import (
+    NotApplicable,
+    default_arm,
+    grid,
+    headline,
+    implied_squares,
+    need,
+    plain,
+    sweep,
+)
 
 
 @dataclass(frozen=True)
@@ -36,49 +41,6 @@ class Panel:
     caption: str
     algorithms: tuple | None = None
     per_task: bool = True
-
-
-# Selecting arms -------------------------------------------------------------------------
-
-
-def plain(runs, algorithm):
-    """Runs of an algorithm with nothing but its knob changed."""
-    return runs[runs["family"] == algorithm]
-
-
-def default_arm(runs, algorithm):
-    """Runs of the algorithm at its authors' setting, or at the nearest one the study has."""
-    chosen = plain(runs, algorithm)
-    if chosen.empty:
-        chosen = runs[runs["algorithm"] == algorithm]
-    if chosen.empty:
-        return chosen
-    default = KNOBS.get(algorithm, (None, None))[1]
-    if default is not None and chosen["setting"].notna().any():
-        distance = np.abs(np.log(chosen["setting"] / default))
-        return chosen[distance == distance.min()]
-    return chosen[chosen["arm"] == chosen["arm"].mode().iloc[0]]
-
-
-def headline(runs):
-    """Every plain fixed beta, and each other algorithm at its default."""
-    others = sorted(set(runs["algorithm"]) - {"kl_fixed"})
-    return pd.concat([plain(runs, "kl_fixed"), *[default_arm(runs, algorithm) for algorithm in others]])
-
-
-def sweep(runs, algorithm="kl_fixed", least=2):
-    """Plain runs of an algorithm whose knob takes several values. Raises NotApplicable."""
-    chosen = plain(runs, algorithm)
-    knob = KNOBS[algorithm][0]
-    if chosen["setting"].nunique() < least:
-        raise NotApplicable(f"needs {algorithm} with at least {least} values of {knob}")
-    return chosen
-
-
-def need(runs, algorithm):
-    if runs.empty:
-        raise NotApplicable(f"needs {algorithm} runs")
-    return runs
 
 
 # Frames ---------------------------------------------------------------------------------
@@ -120,19 +82,17 @@ def beta_profile(study, runs):
     swept = sweep(runs)
     rows = []
     for task, here in runs[runs["task"].isin(swept["task"])].groupby("task"):
-        scores = {}
         for beta, group in plain(here, "kl_fixed").groupby("setting"):
-            scores[beta] = group["score"].to_numpy()
-            average, low, high = statistics.mean_interval(scores[beta])
+            average, low, high = statistics.mean_interval(group["score"].to_numpy())
             rows.append((task, "sweep", "kl_fixed", group["arm"].iloc[0], beta, average, low, high, len(group)))
         for algorithm in ("trpo", "kl_adaptive", "clip"):
             group = default_arm(here, algorithm)
             if len(group):
                 average, low, high = statistics.mean_interval(group["score"].to_numpy())
                 rows.append((task, "band", algorithm, group["arm"].iloc[0], np.nan, average, low, high, len(group)))
-        if len(scores) > 1:
-            best, low, high = statistics.best_setting(scores)
-            rows.append((task, "best", "kl_fixed", "", best, np.nan, low, high, min(map(len, scores.values()))))
+        scores = grid(here, "kl_fixed")
+        best, low, high = statistics.best_setting(scores.values[0], scores.settings)
+        rows.append((task, "best", "kl_fixed", "", best, np.nan, low, high, scores.seeds))
     return pd.DataFrame(
         rows, columns=["task", "kind", "algorithm", "arm", "setting", "mean", "low", "high", "runs"]
     )
@@ -141,7 +101,8 @@ def beta_profile(study, runs):
 def achieved_kl(study, runs):
     need(plain(runs, "kl_fixed"), "kl_fixed")
     # Mean of the logarithm: one wild update does not hide the others.
-    log_kl = study.over_training("kl_after", transform=lambda kl: np.log(np.where(kl > 0, kl, np.nan)))
+    kl = study.curves["kl_after"].to_numpy(dtype=float)
+    log_kl = study.over_training(np.log(np.where(kl > 0, kl, np.nan)))
     rows = []
     chosen = pd.concat([plain(runs, "kl_fixed"), default_arm(runs, "trpo")])
     for (task, arm), group in chosen.groupby(["task", "arm"]):
@@ -178,20 +139,13 @@ def all_finite_quantiles(values, quantiles):
 def implied_beta(study, runs):
     chosen = need(default_arm(runs, "trpo"), "trpo")
     parts = min(study.bins, 10)  # few: the cross-fitted estimate is noisy within one update
-    square = {
-        "cross-fitted": study.over_training("implied_beta_crossfit", parts, statistics.signed_square),
-        "full batch": study.over_training("implied_beta", parts, np.square),
-    }
-    variance = study.over_training("sigma_advantage", parts, np.square)
+    columns = {"cross-fitted": "implied_beta_crossfit", "full batch": "implied_beta"}
     rows = []
     for task, group in chosen.groupby("task"):
-        normalised = group["advantages"].iloc[0] == "normalised"
-        for estimate, squares in square.items():
+        for estimate, column in columns.items():
             for units in ("as the algorithm saw it", "raw advantages"):
-                values = squares[group.index]
-                if units == "raw advantages" and normalised:
-                    values = values * variance[group.index]
-                average, low, high = statistics.mean_interval(values)
+                squares = implied_squares(study, group, parts, column, raw=units == "raw advantages")
+                average, low, high = statistics.mean_interval(squares)
                 # A negative mean square means: no signal above the noise. Nothing to draw on a log axis.
                 root = lambda x: np.sqrt(np.where(x > 0, x, np.nan))  # noqa: E731
                 rows.append(

@@ -12,6 +12,7 @@ import pandas as pd
 import scipy
 
 from . import page, panels
+from .arms import NotApplicable
 from .data import StudyError
 
 TITLE = "Penalty or constraint: experiment"
@@ -67,7 +68,7 @@ def _panel(study, panel, out):
         return Section(panel.name, panel.title, note_html, note_markdown), refused
     try:
         frame = panel.numbers(study, runs)
-    except panels.NotApplicable as reason:
+    except NotApplicable as reason:
         text = f"Not drawn: {reason}."
         return Section(panel.name, panel.title, f'<p class="refused">{text}</p>', f"_{text}_"), refused
     csv = frame.to_csv(index=False, float_format="%.6g")

@@ -95,7 +95,6 @@ def study(tasks, arms, seeds=3, iterations=49, noise=0.05, width=0.6, quality=No
                     "horizon": HORIZON,
                     **dict(arm.settings),
                 }
-                last = numbers["return_mean"][-max(1, iterations // 10) :]
                 rows.append(
                     {
                         "run_id": run_id,
@@ -109,7 +108,7 @@ def study(tasks, arms, seeds=3, iterations=49, noise=0.05, width=0.6, quality=No
                         "seed": seed,
                         "total_steps": iterations * HORIZON,
                         "status": "complete",
-                        "final_return": np.nanmean(last),
+                        "final_return": numbers["return_last100"][-1],
                         "auc_return": np.nanmean(numbers["return_mean"]),
                         "wall_seconds": 1.0,
                         "commit": "0000000",
@@ -148,7 +147,7 @@ def _curve(task, arm, level, seen, sigma, progress, noise, skew, rng):
         "env_steps": np.arange(1, iterations + 1) * HORIZON,
         "episodes": np.full(iterations, 5),
         "return_mean": returns,
-        "return_last100": pd.Series(returns).ffill().rolling(10, min_periods=1).mean().to_numpy(),
+        "return_last100": pd.Series(returns).ffill().rolling(5, min_periods=1).mean().to_numpy(),
         "kl_after": kl,
         "kl_attempted": kl,
         "surrogate_gain": kl,
