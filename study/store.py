@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from study import disk
 from study.config import ConfigError
-from study.record import CURVES, RUNS
+from study.record import CURVES, RUNS, dtype
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = {"runs": list(RUNS), "curves": list(CURVES)}
@@ -141,10 +141,20 @@ class Store:
                 frames.append(disk.read_table(file, COLUMNS[kind]))
             except disk.Damaged as damage:
                 disk.set_aside(file, str(damage), self.aside)
+        frames = [frame for frame in frames if len(frame)]
         if not frames:
-            return pd.DataFrame(columns=COLUMNS[kind])
+            return pd.DataFrame({name: pd.Series(dtype=_dtype(kind, name)) for name in COLUMNS[kind]})
         frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
         return frame.drop_duplicates(KEYS[kind], keep="last", ignore_index=True)
+
+
+def _dtype(kind: str, name: str) -> str:
+    if kind == "curves":
+        return dtype(name)
+    if name in ("seed", "total_steps"):
+        return "int64"
+    words = ("run_id", "task", "algorithm", "arm", "status", "commit", "config")
+    return "str" if name in words else "float64"
 
 
 def _without_curve(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:

@@ -178,9 +178,7 @@ class Sweep:
                 self._keep(fleet, outcome.results)
             elif outcome.hopeless:
                 raise disk.Unwritable(outcome.error)
-            elif outcome.stopped:
-                self.meter.drop(fleet, finished=False)
-            else:
+            elif not outcome.stopped:
                 self._split(fleet, outcome)
         finally:
             claim.release()
