@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -388,7 +389,7 @@ def test_twenty_random_kills_lose_no_row(tmp_path, monkeypatch, capfd, capsys):
             if kills < 20:
                 fleets = study / ".work/checkpoints"
                 before = sorted((file, file.stat().st_mtime_ns) for file in fleets.glob("*.pt"))
-                wait_for(lambda: launcher.poll() is not None or _moved(fleets, before))
+                wait_for(partial(_stirred, launcher, fleets, before))
                 time.sleep(rng.uniform(0, 3))
             if kills < 20 and launcher.poll() is None and rng.random() < 0.5 and (below := children(launcher.pid)):
                 os.kill(rng.choice(below), signal.SIGKILL)
@@ -413,9 +414,13 @@ def test_twenty_random_kills_lose_no_row(tmp_path, monkeypatch, capfd, capsys):
     assert lost == 0
 
 
-def _moved(fleets, before):
+def _stirred(launcher, fleets, before):
+    """Whether a checkpoint was written, or all is over."""
     try:
-        return sorted((file, file.stat().st_mtime_ns) for file in fleets.glob("*.pt")) != before
+        return (
+            launcher.poll() is not None
+            or sorted((file, file.stat().st_mtime_ns) for file in fleets.glob("*.pt")) != before
+        )
     except FileNotFoundError:
         return True
 
