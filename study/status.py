@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from study.console import printer
 from study.plan import Plan
 from study.progress import duration
 
@@ -107,7 +108,7 @@ def main() -> None:
     if not (folder / "runs.parquet").exists() and not (folder / ".work").exists():
         print(f"error: {folder} holds no study", file=sys.stderr)
         sys.exit(2)
-    show(folder, Console(soft_wrap=True))
+    show(folder, printer())
 
 
 if __name__ == "__main__":

@@ -368,7 +368,7 @@ def test_packing_is_the_same_whatever_is_finished_already():
 
 
 @pytest.mark.slow
-def test_twenty_random_kills_lose_no_row(tmp_path, monkeypatch, capfd, capsys):
+def test_twenty_random_kills_lose_no_row(tmp_path, monkeypatch, capfd):
     """kill -9 of one process or of the whole tree at random moments, until twenty have hit."""
     rng = random.Random(0)
     arguments = [*FAULTY, "algorithm=trpo,kl_fixed", "execution.fleet_size=1", f"execution.results={tmp_path}"]
@@ -405,7 +405,7 @@ def test_twenty_random_kills_lose_no_row(tmp_path, monkeypatch, capfd, capsys):
             break
         assert_same(study, expected)
     lost = len(expected[1]) - len(read(study)[1])
-    with capsys.disabled():
+    with capfd.disabled():
         print(
             f"\n{kills} kills ({of_one} of one process, {kills - of_one} of the whole tree) over {studies} studies: "
             f"{launches} launches, {resumed} fleets resumed from a checkpoint, {lost} rows lost, "
