@@ -121,15 +121,16 @@ def test_both_backends_give_the_same_steps_from_the_first_observation(name):
     assert type(fast.family) is type(slow.family) and fast.family.size == slow.family.size
     for env, observation in zip(inside(slow), first):
         start(env, observation)
-    running = np.ones(len(SEEDS), bool)
-    for t, action in enumerate(actions(fast.family, steps)):
+    running, compared = np.ones(len(SEEDS), bool), 0
+    for action in actions(fast.family, steps):
         a, b = fast.step(action), slow.step(action)
         np.testing.assert_allclose(a.next_observation[running], b.next_observation[running], tolerance, tolerance)
         np.testing.assert_allclose(a.reward[running], b.reward[running], max(tolerance, 1e-6), max(tolerance, 1e-6))
         np.testing.assert_array_equal(a.terminated[running], b.terminated[running])
         np.testing.assert_array_equal(a.truncated[running], b.truncated[running])
+        compared += running.sum()
         running &= ~(a.terminated | a.truncated)
-    assert running.all() or name in ("cartpole", "reacher") and t > 10
+    assert compared >= 8 * len(SEEDS)
 
 
 def test_the_pendulum_that_is_trained_keeps_its_speed_limit():
