@@ -106,7 +106,7 @@ class Episodes:
             total = self.open_return[run] + reward[run].cumsum()
             returns = np.diff(total[at], prepend=0)
             self.open_return[run] = total[-1] - (total[at[-1]] if len(at) else 0)
-            self.last[run].extend(returns)
+            self.last[run].extend(returns.tolist())  # plain numbers: checkpoints hold nothing else
             count[run] = len(at)
             if len(at):
                 mean[run] = returns.mean()
