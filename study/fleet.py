@@ -24,9 +24,10 @@ from study.config import Config
 from study.implied_beta import implied_beta
 from study.objective import change
 from study.policy import Network, Policy
-from study.record import CURVES
+from study.record import CURVES, dtype
 from study.rollout import Batch, Moments, RewardScale, Stream, collect, gae, generator, normalise
 from study.sgd import Adam
+from study.solver import where
 from study.task import Copies
 
 log = logging.getLogger(__name__)
@@ -39,12 +40,16 @@ class Fleet:
 
     def __init__(self, configs: list[Config], policy: Policy, dtype=torch.float32, compile: bool = False):
         shared = configs[0]
+        self.configs = configs
         self.policy = policy
         self.device = torch.device(shared.execution.device)
         self.dtype = dtype
         self.epochs, self.minibatch_size = shared.epochs, shared.minibatch_size
+        self.iterations = shared.iterations
+        self.optimizer, self.reset_optimizer = shared.optimizer, shared.reset_optimizer
         self.advantage_normalization = shared.advantage_normalization
         self.diagnostics = shared.diagnostics
+        self.gamma = self._stack([config.gamma for config in configs])
         self.learning_rate = self._stack([config.learning_rate for config in configs])
         self.value_learning_rate = self._stack([config.value_learning_rate for config in configs])
         self.settings = SimpleNamespace()
@@ -84,11 +89,11 @@ class Result:
     """One finished run."""
 
     config: Config
-    status: str  # complete | diverged
+    status: str  # complete | diverged | failed
     final_return: float
     auc_return: float
     wall_seconds: float
-    curves: pd.DataFrame  # the columns of record.CURVES
+    curves: pd.DataFrame | None  # the columns of record.CURVES; a failed run has none
 
 
 class Episodes:
@@ -233,14 +238,15 @@ class Trainer:
         )
         raw_advantage = fleet.tensor(raw)
         target = raw_advantage + estimate
-        batched = self.config.advantage_normalization == "batch"
+        # With "minibatch", what looks at the whole batch at once has it as its one minibatch.
+        normalised = self.config.advantage_normalization != "none"
         action, old = fleet.tensor(experience.action), policy(self.theta, observation)
         batch = Batch(
             observation,
             action,
             old,
             policy.family.log_prob(old, action),
-            normalise(raw_advantage) if batched else raw_advantage,
+            normalise(raw_advantage) if normalised else raw_advantage,
         )
         rngs = [self._rng(config, Stream.ORDER) for config in self.configs]
         order = np.stack([[rng.permutation(horizon) for _ in range(fleet.epochs)] for rng in rngs])
@@ -287,18 +293,15 @@ class Trainer:
 
     def _freeze_broken(self, before: tuple) -> None:
         """A run with anything non-finite goes back to before the update and stays there, marked."""
-        leaves, structure = tree_flatten(self._learned())
+        leaves, _ = tree_flatten(self._learned())
         finite = torch.stack(
             [leaf.flatten(1).isfinite().all(1) if leaf.ndim > 1 else leaf.isfinite() for leaf in leaves]
         )
         statistics = np.isfinite(self.moments.mean).all(1) & np.isfinite(self.reward_scale.moments.variance)
         self.alive &= finite.all(0).cpu().numpy() & statistics
         alive = torch.as_tensor(self.alive, device=self.fleet.device)
-        kept = [
-            torch.where(alive.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-            for new, old in zip(leaves, tree_flatten(before)[0])
-        ]
-        self.theta, self.critic_theta, self.state, self.critic_adam = tree_unflatten(kept, structure)
+        kept = where(alive, self._learned(), before)
+        self.theta, self.critic_theta, self.state, self.critic_adam = kept
 
     def _record(self, facts: dict) -> None:
         absent = np.full(len(self.configs), np.nan)
@@ -327,7 +330,7 @@ class Trainer:
             float(curves["return_last100"].iloc[-1]),
             float(returns.mean()) if len(returns) else float("nan"),
             self.seconds / len(self.configs),
-            curves.astype({"env_steps": "int64", "episodes": "int64"}),
+            curves.astype({name: dtype(name) for name in curves}),
         )
 
     # Checkpoints: tensors, arrays as tensors, and numbers; nothing that loading would execute.

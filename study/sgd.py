@@ -1,4 +1,4 @@
-"""The inner loop of every first-order algorithm and of the value fit: epochs of minibatch Adam."""
+"""The inner loop of every first-order algorithm and of the value fit: epochs of minibatch Adam or SGD."""
 
 from collections.abc import Callable
 from functools import cache
@@ -33,12 +33,20 @@ def adam_step(theta: Tensor, gradient: Tensor, adam: Adam, rate: Tensor) -> tupl
     return theta - rate * mean / (square.sqrt() + 1e-5), Adam(first, second, count)
 
 
-@cache  # one function object per loss, so that it is compiled once
-def minibatch_step(loss: Callable) -> Callable:
+def sgd_step(theta: Tensor, gradient: Tensor, adam: Adam, rate: Tensor) -> tuple[Tensor, Adam]:
+    """theta - rate gradient, without momentum; Adam's state passes through untouched."""
+    return theta - rate * gradient, adam
+
+
+OPTIMIZERS = {"adam": adam_step, "sgd": sgd_step}
+
+
+@cache  # one function object per loss and rule, so that it is compiled once
+def minibatch_step(loss: Callable, rule: Callable = adam_step) -> Callable:
     """One step down `loss(network, theta, batch, *numbers)`, for one run."""
 
     def step(network, theta, adam, batch, rate, *numbers):
-        return adam_step(theta, grad(lambda theta: loss(network, theta, batch, *numbers))(theta), adam, rate)
+        return rule(theta, grad(lambda theta: loss(network, theta, batch, *numbers))(theta), adam, rate)
 
     return step
 
@@ -51,15 +59,26 @@ def shuffled(batch: NamedTuple, order: Tensor, size: int) -> NamedTuple:
 
 
 def minimise(
-    fleet, loss: Callable, network, theta: Tensor, adam: Adam, batch: NamedTuple, order: Tensor, rate, *numbers
+    fleet,
+    loss: Callable,
+    network,
+    theta: Tensor,
+    adam: Adam,
+    batch: NamedTuple,
+    order: Tensor,
+    rate,
+    *numbers,
+    rule: Callable = adam_step,
+    size: int | None = None,
 ):
-    """Epochs x minibatches of Adam on `loss(network, theta, batch, *numbers)`: theta [R, P] and Adam's state.
+    """Epochs x minibatches of steps down `loss(network, theta, batch, *numbers)`: theta [R, P] and Adam's state.
 
-    order [R, epochs, N] says who meets whom; rate and numbers are [R].
+    order [R, epochs, N] says who meets whom; rate and numbers are [R]; size is the minibatch's, the
+    fleet's unless given.
     """
-    step = fleet.each(minibatch_step(loss), network)
+    step = fleet.each(minibatch_step(loss, rule), network)
     for epoch in order.unbind(1):
-        minibatches = shuffled(batch, epoch, fleet.minibatch_size)
+        minibatches = shuffled(batch, epoch, size or fleet.minibatch_size)
         if fleet.advantage_normalization == "minibatch" and hasattr(batch, "advantage"):
             minibatches = minibatches._replace(advantage=normalise(minibatches.advantage))
         for fields in zip(*minibatches):
@@ -72,6 +91,18 @@ def start(fleet, theta: Tensor) -> Adam:
     return Adam.start(theta)
 
 
-def descend(fleet, loss: Callable, theta: Tensor, adam: Adam, rollout, *numbers) -> tuple[Tensor, Adam]:
-    """The policy's inner loop on one rollout: minimise with the policy's own learning rate."""
-    return minimise(fleet, loss, fleet.policy, theta, adam, rollout.batch, rollout.order, fleet.learning_rate, *numbers)
+def begin(fleet, adam: Adam) -> Adam:
+    """Adam's state at the beginning of an update: as the last one left it, or new (reset_optimizer)."""
+    return tree_map(torch.zeros_like, adam) if fleet.reset_optimizer else adam
+
+
+def epochs(fleet, loss: Callable, theta: Tensor, adam: Adam, batch, order: Tensor, *numbers, size: int | None = None):
+    """Epochs of the policy's own optimizer and learning rate over order [R, epochs, N]."""
+    rule = OPTIMIZERS[fleet.optimizer]
+    rate = fleet.learning_rate
+    return minimise(fleet, loss, fleet.policy, theta, adam, batch, order, rate, *numbers, rule=rule, size=size)
+
+
+def descend(fleet, loss: Callable, theta: Tensor, adam: Adam, rollout, *numbers, size: int | None = None):
+    """The policy's inner loop on one rollout, all of its epochs: theta [R, P] and Adam's state."""
+    return epochs(fleet, loss, theta, begin(fleet, adam), rollout.batch, rollout.order, *numbers, size=size)

@@ -1,4 +1,4 @@
-"""Conjugate gradients and the backtracking line search, for a fleet at once.
+"""Conjugate gradients, the backtracking line search and the mask that holds runs, for a fleet at once.
 
 Nothing here stops for one run on account of another: where a run is done, a mask holds it.
 """
@@ -8,6 +8,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
+
+
+def where(mask: Tensor, new, old):
+    """new where mask [R] holds, else old; for a tensor [R, ...] or a tree of them."""
+    return tree_map(lambda new, old: torch.where(mask.reshape(-1, *[1] * (new.ndim - 1)), new, old), new, old)
 
 
 def conjugate_gradient(operator: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> tuple[Tensor, Tensor]:

@@ -7,20 +7,20 @@
     step = s / lambda*    reaches the boundary of the quadratic model
     theta + 2^-k step     the first k = 0, 1, ... that gains and keeps the true KL within delta
 
-F is the analytic Fisher matrix plus damping.
+F is the analytic Fisher matrix plus damping. Without line_search the full step is taken: the truncated
+natural gradient with the constraint in its quadratic model only.
 """
 
-import torch
-
-from study.config import AlgorithmSettings, Count, Positive, Real
-from study.objective import change, fisher_vector_product, surrogate_gradient
-from study.solver import backtracking_line_search, conjugate_gradient
+from study.config import AlgorithmSettings, Count, NonNegative, Positive
+from study.natural import direction, take, to_boundary
 
 
 class Settings(AlgorithmSettings):
     max_kl: Positive  # delta, nats
-    damping: Real  # added to F's diagonal, nats per squared parameter
+    damping: NonNegative  # added to F's diagonal, nats per squared parameter
     cg_iterations: Count
+    fisher_stride: Count  # F uses every fisher_stride-th state
+    line_search: bool
     backtracks: Count
 
 
@@ -29,28 +29,6 @@ def start(fleet, theta):
 
 
 def update(fleet, theta, state, rollout):
-    batch, delta = rollout.batch, fleet.settings.max_kl
-
-    def fisher(v):
-        return fleet.each(fisher_vector_product)(theta, batch.observation, v) + fleet.settings.damping[:, None] * v
-
-    def gain_and_kl(theta):
-        return fleet.each(change)(theta, batch)[:2]
-
-    gradient = fleet.each(surrogate_gradient)(theta, batch)
-    s, residual = conjugate_gradient(fisher, gradient, fleet.settings.cg_iterations)
-    lagrange = torch.sqrt((s * fisher(s)).sum(-1) / (2 * delta))
-    search = backtracking_line_search(
-        gain_and_kl, theta, s / lagrange[:, None], delta, fleet.settings.backtracks, factor=0.5
-    )
-    return (
-        search.theta,
-        state,
-        {
-            "implied_beta": lagrange,
-            "cg_residual": residual,
-            "kl_attempted": search.kl_attempted,
-            "backtracks": search.backtracks,
-            "accepted": search.accepted,
-        },
-    )
+    s, lagrange, facts = direction(fleet, theta, rollout.batch)
+    theta, search = take(fleet, theta, rollout.batch, to_boundary(s, lagrange))
+    return theta, state, facts | search

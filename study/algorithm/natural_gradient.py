@@ -1,0 +1,34 @@
+"""The natural gradient with a fixed penalty coefficient, TRPO's own baseline (Schulman et al. 2015, section 8).
+
+    maximise  g^T step - beta/2 step^T F step        the penalty's quadratic model (Kakade 2002)
+
+    step = F^-1 g / beta
+
+TRPO with beta in the place of lambda*. Each of its safeguards can be added back: rescale puts lambda*
+there again, line_search tests the gain and the true KL. With both it is TRPO.
+"""
+
+from study.config import AlgorithmSettings, Count, NonNegative, Positive
+from study.natural import direction, take, to_boundary
+
+
+class Settings(AlgorithmSettings):
+    beta: Positive  # per nat, in units of the advantages
+    max_kl: Positive  # delta of the safeguards and of implied_beta, nats
+    damping: NonNegative  # added to F's diagonal, nats per squared parameter
+    cg_iterations: Count
+    fisher_stride: Count  # F uses every fisher_stride-th state
+    rescale: bool
+    line_search: bool
+    backtracks: Count
+
+
+def start(fleet, theta):
+    return ()
+
+
+def update(fleet, theta, state, rollout):
+    s, lagrange, facts = direction(fleet, theta, rollout.batch)
+    beta = lagrange if fleet.settings.rescale else fleet.settings.beta
+    theta, search = take(fleet, theta, rollout.batch, to_boundary(s, beta))
+    return theta, state, facts | search | {"beta": beta}
