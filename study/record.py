@@ -39,7 +39,10 @@ CURVES = {
     "gradient_norm": "norm of the surrogate's gradient before the update",
     "cg_residual": "|g - F s| / |g| after the conjugate gradients that gave implied_beta",
     "backtracks": "times the line search shortened the step; null where there is none",
-    "accepted": "1 if the line search accepted a step, else 0; null where there is none",
+    "accepted": "1 if the line search accepted a step, or beta was solved for within its tolerance, else 0; "
+    "null where there is neither",
+    "tries": "inner loops run to solve for beta; null where beta is not solved for",
+    "epochs_run": "epochs before the KL stopped the run; null where there is no such stop",
     "clipped_share": "share of samples whose gradient clipping kills, after the update; null where there is no clip",
     "explained_variance": "1 - Var(target - value) / Var(target) before the value fit",
     "value_loss": "mean squared error after the value fit, in squared units of the scaled reward",
