@@ -21,6 +21,7 @@ from .arms import (
     default_arm,
     grid,
     implied_squares,
+    learned,
     need,
     phase_returns,
     plain,
@@ -88,7 +89,7 @@ def one_number_for_all_tasks(runs, algorithm):
     chosen = sweep(runs, algorithm)
     if chosen["task"].nunique() < 2:
         raise NotApplicable(f"needs {algorithm} on at least 2 tasks")
-    scores = _learned(grid(chosen, algorithm, runs, common=False))
+    scores = learned(grid(chosen, algorithm, runs, common=False))
     p_fails, p_suffices = statistics.single_setting_tests(scores.values, MARGIN * scores.gain)
     means = np.nanmean(scores.normalised, axis=-1)
     losses = np.nanmax(means, axis=1, keepdims=True) - means
@@ -141,20 +142,6 @@ def one_number_for_all_tasks(runs, algorithm):
     )
 
 
-def _learned(scores):
-    """The grid without tasks on which no arm improved on the untrained policy."""
-    kept = np.isfinite(scores.gain)
-    if not kept.any():
-        raise NotApplicable("has no task on which any arm improved on the untrained policy")
-    return type(scores)(
-        [task for task, keep in zip(scores.tasks, kept) if keep],
-        scores.settings,
-        scores.values[kept],
-        scores.floor[kept],
-        scores.gain[kept],
-    )
-
-
 def _worst(tasks, loss):
     return tasks[int(np.nanargmax(loss))] if np.isfinite(loss).any() else ""
 
@@ -198,12 +185,16 @@ def no_single_beta_in_one_problem(study):
     if not rows:
         raise NotApplicable("has no task on which any arm improved on the untrained policy")
     numbers = pd.DataFrame(rows)
-    return _majority(numbers, "the best β changes within training", "one constant β stays within reach of the best in every phase")
+    return _majority(
+        numbers, "the best β changes within training", "one constant β stays within reach of the best in every phase"
+    )
 
 
 def _majority(numbers, yes, no):
     """(verdict, sentence, numbers): what more than half of the tasks show."""
-    shown = {verdict: numbers.loc[numbers["verdict"] == verdict, "task"].tolist() for verdict in (SUPPORTED, NOT_SUPPORTED)}
+    shown = {
+        verdict: numbers.loc[numbers["verdict"] == verdict, "task"].tolist() for verdict in (SUPPORTED, NOT_SUPPORTED)
+    }
     total = len(numbers)
     verdict = UNDECIDED
     for candidate, tasks in shown.items():
@@ -249,9 +240,7 @@ def implied_beta_drifts(study, raw):
     if not rows:
         raise NotApplicable("needs implied_beta_crossfit in the curves of trpo")
     numbers = pd.DataFrame(rows)
-    verdict, sentence, numbers = _majority(
-        numbers, f"it moves by more than {DRIFT:g}×", f"it stays within {DRIFT:g}×"
-    )
+    verdict, sentence, numbers = _majority(numbers, f"it moves by more than {DRIFT:g}×", f"it stays within {DRIFT:g}×")
     moves = "; ".join(f"{row.task} {row.first_fifth:.2g} → {row.last_fifth:.2g}" for row in numbers.itertuples())
     return verdict, f"{sentence} First to last fifth: {moves}.", numbers
 
@@ -278,7 +267,7 @@ def compare_with_fixed(runs, rivals):
     present = [name for name in rivals if len(default_arm(runs, name))]
     if not present:
         raise NotApplicable(f"needs one of {', '.join(rivals)}")
-    scores = _learned(grid(swept, "kl_fixed", runs))
+    scores = learned(grid(swept, "kl_fixed", runs))
     rows = []
     for name in present:
         arm = default_arm(runs, name)
@@ -347,7 +336,11 @@ def the_cause_is_beta(study):
     tasks = sorted(set(bisect["task"]) & set(trpo["task"]))
     _, gains = scale(runs, tasks)
     scaled = [
-        [arm.loc[arm["task"] == task, "score"].to_numpy() / gain for task, gain in zip(tasks, gains) if np.isfinite(gain)]
+        [
+            arm.loc[arm["task"] == task, "score"].to_numpy() / gain
+            for task, gain in zip(tasks, gains)
+            if np.isfinite(gain)
+        ]
         for arm in (trpo, bisect)
     ]
     difference, error, freedom = statistics.mean_over_tasks_test(*scaled)

@@ -74,18 +74,13 @@ def _panel(study, panel, out):
     csv = frame.to_csv(index=False, float_format="%.6g")
     (out / "tables" / f"{panel.name}.csv").write_text(csv)
     svg = _export(panel.figure(frame), out / "figures" / panel.name)
-    links = " ".join(
-        f'<a href="figures/{panel.name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "pdf", "png")
-    )
+    links = " ".join(f'<a href="figures/{panel.name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "pdf", "png"))
     body = (
         f'<figure><div class="plot">{page.inline_svg(svg, panel.name, panel.title)}</div>'
         f"<figcaption>{html.escape(panel.caption)}</figcaption></figure>"
         f'<p class="files">{page.download("numbers (CSV)", panel.name + ".csv", csv)} {links}</p>'
     )
-    text = (
-        f"![{panel.title}](figures/{panel.name}.svg)\n\n{panel.caption} "
-        f"([numbers](tables/{panel.name}.csv))"
-    )
+    text = f"![{panel.title}](figures/{panel.name}.svg)\n\n{panel.caption} ([numbers](tables/{panel.name}.csv))"
     return Section(panel.name, panel.title, note_html + body, "\n\n".join(filter(None, [note_markdown, text]))), refused
 
 
@@ -156,9 +151,7 @@ def _write_page(study, sections, out):
         f'<section id="{section.name}"><h2>{html.escape(section.title)}</h2>{section.html}</section>'
         for section in sections
     )
-    contents = "\n".join(
-        f'<li><a href="#{section.name}">{html.escape(section.title)}</a></li>' for section in sections
-    )
+    contents = "\n".join(f'<li><a href="#{section.name}">{html.escape(section.title)}</a></li>' for section in sections)
     text = page.PAGE.substitute(
         title=TITLE,
         lead=f"Study {html.escape(study.name)}: TRPO’s hard KL constraint against a KL penalty of fixed "
@@ -172,7 +165,9 @@ def _write_page(study, sections, out):
 
 
 def _write_markdown(study, sections, out):
-    front = f'---\nlayout: post\ntitle: "{TITLE}"\ntags: [reinforcement-learning, trpo, ppo, kl-penalty]\nmath: true\n---\n'
+    front = (
+        f'---\nlayout: post\ntitle: "{TITLE}"\ntags: [reinforcement-learning, trpo, ppo, kl-penalty]\nmath: true\n---\n'
+    )
     body = "\n\n".join(f"### {section.title}\n\n{section.markdown}" for section in sections)
     foot = "\n\n".join(_provenance(study))
     (out / "report.md").write_text(f"{front}\n## Experiment\n\n{body}\n\n---\n\n{foot}\n", encoding="utf-8")
