@@ -63,6 +63,22 @@ OTHER_COLOURS = ["#88ccee", "#117733", "#ddcc77", "#aa4499", "#999933", "#661100
 TASK_COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#882255", "#e69f00", "#1b1f24"]
 SYMBOLS = {"kl_fixed": "β", "kl_adaptive": "target", "trpo": "δ", "clip": "ε"}
 TITLES = {"kl_fixed": "fixed β", "kl_adaptive": "adaptive β", "trpo": "TRPO", "clip": "clipping"}
+TASK_NAMES = {
+    "halfcheetah": "HalfCheetah",
+    "hopper": "Hopper",
+    "inverteddoublependulum": "InvDoublePend",
+    "invertedpendulum": "InvPendulum",
+    "reacher": "Reacher",
+    "swimmer": "Swimmer",
+    "walker2d": "Walker2d",
+    "ant": "Ant",
+    "humanoid": "Humanoid",
+    "cartpole": "CartPole",
+    "acrobot": "Acrobot",
+    "lunarlander": "LunarLander",
+    "pendulum": "Pendulum",
+}
+ALGORITHM_ORDER = ["unpenalised", "clip", "kl_adaptive", "kl_fixed", "trpo"]
 BETA_RAMP = LinearSegmentedColormap.from_list("beta", ["#f2b45c", "#e3704a", "#b8356a", "#6b2a7a"])
 
 
@@ -80,7 +96,13 @@ def styled(draw):
     return drawn
 
 
-def facets(names, height=1.65, columns=4, title=str, **options):
+def task_name(task):
+    """A task's name for a title; long names of the user's own are cut."""
+    name = TASK_NAMES.get(task, str(task))
+    return name if len(name) <= 16 else name[:15] + "…"
+
+
+def facets(names, height=1.65, columns=4, title=task_name, **options):
     """(figure, {name: axes}): one small plot per name on a grid."""
     names = list(names)
     columns = min(columns, len(names))
@@ -110,16 +132,28 @@ def task_colours(tasks):
 
 
 def arm_styles(frame):
-    """{arm: (colour, line style)} for a frame with arm, algorithm and setting."""
-    arms = frame[["arm", "algorithm", "setting"]].drop_duplicates().sort_values(["algorithm", "setting"])
+    """{arm: (colour, line style)} for a frame with arm, algorithm and setting, in the order of legends."""
+    arms = frame[["arm", "algorithm", "setting"]].dropna(subset=["arm"]).drop_duplicates()
+    rank = arms["algorithm"].map({name: i for i, name in enumerate(ALGORITHM_ORDER)}).fillna(-1)
+    arms = arms.assign(rank=rank).sort_values(["rank", "algorithm", "setting"])
     fixed = beta_colours(arms.loc[arms["algorithm"] == "kl_fixed", "setting"])
     styles, others = {}, iter(OTHER_COLOURS * 10)
-    for arm, algorithm, setting in arms.itertuples(index=False):
+    for arm, algorithm, setting, _ in arms.itertuples(index=False):
         if algorithm == "kl_fixed":
             styles[arm] = (fixed[setting], "-")
         else:
             styles[arm] = ALGORITHM_STYLE.get(algorithm) or (next(others), (0, (1, 1)))
     return styles
+
+
+def arm_curves(frame):
+    """(task, arm, rows, colour, line style, line width) for each arm of each task, in the order of legends."""
+    groups = dict(list(frame.groupby(["task", "arm"])))
+    for arm, (colour, line) in arm_styles(frame).items():
+        for task in frame["task"].unique():
+            if (task, arm) in groups:
+                curve = groups[task, arm]
+                yield task, arm, curve, colour, line, 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
 
 
 def short(arm):
@@ -144,8 +178,13 @@ def legend_below(figure, axes, columns=6):
 
 
 def log_axis(axis):
-    """Decades with plain labels, no minor labels."""
-    axis.set_major_locator(LogLocator(numticks=8))
+    """Decades as powers of ten; where fewer than two are in view, 1, 2 and 5 in plain numbers. Call last."""
+    low, high = axis.get_view_interval()
+    if high / low < 100:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    else:
+        axis.set_major_locator(LogLocator(numticks=8))
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -156,9 +195,9 @@ def steps_axis(ax):
 
 def log_beta_axis(ax, betas):
     ax.set_xscale("log")
+    ax.set_xlim(min(betas) / 1.6, max(betas) * 1.6)
     log_axis(ax.xaxis)
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.set_xlim(min(betas) / 1.6, max(betas) * 1.6)
 
 
 def labels(axes, x=None, y=None):
@@ -179,18 +218,16 @@ def labels(axes, x=None, y=None):
 
 
 def label_ends(ax, ends):
-    """Names beside the right ends of lines; `ends` maps a name to (x, y, colour). Log y."""
+    """Task names beside the right ends of lines; `ends` maps a task to (x, y, colour). Log y. Call last."""
     ends = {name: end for name, end in ends.items() if np.isfinite(end[1]) and end[1] > 0}
-    if not ends:
-        return
     low, high = np.log10(ax.get_ylim())
-    gap = 0.055 * (high - low)
-    position = None
+    inches = 0.7 * ax.figure.get_figheight()  # of the axes, roughly
+    gap = 8.5 / 72 / inches * (high - low)
+    position = -np.inf
     for name, (x, y, colour) in sorted(ends.items(), key=lambda item: item[1][1]):
-        wanted = np.log10(y)
-        position = wanted if position is None else max(wanted, position + gap)
+        position = max(np.log10(y), position + gap)
         ax.annotate(
-            name, (x, y), (x * 1.03, 10**position), color=colour, fontsize=7, va="center",
+            task_name(name), (x, y), (x * 1.03, 10**position), color=colour, fontsize=7, va="center",
             annotation_clip=False,
         )  # fmt: skip
 
@@ -202,10 +239,7 @@ def label_ends(ax, ends):
 def learning_curves(frame):
     """Return over training per task; bands are 95 % bootstrap intervals of the mean."""
     figure, axes = facets(frame["task"].unique())
-    styles = arm_styles(frame)
-    for (task, arm), curve in frame.groupby(["task", "arm"], sort=False):
-        colour, line = styles[arm]
-        thick = 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
+    for task, arm, curve, colour, line, thick in arm_curves(frame):
         axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=short(arm))
         axes[task].fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
     for ax in axes.values():
@@ -247,9 +281,11 @@ def beta_profile(frame):
                 lw=3.5,
                 alpha=0.55,
                 solid_capstyle="round",
-                label="best β, 95 % CI",
             )
-            ax.plot(best["setting"], 0.03, "D", ms=4, transform=transform, color="#6b2a7a", zorder=5)
+            ax.plot(
+                best["setting"], 0.03, "D", ms=4, transform=transform, color="#6b2a7a", zorder=5, ls="none",
+                label="best β (bar: 95 % CI)",
+            )  # fmt: skip
             ax.margins(y=0.14)
     labels(axes.values(), "β (fixed)", "final return")
     legend_below(figure, axes.values())
@@ -260,11 +296,8 @@ def beta_profile(frame):
 def achieved_kl(frame):
     """KL(old||new) of each update over training, per task, for each fixed beta and TRPO."""
     figure, axes = facets(frame["task"].unique(), sharey=True)
-    styles = arm_styles(frame)
-    for (task, arm), curve in frame.groupby(["task", "arm"], sort=False):
-        colour, line = styles[arm]
+    for task, arm, curve, colour, line, thick in arm_curves(frame):
         ax = axes[task]
-        thick = 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
         ax.plot(curve["env_steps"], curve["median"], color=colour, ls=line, lw=thick, label=short(arm))
         ax.fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
     for ax in axes.values():
@@ -284,10 +317,10 @@ def implied_beta(frame):
     grid = dict(zip(units, figure.subplots(1, len(units), sharey=True, squeeze=False).flat))
     colours = task_colours(frame.loc[frame["kind"] == "curve", "task"])
     curves = frame[frame["kind"] == "curve"]
+    ends = {unit: {} for unit in units}
     for unit, ax in grid.items():
         ax.set_yscale("log")
         ax.set_title(unit)
-        ends = {}
         for (task, estimate), curve in curves[curves["units"] == unit].groupby(["task", "estimate"]):
             crossfit = estimate == "cross-fitted"
             x = curve["progress"]
@@ -298,11 +331,12 @@ def implied_beta(frame):
                 # An interval that reaches below zero is open at the bottom of a log axis: not drawn there.
                 ax.fill_between(x, curve["low"], curve["high"], color=colours[task], alpha=0.13, lw=0)
             known = curve.dropna(subset=["mean"])
-            if len(known) and (crossfit or task not in ends):
-                ends[task] = (1.0, known["mean"].iloc[-1], colours[task])
+            if len(known) and (crossfit or task not in ends[unit]):
+                ends[unit][task] = (1.0, known["mean"].iloc[-1], colours[task])
         ax.set_xlim(0, 1)
-        label_ends(ax, ends)
         ax.set_xlabel("share of training")
+    for unit, ax in grid.items():
+        label_ends(ax, ends[unit])
         log_axis(ax.yaxis)
         low, high = ax.get_ylim()
         for beta in frame.loc[frame["kind"] == "grid", "mean"]:
@@ -321,23 +355,28 @@ def implied_beta(frame):
 @styled
 def table_1(frame):
     """PPO's Table 1 by task: normalised scores as shaded cells, our average and the published one."""
-    arms = frame[["arm", "algorithm", "setting"]].drop_duplicates()
-    order = {name: i for i, name in enumerate(["unpenalised", "clip", "kl_adaptive", "kl_fixed", "trpo"])}
-    arms = arms.assign(order=arms["algorithm"].map(order).fillna(9)).sort_values(["order", "algorithm", "setting"])
+    arms = list(arm_styles(frame))
     columns = sorted(set(frame["task"]) - {"average", "published"})
     columns += [name for name in ("average", "published") if name in set(frame["task"])]
     cells = frame.set_index(["arm", "task"])
     figure = Figure(
         figsize=(max(3.6, min(WIDTH, 1.6 + 0.8 * len(columns))), 0.75 + 0.23 * len(arms)), layout="constrained"
     )
-    ax = table_axes(figure.subplots(), [short(arm) for arm in arms["arm"]], columns)
-    for y, arm in enumerate(arms["arm"]):
+    ax = table_axes(figure.subplots(), [short(arm) for arm in arms], columns)
+    for y, arm in enumerate(arms):
         for x, column in enumerate(columns):
             if (arm, column) in cells.index:
                 cell = cells.loc[(arm, column)]
-                shade(ax, x, y, cell["mean"], f"{cell['mean']:.2f}", "#0072b2", bold=column == "average")
-    for edge in [len(columns) - sum(name in columns for name in ("average", "published")) - 0.5]:
-        ax.axvline(edge, color=INK, lw=0.8)
+                shade(
+                    ax,
+                    x,
+                    y,
+                    cell["mean"],
+                    f"{cell['mean']:.2f}".replace("-0.00", "0.00"),
+                    "#0072b2",
+                    bold=column == "average",
+                )
+    ax.axvline(sum(name not in ("average", "published") for name in columns) - 0.5, color=INK, lw=0.8)
     return figure
 
 
@@ -346,8 +385,9 @@ def table_axes(ax, rows, columns):
     ax.set_xlim(-0.5, len(columns) - 0.5)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_yticks(range(len(rows)), rows)
-    tall = any(len(name) > 9 for name in columns)
-    ax.set_xticks(range(len(columns)), columns, rotation=35 if tall else 0, ha="left" if tall else "center")
+    turn = len(columns) > 3
+    names = [task_name(name) for name in columns]
+    ax.set_xticks(range(len(columns)), names, rotation=40 if turn else 0, ha="left" if turn else "center")
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     ax.grid(False)
@@ -371,22 +411,27 @@ def transfer(frame):
     tasks = sorted(frame["run_on"].unique())
     columns = min(2, len(algorithms))
     rows = -(-len(algorithms) // columns)
-    width = WIDTH if columns > 1 else max(3.6, min(WIDTH, 1.8 + 0.7 * len(tasks)))
-    figure = Figure(figsize=(width, rows * (1.0 + 0.27 * (len(tasks) + 1))), layout="constrained")
+    width = WIDTH if columns > 1 else min(WIDTH, 2.0 + 0.5 * len(tasks))
+    figure = Figure(figsize=(width, rows * (1.15 + 0.22 * (len(tasks) + 1))), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for algorithm, ax in zip(algorithms, grid.flat):
         here = frame[frame["algorithm"] == algorithm]
-        names = [*tasks, "all tasks"]
         setting = here.drop_duplicates("tuned_on").set_index("tuned_on")["setting"]
-        present = [name for name in names if name in setting.index]
-        table_axes(ax, [f"{name} ({SYMBOLS[algorithm]}={setting[name]:g})" for name in present], tasks)
+        names = [name for name in [*tasks, "all tasks"] if name in setting.index]
+        table_axes(ax, [f"{task_name(name)}, {setting[name]:g}" for name in names], tasks)
         for (tuned_on, run_on), cell in here.set_index(["tuned_on", "run_on"]).iterrows():
-            loss = cell["loss"]
-            text = "0" if abs(loss) < 0.005 else f"{100 * loss:.0f}"
-            shade(ax, tasks.index(run_on), present.index(tuned_on), loss, text, "#d55e00", bold=tuned_on == "all tasks")
-        ax.axhline(len(present) - 1.5, color=INK, lw=0.8)
-        ax.set_title(f"{TITLES[algorithm]}: % of the gain lost on …", pad=4)
-        ax.set_ylabel("tuned on")
+            x, y = tasks.index(run_on), names.index(tuned_on)
+            shade(
+                ax,
+                x,
+                y,
+                cell["loss"],
+                f"{100 * cell['loss'] + 0.0:.0f}".replace("-0", "0"),
+                "#d55e00",
+                tuned_on == "all tasks",
+            )
+        ax.axhline(len(names) - 1.5, color=INK, lw=0.8)
+        ax.set_ylabel(f"{TITLES[algorithm]}: {SYMBOLS[algorithm]} tuned on")
     for ax in grid.flat[len(algorithms) :]:
         ax.remove()
     return figure
@@ -411,7 +456,7 @@ def sensitivity(frame):
     ax.axvline(0, color=INK, lw=0.6)
     ax.axvline(0.10, color=FAINT, ls="--", lw=1)
     ax.annotate(
-        "PPO's 4 numbers",
+        "PPO’s four numbers",
         (0.10, 1.0),
         xycoords=("data", "axes fraction"),
         fontsize=6.5,
@@ -421,7 +466,7 @@ def sensitivity(frame):
     )
     ax.set_yticks(range(len(frame)), [f"{SYMBOLS[name]} ({TITLES[name]})" for name in frame["algorithm"]])
     ax.invert_yaxis()
-    ax.set_xlabel("sensitivity Φ (bar, 95 % CI; diamond: selected and evaluated on different seeds)")
+    ax.set_xlabel("sensitivity Φ")
     return figure
 
 
@@ -442,7 +487,7 @@ def decomposition(frame):
             solid = estimate == "cross-fitted" or quantity == "sigma"
             ax.plot(
                 curve["progress"], curve["mean"], color=colours[task], lw=1.5 if solid else 0.9,
-                ls="-" if solid else (0, (1, 1)), label=task if solid else None,
+                ls="-" if solid else (0, (1, 1)), label=task_name(task) if solid else None,
             )  # fmt: skip
             if solid:
                 ax.fill_between(curve["progress"], curve["low"], curve["high"], color=colours[task], alpha=0.13, lw=0)
@@ -469,7 +514,10 @@ def kl_law(frame):
         ax.plot(median["beta_over_implied"], median["kl_over_delta"], color=INK, lw=1.4, label="median")
         slope = frame[(frame["kind"] == "slope") & (frame["task"] == task)]
         if len(slope):
-            ax.set_title(f"{task}  (slope {slope['kl_over_delta'].iloc[0]:.2f})")
+            ax.annotate(
+                f"slope {slope['kl_over_delta'].iloc[0]:.2f}", (0.97, 0.94), xycoords="axes fraction", ha="right",
+                va="top", fontsize=7,
+            )  # fmt: skip
     x = updates["beta_over_implied"]
     span = np.array([x.min(), x.max()])
     low, high = updates["kl_over_delta"].min() / 2, updates["kl_over_delta"].max() * 2
@@ -493,8 +541,9 @@ def kl_budget(frame):
     styles = arm_styles(frame)
     shown = frame[frame["kind"] == "histogram"]
     used = shown[shown["value"] > 0]["log10_kl_over_delta"]
-    for arm, counts in shown.groupby("arm", sort=False):
-        colour, line = styles[arm]
+    by_arm = dict(list(shown.groupby("arm")))
+    for arm in [arm for arm in styles if arm in by_arm]:
+        counts, (colour, line) = by_arm[arm], styles[arm]
         histogram.plot(
             10 ** (counts["log10_kl_over_delta"] + 0.083), counts["value"], color=colour, ls=line, lw=1.3,
             label=short(arm), drawstyle="steps-mid",
@@ -504,13 +553,17 @@ def kl_budget(frame):
     if len(used):
         histogram.set_xlim(10 ** (used.min() - 0.2), 10 ** (used.max() + 0.4))
     histogram.axvline(1, color=FAINT, lw=0.9, ls="--")
-    histogram.set_title("KL of an update / δ")
+    histogram.set_title("KL of updates")
+    histogram.set_xlabel("KL / δ")
     histogram.set_ylabel("share of updates")
     arms = frame[["arm", "algorithm", "setting"]].drop_duplicates("arm")
     ends = frame[frame["kind"] != "histogram"].pivot(index="arm", columns="kind", values="value")
     numbers = arms.merge(ends, left_on="arm", right_index=True)
     fixed = numbers[numbers["algorithm"] == "kl_fixed"].sort_values("setting")
-    for ax, column, title in ((collapse, "collapsed", "collapsed runs"), (ratio, "max_ratio_p99", "99 % of max ratio")):
+    for ax, column, title in (
+        (collapse, "collapsed", "share of runs that collapsed"),
+        (ratio, "max_ratio_p99", "largest ratio (99th pct.)"),
+    ):
         if column in numbers:
             if len(fixed):
                 ax.plot(fixed["setting"], fixed[column], color="#b8356a", lw=1.2)
@@ -547,7 +600,7 @@ def adaptive(frame):
         )  # fmt: skip
     left.set_xscale("log")
     log_axis(left.xaxis)
-    left.set_yticks(range(len(ratios)), ratios["task"])
+    left.set_yticks(range(len(ratios)), [task_name(task) for task in ratios["task"]])
     left.set_ylim(len(ratios) - 0.4, -0.7)
     left.set_xlabel("KL of an update / target")
     left.set_title("KL against its target")
@@ -575,8 +628,9 @@ def comparison(frame):
     better = frame[frame["kind"] == "P(TRPO > arm)"]
     styles = arm_styles(frame)
     grid = figure.subplots(1, 2 if len(better) else 1, squeeze=False)[0]
-    for arm, curve in profile.groupby("arm", sort=False):
-        colour, line = styles[arm]
+    by_arm = dict(list(profile.groupby("arm")))
+    for arm, (colour, line) in styles.items():
+        curve = by_arm[arm]
         thick = 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
         grid[0].plot(curve["threshold"], curve["value"], color=colour, ls=line, lw=thick, label=short(arm))
         grid[0].fill_between(curve["threshold"], curve["low"], curve["high"], color=colour, alpha=0.1, lw=0)
@@ -585,7 +639,7 @@ def comparison(frame):
     grid[0].set_title("performance profiles")
     if len(better):
         ax = grid[1]
-        better = better.sort_values(["algorithm", "setting"]).reset_index(drop=True)
+        better = better.set_index("arm").loc[[arm for arm in styles if arm in set(better["arm"])]].reset_index()
         ax.axvline(0.5, color=FAINT, lw=1, ls="--")
         for y, row in better.iterrows():
             colour, _ = styles[row["arm"]]
@@ -641,7 +695,7 @@ def hidden_adaptation(frame):
         for ax, advantages in zip(grid[row], ("normalised", "raw")):
             for task, curve in frame[(frame["kind"] == kind) & (frame["advantages"] == advantages)].groupby("task"):
                 colour = colours[task]
-                ax.plot(curve["x"], curve["mean"], color=colour, marker="o", ms=3, label=task)
+                ax.plot(curve["x"], curve["mean"], color=colour, marker="o", ms=3, label=task_name(task))
                 ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
             ax.set_title(f"{advantages} advantages")
             if kind == "implied":
@@ -653,7 +707,7 @@ def hidden_adaptation(frame):
                 log_beta_axis(ax, frame.loc[(frame["kind"] == kind) & (frame["advantages"] == advantages), "x"])
                 ax.set_xlabel("β (fixed)")
         grid[row][0].set_ylabel("implied β" if kind == "implied" else "final return\n(untrained 0, best arm 1)")
-    legend_below(figure, grid.flat, columns=7)
+    legend_below(figure, grid.flat, columns=5)
     return figure
 
 
@@ -663,7 +717,7 @@ def reward_scales(frame):
     figure, axes = facets(
         [(task, advantages) for advantages in ("normalised", "raw") for task in sorted(frame["task"].unique())
          if ((frame["task"] == task) & (frame["advantages"] == advantages)).any()],
-        columns=max(1, frame["task"].nunique()), title=lambda name: f"{name[0]}, {name[1]}",
+        columns=max(1, frame["task"].nunique()), title=lambda name: f"{task_name(name[0])}, {name[1]}",
     )  # fmt: skip
     arms = frame.assign(arm=np.where(frame["algorithm"] == "trpo", "TRPO, δ=", "β="))
     arms["arm"] += arms["setting"].map("{:g}".format)
