@@ -21,6 +21,7 @@ from .arms import (
     default_arm,
     grid,
     implied_squares,
+    learned,
     need,
     phase_returns,
     plain,
@@ -82,13 +83,13 @@ def _evaluate(study, name, claim, rule, needs, judge):
 # Claim A --------------------------------------------------------------------------------
 
 
-def one_number_for_all_tasks(runs, algorithm):
+def one_number_for_all_tasks(runs, algorithm, column="score"):
     """(verdict, sentence, numbers) on whether any single setting of an algorithm serves all tasks."""
     symbol = SYMBOLS[KNOBS[algorithm][0]]
     chosen = sweep(runs, algorithm)
     if chosen["task"].nunique() < 2:
         raise NotApplicable(f"needs {algorithm} on at least 2 tasks")
-    scores = _learned(grid(chosen, algorithm, runs, common=False))
+    scores = learned(grid(chosen, algorithm, runs, column, common=False))
     p_fails, p_suffices = statistics.single_setting_tests(scores.values, MARGIN * scores.gain)
     means = np.nanmean(scores.normalised, axis=-1)
     losses = np.nanmax(means, axis=1, keepdims=True) - means
@@ -141,20 +142,6 @@ def one_number_for_all_tasks(runs, algorithm):
     )
 
 
-def _learned(scores):
-    """The grid without tasks on which no arm improved on the untrained policy."""
-    kept = np.isfinite(scores.gain)
-    if not kept.any():
-        raise NotApplicable("has no task on which any arm improved on the untrained policy")
-    return type(scores)(
-        [task for task, keep in zip(scores.tasks, kept) if keep],
-        scores.settings,
-        scores.values[kept],
-        scores.floor[kept],
-        scores.gain[kept],
-    )
-
-
 def _worst(tasks, loss):
     return tasks[int(np.nanargmax(loss))] if np.isfinite(loss).any() else ""
 
@@ -198,12 +185,16 @@ def no_single_beta_in_one_problem(study):
     if not rows:
         raise NotApplicable("has no task on which any arm improved on the untrained policy")
     numbers = pd.DataFrame(rows)
-    return _majority(numbers, "the best β changes within training", "one constant β stays within reach of the best in every phase")
+    return _majority(
+        numbers, "the best β changes within training", "one constant β stays within reach of the best in every phase"
+    )
 
 
 def _majority(numbers, yes, no):
     """(verdict, sentence, numbers): what more than half of the tasks show."""
-    shown = {verdict: numbers.loc[numbers["verdict"] == verdict, "task"].tolist() for verdict in (SUPPORTED, NOT_SUPPORTED)}
+    shown = {
+        verdict: numbers.loc[numbers["verdict"] == verdict, "task"].tolist() for verdict in (SUPPORTED, NOT_SUPPORTED)
+    }
     total = len(numbers)
     verdict = UNDECIDED
     for candidate, tasks in shown.items():
@@ -249,9 +240,7 @@ def implied_beta_drifts(study, raw):
     if not rows:
         raise NotApplicable("needs implied_beta_crossfit in the curves of trpo")
     numbers = pd.DataFrame(rows)
-    verdict, sentence, numbers = _majority(
-        numbers, f"it moves by more than {DRIFT:g}×", f"it stays within {DRIFT:g}×"
-    )
+    verdict, sentence, numbers = _majority(numbers, f"it moves by more than {DRIFT:g}×", f"it stays within {DRIFT:g}×")
     moves = "; ".join(f"{row.task} {row.first_fifth:.2g} → {row.last_fifth:.2g}" for row in numbers.itertuples())
     return verdict, f"{sentence} First to last fifth: {moves}.", numbers
 
@@ -278,7 +267,7 @@ def compare_with_fixed(runs, rivals):
     present = [name for name in rivals if len(default_arm(runs, name))]
     if not present:
         raise NotApplicable(f"needs one of {', '.join(rivals)}")
-    scores = _learned(grid(swept, "kl_fixed", runs))
+    scores = learned(grid(swept, "kl_fixed", runs))
     rows = []
     for name in present:
         arm = default_arm(runs, name)
@@ -339,6 +328,38 @@ def fixed_is_not_sufficient(study):
     return UNDECIDED, f"{sentence}Neither shown beaten nor shown sufficient.", numbers
 
 
+def compare_two(runs, algorithm, reference):
+    """(difference, low, high, number of tasks, names) of two algorithms in the mean over tasks.
+
+    Each at its default; kl_fixed at the beta that is best on average, which flatters it.
+    """
+    arms = [_representative(runs, name) for name in (algorithm, reference)]
+    tasks = sorted(set(arms[0]["task"]) & set(arms[1]["task"]))
+    _, gains = scale(runs, tasks)
+    learned_tasks = [(task, gain) for task, gain in zip(tasks, gains) if np.isfinite(gain)]
+    if not learned_tasks:
+        raise NotApplicable(f"needs {algorithm} and {reference} on a task where some arm improved")
+    scores = [[arm.loc[arm["task"] == task, "score"].to_numpy() / gain for task, gain in learned_tasks] for arm in arms]
+    difference, error, freedom = statistics.mean_over_tasks_test(*scores)
+    half = stats.t.ppf(1 - ALPHA / 2, freedom) * error if error > 0 else error
+    names = [f"{NAMES.get(arm['algorithm'].iloc[0], arm['algorithm'].iloc[0])}" for arm in arms]
+    for i, arm in enumerate(arms):
+        if arm["algorithm"].iloc[0] == "kl_fixed":
+            names[i] = f"the best single β ({arm['setting'].iloc[0]:g})"
+    return difference, difference - half, difference + half, len(learned_tasks), names
+
+
+def _representative(runs, algorithm):
+    chosen = need(default_arm(runs, algorithm), algorithm)
+    if algorithm != "kl_fixed":
+        return chosen
+    scores = learned(grid(runs, "kl_fixed", runs))
+    if not len(scores.settings):
+        raise NotApplicable("needs one β that was run on every task")
+    best = scores.settings[np.nanmean(scores.normalised, axis=-1).mean(0).argmax()]
+    return plain(runs, "kl_fixed")[plain(runs, "kl_fixed")["setting"] == best]
+
+
 def the_cause_is_beta(study):
     runs = study.main
     need(default_arm(runs, "kl_bisect"), "kl_bisect")
@@ -347,7 +368,11 @@ def the_cause_is_beta(study):
     tasks = sorted(set(bisect["task"]) & set(trpo["task"]))
     _, gains = scale(runs, tasks)
     scaled = [
-        [arm.loc[arm["task"] == task, "score"].to_numpy() / gain for task, gain in zip(tasks, gains) if np.isfinite(gain)]
+        [
+            arm.loc[arm["task"] == task, "score"].to_numpy() / gain
+            for task, gain in zip(tasks, gains)
+            if np.isfinite(gain)
+        ]
         for arm in (trpo, bisect)
     ]
     difference, error, freedom = statistics.mean_over_tasks_test(*scaled)
@@ -450,6 +475,13 @@ CLAIMS = [
         RULE_A,
         ("kl_fixed",),
         no_single_beta,
+    ),
+    (
+        "A, whole training",
+        "The same, judged by the return over the whole of training.",
+        "The rule of claim A with the mean return over training in place of the final return.",
+        ("kl_fixed",),
+        lambda study: one_number_for_all_tasks(study.main, "kl_fixed", "auc_score"),
     ),
     (
         "B",

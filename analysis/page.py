@@ -72,7 +72,7 @@ nav a { text-decoration: none; }
 figure { margin: 1rem 0; }
 .plot { overflow-x: auto; cursor: zoom-in; border: 1px solid var(--line); border-radius: 6px; padding: .5rem; background: var(--paper); }
 .plot svg { display: block; width: 100%; height: auto; min-width: 36rem; margin: 0 auto; }
-figcaption { color: var(--soft); font-size: .88rem; margin-top: .4rem; max-width: 46rem; }
+figcaption, .caption { color: var(--soft); font-size: .88rem; margin-top: .4rem; max-width: 46rem; }
 .files { font-size: .85rem; }
 .files a { margin-right: .8rem; }
 .table { overflow-x: auto; }
@@ -82,7 +82,8 @@ th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid var(--line); }
 .verdict { border-left: 4px solid var(--line); background: var(--tint); padding: .6rem .9rem; margin: .8rem 0; border-radius: 0 6px 6px 0; }
 .verdict p { margin: .3rem 0; }
-.verdict .rule { color: var(--soft); font-size: .88rem; }
+.verdict details { color: var(--soft); font-size: .88rem; }
+.verdict summary { cursor: pointer; }
 .verdict strong.supported { color: var(--yes); } .verdict strong.not-supported { color: var(--no); } .verdict strong.undecided { color: var(--open); }
 .refused { border: 1px dashed var(--soft); border-radius: 6px; padding: .5rem .9rem; color: var(--soft); }
 pre { background: var(--tint); padding: .6rem .8rem; overflow-x: auto; border-radius: 6px; font-size: .8rem; white-space: pre; }

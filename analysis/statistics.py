@@ -100,7 +100,8 @@ def mean_interval(values, resamples=RESAMPLES, seed=0):
             np.add.at(counts, (np.arange(resamples)[:, None], draws), 1.0)
             low, high = interval((counts @ filled) / (counts @ known))
     shape = values.shape[1:]
-    return average.reshape(shape), low.reshape(shape), high.reshape(shape)
+    # [()]: a plain number where the values have one axis.
+    return average.reshape(shape)[()], low.reshape(shape)[()], high.reshape(shape)[()]
 
 
 # The implied beta -----------------------------------------------------------------------
