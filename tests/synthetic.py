@@ -162,7 +162,9 @@ def _curve(task, arm, level, seen, sigma, progress, noise, skew, rng):
         "explained_variance": progress,
         "value_loss": 1 - 0.5 * progress,
         "max_ratio": 1 + 10 * np.sqrt(kl),
-        "score_share": implied * np.sqrt(2 * delta) / (sigma if dict(arm.settings).get("advantage_normalization") == "none" else 1),
+        "score_share": implied
+        * np.sqrt(2 * delta)
+        / (sigma if dict(arm.settings).get("advantage_normalization") == "none" else 1),
         "gradient_norm": np.ones(iterations),
         "clipped_share": blank,
     }

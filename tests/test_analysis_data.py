@@ -57,9 +57,7 @@ def test_a_run_found_in_two_studies_counts_once(tmp_path, quick):
     second = synthetic.write(tmp_path / "b", half, quick[1][quick[1]["run_id"].isin(half["run_id"])])
     together, alone = load([second, first]), load([first])
     assert len(together.runs) == len(alone.runs)
-    np.testing.assert_array_equal(
-        together.curves["return_mean"].to_numpy(), alone.curves["return_mean"].to_numpy()
-    )
+    np.testing.assert_array_equal(together.curves["return_mean"].to_numpy(), alone.curves["return_mean"].to_numpy())
 
 
 def test_over_training_equals_the_mean_by_hand(tmp_path, quick):
