@@ -102,8 +102,8 @@ def test_trpos_step_is_the_quadratic_penaltys_with_beta_its_multiplier(family, r
 @both
 def test_trpo_rejects_what_it_cannot_improve_and_stays_bit_for_bit(family, rng):
     """Negative curvature, a zero gradient and a NaN are rejected; the run beside them steps as if alone."""
-    numbers = [{"damping": -50.0}, {}, {}, {}]
-    fleet, theta, rollout = random_fleet("trpo", family, rng, numbers)
+    fleet, theta, rollout = random_fleet("trpo", family, rng, [{}] * 4)
+    fleet.settings.damping[0] = -50  # no configuration allows it: stands for curvature gone wrong
     advantage = rollout.batch.advantage.clone()
     advantage[1], advantage[2, 0] = 0, torch.nan
     batch = rollout.batch._replace(advantage=advantage)

@@ -1,4 +1,4 @@
-"""Fleets in lockstep: a run's results are its own, together or alone, interrupted or not, whoever diverges beside it."""
+"""Fleets in lockstep: a run's results are its own, together or alone, interrupted or not, whoever diverges."""
 
 import copy
 from types import SimpleNamespace
@@ -70,7 +70,12 @@ def test_together_is_alone_to_rounding(task, algorithm):
     for run, config in enumerate(fleet):
         alone = Trainer([config], dtype=torch.float64)
         (result,) = alone.train()
-        pd.testing.assert_frame_equal(result.curves, results[run].curves, rtol=1e-7, atol=1e-10)
+        assert result.status == results[run].status == "complete"
+        for name, values in alone.rows.items():
+            # A residual that has converged is rounding itself, multiplied by every iteration since.
+            atol = 1e-6 if name == "cg_residual" else 1e-10
+            for mine, theirs in zip(values, together.rows[name]):
+                np.testing.assert_allclose(mine[0], theirs[run], rtol=1e-7, atol=atol, err_msg=name)
         torch.testing.assert_close(alone.theta[0], together.theta[run], rtol=1e-7, atol=1e-9)
         torch.testing.assert_close(alone.critic_theta[0], together.critic_theta[run], rtol=1e-7, atol=1e-9)
     assert not torch.allclose(together.theta[0], together.theta[1])
@@ -299,13 +304,13 @@ def test_every_column_is_recorded_in_every_iteration(algorithm):
             "max_ratio",
         ]
         assert np.isfinite(curves[always]).all(axis=None)
-        searched = {"backtracks", "accepted"}
-        assert all(curves[name].notna().all() == (algorithm == "trpo") for name in searched)
-        assert curves["beta"].notna().all() == (algorithm in ("kl_fixed", "kl_adaptive"))
+        searched = getattr(result.config.algorithm, "line_search", False)
+        assert all(curves[name].notna().all() == searched for name in ("backtracks", "accepted"))
+        assert curves["beta"].notna().all() == hasattr(result.config.algorithm, "beta")
         assert result.status == "complete"
         assert result.final_return == curves["return_last100"].iloc[-1]
         np.testing.assert_allclose(result.auc_return, curves["return_mean"].mean())
-        if algorithm == "trpo":
+        if searched:
             assert (curves["kl_after"] <= result.config.algorithm.max_kl).all()
         else:
             assert (curves["kl_after"] == curves["kl_attempted"]).all()
@@ -316,22 +321,22 @@ def test_every_column_is_recorded_in_every_iteration(algorithm):
 def test_kl_after_is_that_of_the_full_batch_at_the_final_parameters(task, algorithm):
     trainer = Trainer(configs(task, algorithm), dtype=torch.float64)
     spy, policy = Spy(trainer), trainer.fleet.policy
-    results = trainer.train()
+    trainer.train()
     for iteration, seen in enumerate(spy.seen):
+        row = {name: values[iteration] for name, values in trainer.rows.items()}
         for run in range(3):
             observation = seen.batch.observation[run]
             old = distribution(policy.family, policy(seen.theta[run], observation))
             new = distribution(policy.family, policy(seen.new[run], observation))
-            row = results[run].curves.iloc[iteration]
             kl = torch.distributions.kl_divergence(old, new).mean().item()
-            np.testing.assert_allclose(row["kl_after"], kl, rtol=1e-6, atol=1e-12)
-            np.testing.assert_allclose(row["entropy"], new.entropy().mean().item(), rtol=1e-9)
+            np.testing.assert_allclose(row["kl_after"][run], kl, rtol=1e-6, atol=1e-12)
+            np.testing.assert_allclose(row["entropy"][run], new.entropy().mean().item(), rtol=1e-9)
             action = seen.batch.action[run]
             action = action if policy.family.extra else action[:, 0]
             ratio = torch.exp(new.log_prob(action) - old.log_prob(action))
             gain = ((ratio - 1) * seen.batch.advantage[run]).mean().item()
-            np.testing.assert_allclose(row["surrogate_gain"], gain, rtol=1e-6, atol=1e-12)
-            np.testing.assert_allclose(row["max_ratio"], ratio.max().item(), rtol=1e-9)
+            np.testing.assert_allclose(row["surrogate_gain"][run], gain, rtol=1e-6, atol=1e-12)
+            np.testing.assert_allclose(row["max_ratio"][run], ratio.max().item(), rtol=1e-9)
 
 
 @pytest.mark.parametrize("task", ["cartpole", "invertedpendulum"])
@@ -376,7 +381,7 @@ def test_the_algorithm_sees_the_advantages_of_the_true_episodes(normalization, r
     trainer = Trainer(runs, dtype=torch.float64)
     spy, kept = Spy(trainer), []
     keep = lambda t: kept.append((copy.deepcopy(t.moments), t.critic_theta, t.reward_scale.moments.variance))  # noqa: E731
-    results = trainer.train(report=keep)
+    trainer.train(report=keep)
     terminated = 0
     for iteration in (1, 2):
         moments, critic_theta, _ = kept[iteration - 1]
@@ -400,9 +405,7 @@ def test_the_algorithm_sees_the_advantages_of_the_true_episodes(normalization, r
                 config.gamma,
                 config.gae_lambda,
             )
-            np.testing.assert_allclose(
-                results[run].curves["sigma_advantage"].iloc[iteration], expected.std(), rtol=1e-8
-            )
+            np.testing.assert_allclose(trainer.rows["sigma_advantage"][iteration][run], expected.std(), rtol=1e-8)
             if normalization == "batch":
                 expected = (expected - expected.mean()) / expected.std()
             seen = one(spy.seen[iteration].batch, run).advantage
