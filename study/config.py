@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from omegaconf import OmegaConf
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from study import algorithm
@@ -16,6 +17,26 @@ NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[Real, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+
+
+CONF = Path(__file__).parent.parent / "conf"
+
+LEADING = ("max_kl", "kl_target", "clip_epsilon", "beta")  # the first that an algorithm has is always in its arm
+
+# Names of Config that make a different arm, if they differ from conf/config.yaml.
+CONDITIONS = (
+    "horizon",
+    "epochs",
+    "minibatch_size",
+    "hidden",
+    "learning_rate",
+    "value_learning_rate",
+    "gamma",
+    "gae_lambda",
+    "advantage_normalization",
+    "reward_scaling",
+    "reward_scale",
+)
 
 
 class ConfigError(ValueError):
@@ -115,8 +136,38 @@ class Config(Strict):
         return _hash(shared)
 
     @property
+    def arm(self) -> str:
+        """The algorithm with its leading number, and with whatever else differs from the defaults in conf/."""
+        leading = next((name for name in LEADING if hasattr(self.algorithm, name)), None)
+        defaults = OmegaConf.load(CONF / "config.yaml")
+        own = OmegaConf.load(CONF / "algorithm" / f"{self.algorithm.name}.yaml")
+        words = [self.algorithm.name]
+        for name in type(self.algorithm).model_fields:
+            given = getattr(self.algorithm, name)
+            if name == leading or (name != "name" and given != _plain(own.get(name), given)):
+                words.append(f"{name}={_word(given)}")
+        for name in CONDITIONS:
+            given = getattr(self, name)
+            if given != _plain(defaults[name], given):
+                words.append(f"{name}={_word(given)}")
+        return " ".join(words)
+
+    @property
     def study(self) -> Path:
         return Path(self.execution.results) / self.name
+
+
+def _plain(default: Any, like: Any) -> Any:
+    """A default out of YAML as the type of a parsed value."""
+    if isinstance(like, tuple):
+        return tuple(default)
+    return float(default) if isinstance(like, float) and default is not None else default
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
 def backend(task: Task) -> str:

@@ -48,3 +48,8 @@ CURVES = {
     "value_loss": "mean squared error after the value fit, in squared units of the scaled reward",
     "max_ratio": "largest pi_new / pi_old among the batch's actions after the update",
 }
+
+
+def dtype(column: str) -> str:
+    """How a column of curves.parquet is stored; what was computed in single precision stays so."""
+    return {"run_id": "str", "iteration": "int32", "env_steps": "int64", "episodes": "int32"}.get(column, "float32")

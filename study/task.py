@@ -4,6 +4,7 @@ SAME_STEP: a step that ends an episode returns the true final observation, and t
 first observation beside it. No step's action is ever ignored.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +75,9 @@ class _EnvPool:
         self._pool = envpool.make_gymnasium(
             task.id, num_envs=len(seeds), num_threads=1, env_seed=list(seeds), **task.kwargs
         )
-        self.action_space, self.observation_space = self._pool.action_space, self._pool.observation_space
+        with warnings.catch_warnings():  # float64 bounds in gymnasium's float32 boxes
+            warnings.simplefilter("ignore", UserWarning)
+            self.action_space, self.observation_space = self._pool.action_space, self._pool.observation_space
 
     def reset(self):
         return self._pool.reset()[0]

@@ -1,0 +1,26 @@
+# Everything from a fresh clone; nothing needs an activated environment.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: study test test-all report
+
+study: .venv/installed          ## a small study, from nothing to its report (about 10 minutes of training)
+	$(PY) -m study -m +experiment=quick
+	$(PY) -m analysis results/quick
+
+test: .venv/installed           ## what must hold before every commit
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pytest -q -n auto
+
+test-all: .venv/installed       ## the slow tests too
+	$(PY) -m pytest -q -n auto -m "slow or not slow"
+
+report: .venv/installed         ## the report of the committed study, no training
+	$(PY) -m analysis results/quick
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@

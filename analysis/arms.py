@@ -1,0 +1,198 @@
+"""Which runs a panel or a claim compares, and the grids of scores made from them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from . import statistics
+from .data import KNOBS, PHASES
+
+NAMES = {
+    "kl_fixed": "fixed β",
+    "kl_adaptive": "adaptive β",
+    "trpo": "TRPO",
+    "clip": "clipping",
+    "unpenalised": "no penalty",
+}
+SYMBOLS = {"beta": "β", "kl_target": "target KL", "max_kl": "δ", "clip_epsilon": "ε"}
+
+
+class NotApplicable(Exception):
+    """The study has no arms for this panel or claim; the message says which."""
+
+
+def plain(runs, algorithm):
+    """Runs of an algorithm with nothing but its knob changed."""
+    return runs[runs["family"] == algorithm]
+
+
+def default_arm(runs, algorithm):
+    """Runs of the algorithm at its authors' setting, or at the nearest one the study has."""
+    chosen = plain(runs, algorithm)
+    if chosen.empty:
+        chosen = runs[runs["algorithm"] == algorithm]
+    if chosen.empty:
+        return chosen
+    default = KNOBS.get(algorithm, (None, None))[1]
+    if default is not None and chosen["setting"].notna().any():
+        distance = np.abs(np.log(chosen["setting"] / default))
+        return chosen[distance == distance.min()]
+    return chosen[chosen["arm"] == chosen["arm"].mode().iloc[0]]
+
+
+def headline(runs):
+    """Every plain fixed beta, and each other algorithm at its default."""
+    others = sorted(set(runs["algorithm"]) - {"kl_fixed"})
+    return pd.concat([plain(runs, "kl_fixed"), *[default_arm(runs, algorithm) for algorithm in others]])
+
+
+def sweep(runs, algorithm="kl_fixed", least=2):
+    """Plain runs of an algorithm whose knob takes several values. Raises NotApplicable."""
+    chosen = plain(runs, algorithm)
+    if chosen["setting"].nunique() < least:
+        raise NotApplicable(f"needs {algorithm} with at least {least} values of {KNOBS[algorithm][0]}")
+    return chosen
+
+
+def swept_algorithms(runs, least=2):
+    """Algorithms whose knob takes several values on every one of several tasks."""
+    return [
+        algorithm
+        for algorithm in KNOBS
+        if plain(runs, algorithm)["task"].nunique() > 1 and len(common_settings(plain(runs, algorithm))) >= least
+    ]
+
+
+def common_settings(runs):
+    """Sorted settings that every task of `runs` has."""
+    per_task = [set(group) for _, group in runs.groupby("task")["setting"]]
+    return sorted(set.intersection(*per_task)) if per_task else []
+
+
+def need(runs, what):
+    if runs.empty:
+        raise NotApplicable(f"needs {what} runs")
+    return runs
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Scores of one algorithm: values [E, H, S], in units of return.
+
+    floor  [E] return of the untrained policy
+    gain   [E] what the task's best arm (of any algorithm) gains over it: the unit of losses
+    """
+
+    tasks: list
+    settings: np.ndarray
+    values: np.ndarray
+    floor: np.ndarray
+    gain: np.ndarray
+
+    @property
+    def seeds(self):
+        """Fewest seeds of any cell that has some."""
+        count = np.isfinite(self.values).sum(-1)
+        return int(count[count > 0].min())
+
+    @property
+    def normalised(self):
+        """Values with the untrained policy at 0 and the mean of the task's best arm at 1."""
+        return (self.values - self.floor[:, None, None]) / self.gain[:, None, None]
+
+
+def grid(runs, algorithm, everything=None, column="score", common=True):
+    """Grid of an algorithm's plain runs.
+
+    everything  runs whose best arm sets the scale of each task; `runs` if None
+    common      only the settings that every task has; else all, NaN where a task lacks one
+    """
+    chosen = plain(runs, algorithm)
+    everything = runs if everything is None else everything
+    settings = common_settings(chosen) if common else sorted(chosen["setting"].dropna().unique())
+    tasks = sorted(chosen["task"].unique())
+    seeds = sorted(chosen["seed"].unique())
+    values = np.full((len(tasks), len(settings), len(seeds)), np.nan)
+    at = [
+        pd.Index(axis).get_indexer(chosen[name])
+        for axis, name in ((tasks, "task"), (settings, "setting"), (seeds, "seed"))
+    ]
+    inside = at[1] >= 0
+    values[at[0][inside], at[1][inside], at[2][inside]] = chosen[column].to_numpy()[inside]
+    floor, gain = scale(everything, tasks, column)
+    return Grid(tasks, np.array(settings), values, floor, gain)
+
+
+def learned(scores):
+    """The grid without tasks on which no arm improved on the untrained policy."""
+    kept = np.isfinite(scores.gain)
+    if not kept.any():
+        raise NotApplicable("needs a task on which any arm improved on the untrained policy")
+    return Grid(
+        [task for task, keep in zip(scores.tasks, kept) if keep],
+        scores.settings,
+        scores.values[kept],
+        scores.floor[kept],
+        scores.gain[kept],
+    )
+
+
+def scale(runs, tasks, column="score"):
+    """(floor, gain), each [E]: the untrained policy's return and what the best arm's mean adds to it.
+
+    A gain that is not positive is NaN: nothing was learned on the task, and shares of it mean nothing.
+    """
+    best = runs.groupby(["task", "arm"])[column].mean().groupby("task").max().reindex(tasks).to_numpy()
+    floor = runs.groupby("task")["untrained"].first().reindex(tasks).to_numpy()
+    return floor, np.where(best > floor, best - floor, np.nan)
+
+
+def normalised_scores(runs, column="score"):
+    """`runs` with `normalised`: per task the untrained policy at 0 and the best single run at 1 (PPO's Table 1)."""
+    best = runs.groupby("task")[column].transform("max")
+    gain = (best - runs["untrained"]).where(best > runs["untrained"])
+    return runs.assign(normalised=(runs[column] - runs["untrained"]) / gain)
+
+
+def percentile_scores(runs, column="score"):
+    """`runs` with `normalised`: per task the 5th and 95th percentile of all runs at 0 and 1 (Adkins et al. 2024)."""
+    grouped = runs.groupby("task")[column]
+    low, high = grouped.transform("quantile", 0.05), grouped.transform("quantile", 0.95)
+    return runs.assign(normalised=((runs[column] - low) / (high - low).where(high > low)).fillna(0.0))
+
+
+def per_task(runs, tasks, column="normalised"):
+    """List with the [n] values of each task."""
+    groups = dict(list(runs.groupby("task")[column]))
+    return [groups[task].to_numpy() for task in tasks]
+
+
+def phase_returns(study, runs):
+    """{task: (settings, values [P, H, S])} return of fixed betas in each phase of training."""
+    returns = pd.DataFrame(study.over_training("return_mean", PHASES))
+    # After a run has diverged its policy is worth the untrained one; without an ended episode
+    # the last known return stands.
+    broken = study.runs["status"] == "diverged"
+    returns = returns.where(returns.notna() | ~broken, study.runs["untrained"], axis=0)
+    returns = returns.ffill(axis=1).to_numpy()
+    result = {}
+    for task, group in plain(runs, "kl_fixed").groupby("task"):
+        settings, seeds = sorted(group["setting"].unique()), sorted(group["seed"].unique())
+        values = np.full((PHASES, len(settings), len(seeds)), np.nan)
+        at = pd.Index(settings).get_indexer(group["setting"]), pd.Index(seeds).get_indexer(group["seed"])
+        values[:, at[0], at[1]] = returns[group.index].T
+        result[task] = (np.array(settings), values)
+    return result
+
+
+def implied_squares(study, runs, parts, estimate="implied_beta_crossfit", raw=False):
+    """[run of `runs`, part] mean squared implied beta (signed where cross-fitted).
+
+    raw  in units of the raw advantages; else of those the algorithm saw.
+    """
+    squares = statistics.signed_square(study.curves[estimate].to_numpy(dtype=float))
+    if raw:
+        normalised = (study.runs["advantages"] == "normalised").to_numpy()[study.curves["run"]]
+        squares = np.where(normalised, squares * study.curves["sigma_advantage"].to_numpy(dtype=float) ** 2, squares)
+    return study.over_training(squares, parts)[runs.index]

@@ -1,0 +1,551 @@
+"""The claims under test, each with a rule fixed before the canonical data existed.
+
+Every rule names its metric, its threshold and its test, and ends in one of three verdicts:
+"supported" (shown at level ALPHA), "not supported" (the contrary shown at level ALPHA) and
+"undecided" (neither). The tests are one-sided Welch tests on seeds, corrected where several
+chances are taken; none selects a setting and then tests it on the same runs. A single run per
+cell decides nothing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from . import statistics
+from .arms import (
+    NAMES,
+    SYMBOLS,
+    NotApplicable,
+    default_arm,
+    grid,
+    implied_squares,
+    learned,
+    need,
+    phase_returns,
+    plain,
+    scale,
+    sweep,
+)
+from .data import KNOBS, PHASES
+
+ALPHA = 0.05
+# "Performs well" on a task: loses less than this share of what the task's best arm gains over
+# the untrained policy, in final return (mean of the last 100 episodes).
+MARGIN = 0.10
+# The same for a mean over tasks, in which losses on single tasks are diluted. The whole spread
+# over beta in PPO's Table 1 is 0.10, from its best fixed beta to clipping 0.10.
+MEAN_MARGIN = 0.05
+# The implied beta "changes" when it moves by this factor: PPO's adaptive rule's own step.
+DRIFT = 2.0
+# The spread between tasks that advantage normalisation has to remove, decades of beta.
+HIDDEN_DECADES = 0.5
+# Rivals of a fixed beta, each at its authors' setting.
+FEEDBACK = ("trpo", "kl_adaptive", "clip")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim evaluated. `sentence` holds its numbers; `numbers` is the frame they come from."""
+
+    name: str
+    claim: str
+    rule: str
+    verdict: str
+    sentence: str
+    numbers: pd.DataFrame
+    needs: tuple  # algorithms whose runs must be complete
+
+
+HIDDEN = "Hidden adaptation"
+SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
+
+
+def evaluate(study):
+    """All verdicts for a study. A claim whose runs are absent or incomplete is undecided, and says why."""
+    return [_evaluate(study, *entry) for entry in CLAIMS]
+
+
+def _evaluate(study, name, claim, rule, needs, judge):
+    conditions = [study.main_condition, *([study.raw_condition] if name == HIDDEN else [])]
+    missing = study.missing[study.missing["condition"].isin(conditions) & study.missing["algorithm"].isin(needs)]
+    if len(missing):
+        sentence = f"{len(missing)} of the runs it needs are missing."
+        return Verdict(name, claim, rule, UNDECIDED, sentence, pd.DataFrame(), needs)
+    try:
+        verdict, sentence, numbers = judge(study)
+    except NotApplicable as reason:
+        verdict, sentence, numbers = UNDECIDED, f"The study cannot tell: it {reason}.", pd.DataFrame()
+    return Verdict(name, claim, rule, verdict, sentence, numbers, needs)
+
+
+# Claim A --------------------------------------------------------------------------------
+
+
+def one_number_for_all_tasks(runs, algorithm, column="score"):
+    """(verdict, sentence, numbers) on whether any single setting of an algorithm serves all tasks."""
+    symbol = SYMBOLS[KNOBS[algorithm][0]]
+    chosen = sweep(runs, algorithm)
+    if chosen["task"].nunique() < 2:
+        raise NotApplicable(f"needs {algorithm} on at least 2 tasks")
+    scores = learned(grid(chosen, algorithm, runs, column, common=False))
+    p_fails, p_suffices = statistics.single_setting_tests(scores.values, MARGIN * scores.gain)
+    means = np.nanmean(scores.normalised, axis=-1)
+    losses = np.nanmax(means, axis=1, keepdims=True) - means
+    numbers = pd.DataFrame(
+        {
+            "algorithm": algorithm,
+            "setting": scores.settings,
+            "worst_task": [_worst(scores.tasks, loss) for loss in losses.T],
+            "loss_on_worst_task": np.nanmax(losses, axis=0),
+            "mean_loss": np.nanmean(losses, axis=0),
+            "p_fails_somewhere": p_fails,
+            # Any of the settings may be the sufficient one: Bonferroni.
+            "p_suffices_everywhere": np.minimum(1, p_suffices * len(scores.settings)),
+        }
+    )
+    everywhere = np.isfinite(means).all(axis=0)
+    if everywhere.any():
+        best = int(np.where(everywhere, np.nanmean(means, axis=0), -np.inf).argmax())
+        drawn = statistics.resampled_means(scores.normalised)
+        loss = np.nanmax(drawn, axis=2) - drawn[:, :, best]
+        worst = int(np.nanargmax(losses[:, best]))
+        low, high = statistics.interval(loss[:, worst])
+        price = (
+            f"The best single {symbol} on average, {scores.settings[best]:g}, gives up "
+            f"{percent(losses[worst, best])} [{percent(low)}, {percent(high)}] of the gain on {scores.tasks[worst]}"
+        )
+    else:
+        price = f"No {symbol} was run on every task"
+    seeds = f"{scores.seeds} seeds, {len(scores.tasks)} tasks, {len(scores.settings)} values of {symbol}"
+    if (p_fails <= ALPHA).all():
+        return (
+            SUPPORTED,
+            f"{price}; every {symbol} of the grid loses more than {percent(MARGIN)} to another one on some "
+            f"task (largest p = {p_fails.max():.2g}; {seeds}).",
+            numbers,
+        )
+    if (numbers["p_suffices_everywhere"] <= ALPHA).any():
+        enough = scores.settings[numbers["p_suffices_everywhere"].to_numpy() <= ALPHA]
+        return (
+            NOT_SUPPORTED,
+            f"{price}; {symbol} = {listed(enough)} stays within {percent(MARGIN)} of the best on every task ({seeds}).",
+            numbers,
+        )
+    open_settings = scores.settings[p_fails > ALPHA]
+    return (
+        UNDECIDED,
+        f"{price}; {symbol} = {listed(open_settings)} neither shown to fail somewhere nor to serve everywhere "
+        f"({seeds}).",
+        numbers,
+    )
+
+
+def _worst(tasks, loss):
+    return tasks[int(np.nanargmax(loss))] if np.isfinite(loss).any() else ""
+
+
+def no_single_beta(study):
+    return one_number_for_all_tasks(study.main, "kl_fixed")
+
+
+# Claim B --------------------------------------------------------------------------------
+
+
+def no_single_beta_in_one_problem(study):
+    runs = study.main
+    sweep(runs)
+    by_task = phase_returns(study, runs)
+    tasks = list(by_task)
+    _, gains = scale(runs, tasks)
+    rows = []
+    for (task, (settings, values)), gain in zip(by_task.items(), gains):
+        if not np.isfinite(gain) or len(settings) < 2:
+            continue
+        p_fails, p_suffices = statistics.single_setting_tests(values, np.full(PHASES, MARGIN * gain))
+        means = np.nanmean(values, axis=-1)
+        best_by_phase = settings[means.argmax(1)]
+        losses = (means.max(1, keepdims=True) - means) / gain
+        single = int(losses.max(0).argmin())
+        enough = min(1.0, float(p_suffices.min()) * len(settings))
+        verdict = SUPPORTED if p_fails.max() <= ALPHA else NOT_SUPPORTED if enough <= ALPHA else UNDECIDED
+        rows.append(
+            {
+                "task": task,
+                **{f"best_beta_phase_{i + 1}": beta for i, beta in enumerate(best_by_phase)},
+                "best_single_beta": settings[single],
+                "its_worst_loss": losses[:, single].max(),
+                "p_every_beta_fails": p_fails.max(),
+                "p_one_beta_suffices": enough,
+                "seeds": int(np.isfinite(values).sum(-1).min()),
+                "verdict": verdict,
+            }
+        )
+    if not rows:
+        raise NotApplicable("has no task on which any arm improved on the untrained policy")
+    numbers = pd.DataFrame(rows)
+    return _majority(
+        numbers, "the best β changes within training", "one constant β stays within reach of the best in every phase"
+    )
+
+
+def _majority(numbers, yes, no):
+    """(verdict, sentence, numbers): what more than half of the tasks show."""
+    shown = {
+        verdict: numbers.loc[numbers["verdict"] == verdict, "task"].tolist() for verdict in (SUPPORTED, NOT_SUPPORTED)
+    }
+    total = len(numbers)
+    verdict = UNDECIDED
+    for candidate, tasks in shown.items():
+        if 2 * len(tasks) > total:
+            verdict = candidate
+    sentence = (
+        f"Shown that {yes} on {_some(shown[SUPPORTED], total)}; shown that {no} on {_some(shown[NOT_SUPPORTED], total)} "
+        f"({numbers['seeds'].min()} seeds)."
+    )
+    return verdict, sentence, numbers
+
+
+def _some(tasks, total):
+    return f"{len(tasks)} of {total} tasks" + (f" ({', '.join(tasks)})" if tasks else "")
+
+
+def implied_beta_drifts(study, raw):
+    chosen = need(default_arm(study.main, "trpo"), "trpo")
+    squares = implied_squares(study, chosen, PHASES, raw=raw)
+    rows = []
+    for task, group in chosen.groupby("task"):
+        first, last = squares[chosen.index.get_indexer(group.index)][:, [0, -1]].T
+        known = np.isfinite(first) & np.isfinite(last)
+        first, last = first[known], last[known]
+        if len(first) == 0:
+            continue
+        # The implied beta is a root: a factor DRIFT in it is DRIFT^2 in the squares, which are
+        # linear in the data and may be negative.
+        rises, falls = _p_positive(last - DRIFT**2 * first), _p_positive(first - DRIFT**2 * last)
+        stays = max(_p_positive(DRIFT**2 * first - last), _p_positive(DRIFT**2 * last - first))
+        moves = min(1.0, 2 * min(rises, falls))
+        rows.append(
+            {
+                "task": task,
+                "first_fifth": statistics.signed_root(first.mean()),
+                "last_fifth": statistics.signed_root(last.mean()),
+                "p_moves": moves,
+                "p_stays": stays,
+                "seeds": len(first),
+                "verdict": SUPPORTED if moves <= ALPHA else NOT_SUPPORTED if stays <= ALPHA else UNDECIDED,
+            }
+        )
+    if not rows:
+        raise NotApplicable("needs implied_beta_crossfit in the curves of trpo")
+    numbers = pd.DataFrame(rows)
+    verdict, sentence, numbers = _majority(numbers, f"it moves by more than {DRIFT:g}×", f"it stays within {DRIFT:g}×")
+    moves = "; ".join(f"{row.task} {row.first_fifth:.2g} → {row.last_fifth:.2g}" for row in numbers.itertuples())
+    return verdict, f"{sentence} First to last fifth: {moves}.", numbers
+
+
+def _p_positive(values):
+    """One-sided p of a positive mean; 1 for fewer than two values."""
+    if len(values) < 2:
+        return 1.0
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(statistics.p_greater(np.mean(values), error, len(values) - 1))
+
+
+# Claim C --------------------------------------------------------------------------------
+
+
+def compare_with_fixed(runs, rivals):
+    """(numbers, p_beats, p_enough) of rivals against every fixed beta in the mean over tasks.
+
+    p_beats   some rival beats every fixed beta by more than MEAN_MARGIN: largest p over betas,
+              smallest over rivals, times the number of rivals.
+    p_enough  some fixed beta is not beaten by that much by any rival.
+    """
+    swept = sweep(runs)
+    present = [name for name in rivals if len(default_arm(runs, name))]
+    if not present:
+        raise NotApplicable(f"needs one of {', '.join(rivals)}")
+    scores = learned(grid(swept, "kl_fixed", runs))
+    rows = []
+    for name in present:
+        arm = default_arm(runs, name)
+        tasks = [task for task in scores.tasks if (arm["task"] == task).any()]
+        if len(tasks) < len(scores.tasks):
+            continue
+        gains = dict(zip(scores.tasks, scores.gain))
+        rival = [arm.loc[arm["task"] == task, "score"].to_numpy() / gains[task] for task in tasks]
+        for h, beta in enumerate(scores.settings):
+            mine = [scores.values[e, h] / scores.gain[e] for e in range(len(tasks))]
+            mine = [values[np.isfinite(values)] for values in mine]
+            difference, error, freedom = statistics.mean_over_tasks_test(rival, mine)
+            half = stats.t.ppf(1 - ALPHA / 2, freedom) * error if error > 0 else error
+            rows.append(
+                {
+                    "rival": name,
+                    "beta": beta,
+                    "difference": difference,
+                    "low": difference - half,
+                    "high": difference + half,
+                    "p_beats": float(statistics.p_greater(difference - MEAN_MARGIN, error, freedom)),
+                    "p_keeps_up": float(statistics.p_greater(MEAN_MARGIN - difference, error, freedom)),
+                    "seeds": min(map(len, [*rival, *mine])),
+                }
+            )
+    if not rows:
+        raise NotApplicable(f"needs one of {', '.join(rivals)} on every task")
+    numbers = pd.DataFrame(rows)
+    p_beats = numbers.groupby("rival")["p_beats"].max() * numbers["rival"].nunique()
+    p_enough = numbers.groupby("beta")["p_keeps_up"].max() * numbers["beta"].nunique()
+    return numbers, p_beats.clip(upper=1), p_enough.clip(upper=1)
+
+
+def fixed_is_not_sufficient(study):
+    numbers, p_beats, p_enough = compare_with_fixed(study.main, FEEDBACK)
+    best = numbers.groupby("beta")["difference"].mean().idxmin()
+    against = "; ".join(
+        f"{NAMES[row.rival]} {row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+        for row in numbers[numbers["beta"] == best].itertuples()
+    )
+    sentence = (
+        f"Against the best single β on average, {best:g}, in the mean over tasks (untrained = 0, best arm = 1): "
+        f"{against} ({numbers['seeds'].min()} seeds). "
+    )
+    if p_beats.min() <= ALPHA:
+        winners = [NAMES[name] for name in p_beats.index[p_beats <= ALPHA]]
+        return (
+            SUPPORTED,
+            f"{sentence}Every fixed β is beaten by more than {MEAN_MARGIN:g} by {listed(winners)} (p = {p_beats.min():.2g}).",
+            numbers,
+        )
+    if p_enough.min() <= ALPHA:
+        return (
+            NOT_SUPPORTED,
+            f"{sentence}β = {listed(p_enough.index[p_enough <= ALPHA])} is not beaten by {MEAN_MARGIN:g} by any of them.",
+            numbers,
+        )
+    return UNDECIDED, f"{sentence}Neither shown beaten nor shown sufficient.", numbers
+
+
+def compare_two(runs, algorithm, reference):
+    """(difference, low, high, number of tasks, names) of two algorithms in the mean over tasks.
+
+    Each at its default; kl_fixed at the beta that is best on average, which flatters it.
+    """
+    arms = [_representative(runs, name) for name in (algorithm, reference)]
+    tasks = sorted(set(arms[0]["task"]) & set(arms[1]["task"]))
+    _, gains = scale(runs, tasks)
+    learned_tasks = [(task, gain) for task, gain in zip(tasks, gains) if np.isfinite(gain)]
+    if not learned_tasks:
+        raise NotApplicable(f"needs {algorithm} and {reference} on a task where some arm improved")
+    scores = [[arm.loc[arm["task"] == task, "score"].to_numpy() / gain for task, gain in learned_tasks] for arm in arms]
+    difference, error, freedom = statistics.mean_over_tasks_test(*scores)
+    half = stats.t.ppf(1 - ALPHA / 2, freedom) * error if error > 0 else error
+    names = [f"{NAMES.get(arm['algorithm'].iloc[0], arm['algorithm'].iloc[0])}" for arm in arms]
+    for i, arm in enumerate(arms):
+        if arm["algorithm"].iloc[0] == "kl_fixed":
+            names[i] = f"the best single β ({arm['setting'].iloc[0]:g})"
+    return difference, difference - half, difference + half, len(learned_tasks), names
+
+
+def _representative(runs, algorithm):
+    chosen = need(default_arm(runs, algorithm), algorithm)
+    if algorithm != "kl_fixed":
+        return chosen
+    scores = learned(grid(runs, "kl_fixed", runs))
+    if not len(scores.settings):
+        raise NotApplicable("needs one β that was run on every task")
+    best = scores.settings[np.nanmean(scores.normalised, axis=-1).mean(0).argmax()]
+    return plain(runs, "kl_fixed")[plain(runs, "kl_fixed")["setting"] == best]
+
+
+def the_cause_is_beta(study):
+    runs = study.main
+    need(default_arm(runs, "kl_bisect"), "kl_bisect")
+    numbers, p_beats, p_enough = compare_with_fixed(runs, ("kl_bisect",))
+    bisect, trpo = default_arm(runs, "kl_bisect"), need(default_arm(runs, "trpo"), "trpo")
+    tasks = sorted(set(bisect["task"]) & set(trpo["task"]))
+    _, gains = scale(runs, tasks)
+    scaled = [
+        [
+            arm.loc[arm["task"] == task, "score"].to_numpy() / gain
+            for task, gain in zip(tasks, gains)
+            if np.isfinite(gain)
+        ]
+        for arm in (trpo, bisect)
+    ]
+    difference, error, freedom = statistics.mean_over_tasks_test(*scaled)
+    p_equal = float(statistics.p_greater(MEAN_MARGIN - difference, error, freedom))
+    p_behind = float(statistics.p_greater(difference - MEAN_MARGIN, error, freedom))
+    sentence = (
+        f"A β solved at each update so that KL = δ beats every fixed β by more than {MEAN_MARGIN:g} with p = {p_beats.min():.2g}; "
+        f"TRPO is {difference:+.2f} ± {error:.2f} (s.e.) above it (p = {p_equal:.2g} for less than {MEAN_MARGIN:g})."
+    )
+    if p_beats.min() <= ALPHA and p_equal <= ALPHA:
+        return SUPPORTED, sentence, numbers
+    if p_behind <= ALPHA or p_enough.min() <= ALPHA:
+        return NOT_SUPPORTED, sentence, numbers
+    return UNDECIDED, sentence, numbers
+
+
+# The hidden adaptation -------------------------------------------------------------------
+
+
+def implied_spread(study, resamples=statistics.RESAMPLES):
+    """(frame, samples): implied beta per task, normalised and raw, and [B] bootstrap samples of the
+    difference in decades between the spreads (largest to smallest) over tasks, raw less normalised."""
+    chosen = need(default_arm(study.main, "trpo"), "trpo")
+    tasks = sorted(chosen["task"].unique())
+    if len(tasks) < 2:
+        raise NotApplicable("needs trpo on at least 2 tasks")
+    if (chosen["advantages"] == "raw").any():
+        raise NotApplicable("needs trpo with normalised advantages")
+    spreads, rows = {}, []
+    for raw in (False, True):
+        squares = implied_squares(study, chosen, PHASES, raw=raw).mean(axis=1)
+        per_task = [squares[(chosen["task"] == task).to_numpy()] for task in tasks]
+        if not all(np.isfinite(values).all() and len(values) for values in per_task):
+            raise NotApplicable("needs implied_beta_crossfit and sigma_advantage in the curves of trpo")
+        drawn = np.stack([sample.mean(-1) for sample in statistics.resample(per_task, resamples)], axis=-1)
+        # No signal above the noise: nothing is known of the spread.
+        logs = 0.5 * np.log10(np.where(drawn > 0, drawn, np.nan))
+        spreads[raw] = logs.max(-1) - logs.min(-1)
+        for task, values in zip(tasks, per_task):
+            rows.append((task, "raw" if raw else "normalised", statistics.signed_root(values.mean()), len(values)))
+    return pd.DataFrame(rows, columns=["task", "advantages", "implied_beta", "seeds"]), spreads[True] - spreads[False]
+
+
+def normalisation_is_hidden_adaptation(study):
+    frame, samples = implied_spread(study)
+    if np.isnan(samples).mean() > 0.05:
+        raise NotApplicable("has tasks whose implied beta does not stand above the noise")
+    low, high = statistics.interval(samples)
+    few = frame["seeds"].min() < 2
+    ranges = frame.groupby("advantages")["implied_beta"].agg(["min", "max"])
+    sentence = (
+        f"Over tasks the implied β spans {ranges.loc['normalised', 'min']:.2g} to {ranges.loc['normalised', 'max']:.2g} with "
+        f"normalised advantages and {ranges.loc['raw', 'min']:.2g} to {ranges.loc['raw', 'max']:.2g} in units of the raw ones: "
+        f"{np.nanmedian(samples):.2f} decades more [{low:.2f}, {high:.2f}]."
+    )
+    if study.raw_condition is None or study.raw_condition == study.main_condition:
+        return UNDECIDED, f"{sentence} Without runs on raw advantages the consequence is not tested.", frame
+    raw_verdict, raw_sentence, _ = one_number_for_all_tasks(study.under(study.raw_condition), "kl_fixed")
+    main_verdict, _, _ = one_number_for_all_tasks(study.main, "kl_fixed")
+    sentence += (
+        f" No single β for all tasks: {main_verdict} with normalised advantages, {raw_verdict} with raw ones. "
+        f"Raw advantages: {raw_sentence}"
+    )
+    if few:
+        return UNDECIDED, sentence, frame
+    if low > HIDDEN_DECADES and raw_verdict == SUPPORTED and main_verdict != SUPPORTED:
+        return SUPPORTED, sentence, frame
+    if high < HIDDEN_DECADES or raw_verdict == NOT_SUPPORTED or main_verdict == SUPPORTED:
+        return NOT_SUPPORTED, sentence, frame
+    return UNDECIDED, sentence, frame
+
+
+# Words ----------------------------------------------------------------------------------
+
+
+def percent(share):
+    return f"{100 * share:.0f} %"
+
+
+def listed(values):
+    return ", ".join(f"{value:g}" if isinstance(value, (float, np.floating)) else str(value) for value in values)
+
+
+def _same_rule_for(algorithm):
+    return lambda study: one_number_for_all_tasks(study.main, algorithm)
+
+
+RULE_A = (
+    "Metric: final return, lost against the best value of the grid on the same task, as a share of what the task's best arm "
+    f"gains over the untrained policy. Supported when every value is shown to lose more than {percent(MARGIN)} on some "
+    "task; not supported when one value is shown to lose less on all tasks. One-sided Welch tests at level "
+    f"{ALPHA:g}, Bonferroni over tasks and rivals."
+)
+
+# name, claim, rule, algorithms whose runs it needs, judge
+CLAIMS = [
+    (
+        "A",
+        "No single β performs well across different problems.",
+        RULE_A,
+        ("kl_fixed",),
+        no_single_beta,
+    ),
+    (
+        "A, whole training",
+        "The same, judged by the return over the whole of training.",
+        "The rule of claim A with the mean return over training in place of the final return.",
+        ("kl_fixed",),
+        lambda study: one_number_for_all_tasks(study.main, "kl_fixed", "auc_score"),
+    ),
+    (
+        "B",
+        "Nor within one problem, whose characteristics change over the course of learning.",
+        f"Metric: mean return in each of {PHASES} equal phases of training. On a task the claim is shown when every "
+        f"constant β loses more than {percent(MARGIN)} of the task's whole gain to another one in some phase, and the "
+        "contrary when one β is shown to lose less in all phases (tests as for A, phases in place of tasks). "
+        "Supported, or not supported, when shown on more than half of the tasks.",
+        ("kl_fixed",),
+        no_single_beta_in_one_problem,
+    ),
+    (
+        "B, mechanism",
+        "The β that the constraint implies changes during training, in the units the algorithm sees.",
+        f"Metric: TRPO's cross-fitted implied β, first against last fifth of training. On a task the claim is shown when it "
+        f"moves by more than {DRIFT:g}× (paired t-test over seeds on the squares, both directions), the contrary when it "
+        "is shown to stay within. Decided by more than half of the tasks.",
+        ("trpo",),
+        lambda study: implied_beta_drifts(study, raw=False),
+    ),
+    (
+        "B, mechanism, raw",
+        "The same in units of the raw advantages.",
+        "As above, with the implied β multiplied by the standard deviation of the raw advantages.",
+        ("trpo",),
+        lambda study: implied_beta_drifts(study, raw=True),
+    ),
+    (
+        "C",
+        "A fixed β optimised with SGD is not sufficient: additional modifications are required.",
+        "Metric: final return, untrained policy = 0 and best arm = 1 per task, mean over tasks. Supported when TRPO, adaptive "
+        f"β or clipping (each at its authors' setting) is shown to beat every fixed β by more than {MEAN_MARGIN:g}; not "
+        "supported when one fixed β is shown not to be beaten by that much by any of them. One-sided Welch tests stratified "
+        f"by task at level {ALPHA:g}, Bonferroni over the three.",
+        ("kl_fixed", *FEEDBACK),
+        fixed_is_not_sufficient,
+    ),
+    (
+        HIDDEN,
+        "Advantage normalisation is a hidden adaptation of β.",
+        f"Supported when (1) the spread of TRPO's cross-fitted implied β between tasks is more than {HIDDEN_DECADES:g} "
+        "decades wider in units of the raw advantages than in those of the normalised ones (95 % bootstrap interval) and (2) "
+        "claim A is supported with raw advantages and not with normalised ones. Not supported when (1) or (2) is shown "
+        "not to hold.",
+        ("kl_fixed", "trpo"),
+        normalisation_is_hidden_adaptation,
+    ),
+    (
+        "Cause",
+        "The constraint's advantage is its β, not its optimiser.",
+        "Supported when a penalty whose β is solved at each update so that KL = δ beats every fixed β (rule C) and TRPO is shown "
+        f"to be less than {MEAN_MARGIN:g} above it; not supported when TRPO is shown to be further above it or a fixed β to "
+        "keep up with it.",
+        ("kl_fixed", "trpo", "kl_bisect"),
+        the_cause_is_beta,
+    ),
+    *(
+        (
+            f"A for {SYMBOLS[KNOBS[algorithm][0]]}",
+            f"No single {SYMBOLS[KNOBS[algorithm][0]]} of {NAMES[algorithm]} performs well across different problems.",
+            "The rule of claim A, word for word: the question is asked of every method that has a number to choose.",
+            (algorithm,),
+            _same_rule_for(algorithm),
+        )
+        for algorithm in ("trpo", "kl_adaptive", "clip")
+    ),
+]

@@ -1,0 +1,308 @@
+"""One or more studies as two frames, and what is missing from them."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+# The number each algorithm is tuned by, and the value its authors recommend.
+KNOBS = {
+    "kl_fixed": ("beta", None),
+    "kl_adaptive": ("kl_target", 0.01),
+    "trpo": ("max_kl", 0.01),
+    "clip": ("clip_epsilon", 0.2),
+}
+KNOB_COLUMNS = ["beta", "kl_target", "max_kl", "clip_epsilon"]
+
+RUN_COLUMNS = [
+    "run_id", "task", "algorithm", "arm", *KNOB_COLUMNS, "seed", "total_steps",
+    "status", "final_return", "auc_return", "wall_seconds", "commit", "config",
+]  # fmt: skip
+CURVE_COLUMNS = [
+    "env_steps", "episodes", "return_mean", "return_last100", "kl_after", "kl_attempted",
+    "surrogate_gain", "entropy", "beta", "implied_beta", "implied_beta_crossfit",
+    "sigma_advantage", "cg_residual", "backtracks", "accepted", "explained_variance",
+    "value_loss", "max_ratio", "score_share", "gradient_norm", "clipped_share",
+]  # fmt: skip
+REQUIRED_CURVE_COLUMNS = {"run_id", "iteration", "env_steps", "return_mean", "kl_after"}
+
+PHASES = 5  # fifths of training
+
+
+class StudyError(Exception):
+    """A study that cannot be read; the message is one line for the user."""
+
+
+@dataclass
+class Study:
+    """Runs and curves on one set of row numbers.
+
+    runs      one row per usable run; its index is the number that `curves.run` refers to.
+              Beside the promised columns: `condition` (settings of the protocol that differ
+              from the default, "" for none), `family` (the algorithm and its settings other
+              than the knob), `knob`, `setting` (the knob's value), `advantages`
+              ("normalised" or "raw"), `untrained` (return of the untrained policy of the
+              task) and `score` (final return; a diverged run scores as the untrained policy).
+    curves    one row per run and iteration, sorted; beside the promised columns `run` and
+              `progress` (0 to 1: the share of the run's budget already used).
+    missing   one row per run that the grid implies and the files lack, with the command
+              that makes it.
+    """
+
+    name: str
+    directories: list
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    missing: pd.DataFrame
+    notes: list = field(default_factory=list)
+
+    @property
+    def tasks(self):
+        return sorted(self.runs["task"].unique())
+
+    @cached_property
+    def main_condition(self):
+        """The default protocol where the study has it, else its most frequent condition."""
+        conditions = self.runs["condition"]
+        return "" if (conditions == "").any() else conditions.mode().iloc[0]
+
+    @cached_property
+    def raw_condition(self):
+        """The most frequent condition with raw advantages, or None."""
+        raw = self.runs.loc[self.runs["advantages"] == "raw", "condition"]
+        return None if raw.empty else raw.mode().iloc[0]
+
+    def under(self, condition):
+        return self.runs[self.runs["condition"] == condition]
+
+    @property
+    def main(self):
+        """Runs of the main condition."""
+        return self.under(self.main_condition)
+
+    @cached_property
+    def bins(self):
+        """Number of equal parts of training that curves are averaged over."""
+        iterations = np.bincount(self.curves["run"], minlength=len(self.runs))
+        longest = pd.Series(iterations).groupby(self.runs["total_steps"].to_numpy()).max()
+        return int(max(1, min(50, longest.min())))
+
+    @cached_property
+    def steps(self):
+        """[run] environment steps of the full budget, as the longest run of it counts them."""
+        last = np.zeros(len(self.runs))
+        np.maximum.at(last, self.curves["run"].to_numpy(), self.curves["env_steps"].to_numpy())
+        return pd.Series(last).groupby(self.runs["total_steps"].to_numpy()).transform("max").to_numpy()
+
+    def over_training(self, column, parts=None):
+        """[run, part] mean of a curve's column (or of as many values) in equal parts of training; NaN where none."""
+        parts = parts or self.bins
+        values = self.curves[column].to_numpy(dtype=float) if isinstance(column, str) else column
+        # 1e-4: the last iteration of a part belongs to it in spite of float32 rounding.
+        part = np.ceil(self.curves["progress"].to_numpy(dtype=float) * parts - 1e-4).astype(int) - 1
+        key = self.curves["run"].to_numpy() * parts + np.clip(part, 0, parts - 1)
+        finite = np.isfinite(values)
+        size = len(self.runs) * parts
+        count = np.bincount(key[finite], minlength=size)
+        total = np.bincount(key[finite], weights=values[finite], minlength=size)
+        with np.errstate(invalid="ignore"):
+            return (total / np.where(count, count, np.nan)).reshape(len(self.runs), parts)
+
+
+def load(directories, whole_seeds=False):
+    """The studies in `directories` as one `Study`.
+
+    A run found twice (same run_id) counts once. A `failed` run counts as missing.
+    whole_seeds  keep only the seeds that are complete in every task and arm of a condition.
+    Raises StudyError for a directory that holds no study or a damaged one.
+    """
+    directories = [Path(directory) for directory in directories]
+    for directory in directories:
+        if not directory.is_dir():
+            raise StudyError(f"no such directory: {directory}")
+        for name in ("runs.parquet", "curves.parquet"):
+            if not (directory / name).is_file():
+                raise StudyError(f"no study in {directory}: {name} is missing")
+    every_run = pd.concat([_read_runs(directory) for directory in directories], ignore_index=True)
+    if every_run.empty:
+        raise StudyError(f"no runs in {', '.join(map(str, directories))}")
+    # A run that failed in one study may have been completed in another.
+    every_run["failed"] = every_run["status"] == "failed"
+    every_run = every_run.sort_values("failed", kind="stable").drop_duplicates("run_id")
+    described = _describe(every_run)
+    described, notes = _one_budget_per_task(described)
+    usable = described[~described["failed"]]
+    missing = _missing(described)
+    if whole_seeds and not missing.empty:
+        ragged = set(zip(missing["condition"], missing["seed"]))
+        keep = [pair not in ragged for pair in zip(usable["condition"], usable["seed"])]
+        notes.append(
+            f"Only whole seeds are used: {len(usable) - sum(keep)} runs of {len(ragged)} incomplete seeds are left out."
+        )
+        usable, missing = usable[keep], missing.iloc[:0]
+    if usable.empty:
+        raise StudyError(f"every run in {', '.join(map(str, directories))} has failed")
+    usable = usable.sort_values(["condition", "task", "arm", "seed"]).reset_index(drop=True)
+    study = Study(
+        name=" + ".join(directory.name for directory in directories),
+        directories=directories,
+        runs=usable,
+        curves=_read_curves(directories, usable["run_id"]),
+        missing=missing,
+        notes=notes,
+    )
+    study.curves["progress"] = (study.curves["env_steps"] / study.steps[study.curves["run"]]).astype(np.float32)
+    _score(study)
+    return study
+
+
+def _read_runs(directory):
+    try:
+        runs = pq.read_table(directory / "runs.parquet").to_pandas()
+    except Exception as error:
+        raise StudyError(f"cannot read {directory / 'runs.parquet'}: {error}") from error
+    absent = [column for column in RUN_COLUMNS if column not in runs]
+    if absent:
+        raise StudyError(f"{directory / 'runs.parquet'} lacks the columns {', '.join(absent)}")
+    for column in [*KNOB_COLUMNS, "final_return", "auc_return", "wall_seconds"]:
+        runs[column] = pd.to_numeric(runs[column], errors="coerce").astype(float)
+    runs["study"] = directory.name
+    return runs[[*RUN_COLUMNS, "study"]]
+
+
+def _read_curves(directories, run_ids):
+    """Curves of the runs in `run_ids`, column by column in float32 to spare memory."""
+    row_of = pd.Series(np.arange(len(run_ids), dtype=np.int32), index=run_ids)
+    pieces, taken = [], np.zeros(len(run_ids), dtype=bool)
+    for directory in directories:
+        path = directory / "curves.parquet"
+        try:
+            file = pq.ParquetFile(path, read_dictionary=["run_id"])
+            absent = REQUIRED_CURVE_COLUMNS - set(file.schema_arrow.names)
+            if absent:
+                raise StudyError(f"{path} lacks the columns {', '.join(sorted(absent))}")
+            ids = file.read(columns=["run_id"]).column(0).unify_dictionaries().combine_chunks()
+            rows = row_of.reindex(ids.dictionary.to_pylist()).fillna(-1).to_numpy(dtype=np.int32)
+            run = rows[ids.indices.to_numpy(zero_copy_only=False)] if len(ids) else np.empty(0, np.int32)
+            keep = (run >= 0) & ~taken[run]
+            columns = {"run": run[keep]}
+            for column in ["iteration", *CURVE_COLUMNS]:
+                if column in file.schema_arrow.names:
+                    values = file.read(columns=[column]).column(0).to_numpy()
+                    if values.dtype == object:  # booleans or numbers with nulls
+                        values = pd.to_numeric(pd.Series(values, dtype="float64")).to_numpy()
+                    columns[column] = values[keep].astype(np.int32 if column == "iteration" else np.float32)
+                else:
+                    columns[column] = np.full(keep.sum(), np.nan, dtype=np.float32)
+        except StudyError:
+            raise
+        except Exception as error:
+            raise StudyError(f"cannot read {path}: {error}") from error
+        taken[np.unique(columns["run"])] = True
+        pieces.append(columns)
+    joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    if not taken.all():
+        lost = run_ids[~taken].tolist()
+        raise StudyError(f"{len(lost)} runs have no curve, the first is run_id {lost[0]}")
+    order = np.lexsort((joined["iteration"], joined["run"]))
+    if np.any(order[1:] < order[:-1]):
+        joined = {name: values[order] for name, values in joined.items()}
+    return pd.DataFrame(joined, copy=False)
+
+
+def _describe(runs):
+    """`runs` with condition, family, knob, setting and advantages, read off arm and config."""
+    runs = runs.copy()
+    described = [_describe_arm(*row) for row in zip(runs["algorithm"], runs["arm"], runs["config"])]
+    runs[["family", "condition", "advantages", "overrides"]] = pd.DataFrame(described, index=runs.index)
+    runs["knob"] = [KNOBS.get(algorithm, (None,))[0] for algorithm in runs["algorithm"]]
+    runs["setting"] = np.nan
+    for algorithm, (knob, _) in KNOBS.items():
+        of_algorithm = runs["algorithm"] == algorithm
+        runs.loc[of_algorithm, "setting"] = runs.loc[of_algorithm, knob]
+    return runs
+
+
+def _describe_arm(algorithm, arm, config):
+    """(family, condition, advantages, overrides) of an arm such as "kl_fixed beta=3 horizon=512"."""
+    try:
+        config = json.loads(config)
+    except (TypeError, ValueError):
+        config = {}
+    own = set(config.get("algorithm") or {}) | set(KNOB_COLUMNS)
+    knob = KNOBS.get(algorithm, (None,))[0]
+    pairs = [part.split("=", 1) for part in arm.split()[1:] if "=" in part]
+    key_is_own = {key: key.removeprefix("algorithm.") in own for key, _ in pairs}
+    family = [f"{key}={value}" for key, value in pairs if key_is_own[key] and key != knob]
+    condition = [f"{key}={value}" for key, value in pairs if not key_is_own[key]]
+    settings = {key: value for key, value in pairs}
+    normalisation = config.get("advantage_normalization", settings.get("advantage_normalization", "batch"))
+    overrides = [f"algorithm={algorithm}"]
+    overrides += [
+        f"algorithm.{key.removeprefix('algorithm.')}={value}" if key_is_own[key] else f"{key}={value}"
+        for key, value in pairs
+    ]
+    return (
+        " ".join([algorithm, *family]),
+        " ".join(condition),
+        "raw" if str(normalisation).lower() in ("none", "false") else "normalised",
+        " ".join(overrides),
+    )
+
+
+def _one_budget_per_task(runs):
+    """Runs of each task's most frequent budget (the larger of two equally frequent), and notes."""
+    count = runs.groupby(["task", "total_steps"]).size().reset_index(name="runs")
+    best = count.sort_values(["runs", "total_steps"]).groupby("task")["total_steps"].last()
+    keep = runs["total_steps"] == runs["task"].map(best)
+    notes = [
+        f"{len(rest)} runs of {task} with {steps} steps are left out: most runs of the task have {best[task]}."
+        for (task, steps), rest in runs[~keep].groupby(["task", "total_steps"])
+    ]
+    return runs[keep], notes
+
+
+def _missing(runs):
+    """Runs that the grid implies and the files lack.
+
+    Expected are, in each cell (task, arm) that has any run, the seeds of the same arm on other
+    tasks and of the same algorithm's other arms on the task. A cell without any run is not
+    expected: grids may differ between tasks.
+    """
+    rows = []
+    seeds_of_arm = runs.groupby(["condition", "arm"])["seed"].agg(set)
+    for (task, _, condition), group in runs.groupby(["task", "algorithm", "condition"]):
+        for arm, cell in group.groupby("arm"):
+            expected = set(group["seed"]) | seeds_of_arm[condition, arm]
+            first = cell.iloc[0]
+            for seed in sorted(expected - set(cell.loc[~cell["failed"], "seed"])):
+                command = (
+                    f"python -m study task={task} {first['overrides']} seed={seed} "
+                    f"total_steps={first['total_steps']} name={first['study']}"
+                )
+                rows.append((task, first["algorithm"], arm, condition, seed, command))
+    columns = ["task", "algorithm", "arm", "condition", "seed", "command"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _score(study):
+    """Adds `untrained` and `score` to the runs.
+
+    untrained  mean over the task's runs of the first return they report: the initial policy's
+               (zero-mean actions of unit standard deviation), the "random policy" of PPO's Table 1.
+    score      final_return; for a diverged run `untrained`, whatever it earned before it broke.
+    """
+    runs = study.runs
+    reported = study.curves[np.isfinite(study.curves["return_mean"])]
+    first = reported.groupby("run")["return_mean"].first().reindex(runs.index)
+    runs["untrained"] = first.astype(float).groupby(runs["task"]).transform("mean")
+    broken = (runs["status"] == "diverged") | ~np.isfinite(runs["final_return"])
+    runs["score"] = runs["final_return"].where(~broken, runs["untrained"])
+    runs["auc_score"] = runs["auc_return"].where(~broken & np.isfinite(runs["auc_return"]), runs["untrained"])
+    unfinished = broken & (runs["status"] == "complete")
+    if unfinished.any():
+        study.notes.append(f"{unfinished.sum()} complete runs ended no episode; they score as the untrained policy.")

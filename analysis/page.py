@@ -1,0 +1,157 @@
+"""The self-contained page: template, style sheet, and figures that follow light and dark."""
+
+import base64
+import colorsys
+import html
+import re
+from string import Template
+
+PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>$title</title>
+<style>
+$style
+</style>
+</head>
+<body>
+<header>
+<h1>$title</h1>
+<p class="lead">$lead</p>
+</header>
+<nav aria-label="Contents"><details open><summary>Contents</summary><ol>
+$contents
+</ol></details></nav>
+<main>
+$body
+</main>
+<footer>
+$footer
+</footer>
+<dialog id="zoom" aria-label="Figure, enlarged"><button type="button" autofocus>close</button><div></div></dialog>
+<script>
+const dialog = document.getElementById("zoom");
+document.querySelectorAll(".plot").forEach(plot => plot.addEventListener("click", () => {
+  dialog.lastElementChild.replaceChildren(plot.firstElementChild.cloneNode(true));
+  dialog.showModal();
+}));
+dialog.addEventListener("click", event => {
+  if (event.target === dialog || event.target.tagName === "BUTTON") dialog.close();
+});
+if (matchMedia("(max-width: 60rem)").matches) document.querySelector("nav details").open = false;
+</script>
+</body>
+</html>
+""")
+
+STYLE = """
+:root { --paper: #ffffff; --ink: #1b1f24; --soft: #59606a; --line: #d9dde2; --tint: #f4f6f8; --link: #0b5cad;
+  --yes: #0b6e4f; --no: #a4262c; --open: #6b5b00; }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #15181c; --ink: #e4e7eb; --soft: #a3abb5; --line: #353b43; --tint: #1e2329; --link: #7cb7f2;
+    --yes: #6fd3ac; --no: #f2938f; --open: #e0c860; }
+}
+* { box-sizing: border-box; }
+html { scroll-behavior: smooth; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+  display: grid; grid-template-columns: minmax(0, 1fr); padding: 0 1rem; }
+header, main, nav, footer { width: 100%; max-width: 54rem; margin: 0 auto; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 1.6rem 0 .4rem; text-wrap: balance; }
+h2 { font-size: 1.25rem; margin: 2.4rem 0 .4rem; scroll-margin-top: 1rem; }
+h3 { font-size: 1rem; margin: 1.4rem 0 .3rem; }
+p, li { overflow-wrap: anywhere; max-width: 46rem; }
+.lead { color: var(--soft); margin-top: 0; }
+a { color: var(--link); }
+nav { font-size: .9rem; }
+nav summary { cursor: pointer; color: var(--soft); }
+nav ol { padding-left: 1.4rem; margin: .3rem 0; }
+nav a { text-decoration: none; }
+figure { margin: 1rem 0; }
+.plot { overflow-x: auto; cursor: zoom-in; border: 1px solid var(--line); border-radius: 6px; padding: .5rem; background: var(--paper); }
+.plot svg { display: block; width: 100%; height: auto; min-width: 36rem; margin: 0 auto; }
+figcaption, .caption { color: var(--soft); font-size: .88rem; margin-top: .4rem; max-width: 46rem; }
+.files { font-size: .85rem; }
+.files a { margin-right: .8rem; }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
+th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; }
+thead th { border-bottom: 2px solid var(--line); }
+.verdict { border-left: 4px solid var(--line); background: var(--tint); padding: .6rem .9rem; margin: .8rem 0; border-radius: 0 6px 6px 0; }
+.verdict p { margin: .3rem 0; }
+.verdict details { color: var(--soft); font-size: .88rem; }
+.verdict summary { cursor: pointer; }
+.verdict strong.supported { color: var(--yes); } .verdict strong.not-supported { color: var(--no); } .verdict strong.undecided { color: var(--open); }
+.refused { border: 1px dashed var(--soft); border-radius: 6px; padding: .5rem .9rem; color: var(--soft); }
+pre { background: var(--tint); padding: .6rem .8rem; overflow-x: auto; border-radius: 6px; font-size: .8rem; white-space: pre; }
+footer { color: var(--soft); font-size: .85rem; border-top: 1px solid var(--line); margin-top: 3rem; padding: 1rem 0 3rem; }
+dialog { width: 96vw; height: 94vh; max-width: none; max-height: none; border: 1px solid var(--line); background: var(--paper); color: var(--ink); padding: 2.4rem .6rem .6rem; overflow: auto; }
+dialog::backdrop { background: rgb(0 0 0 / .6); }
+dialog svg { display: block; width: max(100%, 62rem); height: auto; }
+dialog button { position: fixed; right: 3.5vw; top: 4vh; font: inherit; }
+@media (min-width: 82rem) {
+  body { grid-template-columns: 15rem minmax(0, 54rem); column-gap: 3rem; justify-content: center; }
+  header, main, footer { grid-column: 2; }
+  nav { grid-column: 1; grid-row: 1 / span 3; position: sticky; top: 1rem; align-self: start; margin-top: 1.6rem; max-height: 96vh; overflow: auto; }
+}
+@media print { nav, .files { display: none; } }
+"""
+
+COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+
+
+def inline_svg(svg, name, alt):
+    """A figure's SVG for the page: ids made unique, colours made variables that dark mode redefines."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.S)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    svg = re.sub(r"(style=\"[^\"]*\")", lambda style: COLOUR.sub(_variable, style.group(1)), svg)
+    # The page decides the size; the viewBox keeps the proportions.
+    opening, rest = svg.split(">", 1)
+    opening = re.sub(r'\s(width|height)="[^"]*"', "", opening)
+    return f'{opening} role="img" aria-label="{html.escape(alt)}" stroke-linejoin="round">{rest}'
+
+
+def _variable(match):
+    colour = match.group(0)
+    return "var(--paper)" if colour == "#ffffff" else f"var(--c{colour[1:]},{colour})"
+
+
+def dark_colours(body):
+    """Style rules that redefine every figure colour used in `body` for a dark page."""
+    used = sorted(set(re.findall(r"var\(--c([0-9a-f]{6})", body)))
+    rules = " ".join(f"--c{colour}: {dark('#' + colour)};" for colour in used)
+    return "@media (prefers-color-scheme: dark) { :root { " + rules + " } }"
+
+
+def dark(colour):
+    """The colour for a dark background: greys inverted, others lightened, order of lightness kept."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    if max(red, green, blue) - min(red, green, blue) < 0.1:
+        lightness = 1 - 0.9 * lightness
+    else:
+        lightness = 0.5 + 0.35 * lightness
+        saturation *= 0.85
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, lightness, saturation))
+
+
+def download(label, filename, text, kind="text/csv"):
+    """A link that holds the file itself, so that it works from the page alone."""
+    data = base64.b64encode(text.encode()).decode()
+    return f'<a download="{filename}" href="data:{kind};base64,{data}">{label}</a>'
+
+
+def table(frame):
+    """An HTML table of a frame already formatted as text."""
+    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in frame.columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in frame.itertuples(index=False)
+    )
+    return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'

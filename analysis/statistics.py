@@ -1,0 +1,290 @@
+"""Statistics of a few runs on a few tasks.
+
+Scores travel as a list with one array per task, runs on the last axis: `[n]` for the data,
+`[B, n]` for B bootstrap resamples. Every aggregate works on both. Intervals are 95 % percentile
+bootstrap intervals, resampled within each task (stratified) by a seeded generator; equal seeds
+give common random numbers, so that arms with the same training seeds are compared in pairs.
+"""
+
+import itertools
+import warnings
+
+import numpy as np
+from scipy import stats
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+# Aggregates over tasks ------------------------------------------------------------------
+
+
+def mean(scores):
+    """Mean over tasks of the mean over runs."""
+    return np.mean([np.mean(task, axis=-1) for task in scores], axis=0)
+
+
+def median(scores):
+    """Median over tasks of the mean over runs."""
+    return np.median([np.mean(task, axis=-1) for task in scores], axis=0)
+
+
+def iqm(scores):
+    """Interquartile mean: of the middle half of all runs of all tasks pooled."""
+    return stats.trim_mean(np.concatenate(scores, axis=-1), 0.25, axis=-1)
+
+
+def optimality_gap(scores, target=1.0):
+    """How far runs stay below `target` on average; exceeding it does not help."""
+    return target - np.mean(np.minimum(np.concatenate(scores, axis=-1), target), axis=-1)
+
+
+def profile(scores, thresholds):
+    """[..., threshold] share of all runs with a score above each threshold."""
+    pooled = np.concatenate(scores, axis=-1)
+    return np.mean(pooled[..., None, :] > np.asarray(thresholds)[:, None], axis=-1)
+
+
+def probability_of_improvement(scores_x, scores_y):
+    """P(X > Y): mean over tasks of the Mann-Whitney statistic, ties counted half."""
+    per_task = []
+    for x, y in zip(scores_x, scores_y):
+        difference = x[..., :, None] - y[..., None, :]
+        per_task.append(np.mean((difference > 0) + 0.5 * (difference == 0), axis=(-2, -1)))
+    return np.mean(per_task, axis=0)
+
+
+# Bootstrap ------------------------------------------------------------------------------
+
+
+def resample(scores, resamples=RESAMPLES, seed=0):
+    """List of [B, n] arrays: `scores` with the runs of each task drawn with replacement."""
+    generator = np.random.default_rng(seed)
+    drawn = []
+    for task in scores:
+        task = np.asarray(task)
+        drawn.append(task[generator.integers(len(task), size=(resamples, len(task)))])
+    return drawn
+
+
+def interval(samples, level=LEVEL, axis=0):
+    """(low, high) percentiles of bootstrap samples."""
+    tail = 50 * (1 - level)
+    low, high = np.nanpercentile(samples, [tail, 100 - tail], axis=axis)
+    return low, high
+
+
+def bootstrap(aggregate, *scores, resamples=RESAMPLES, seed=0):
+    """(value, low, high) of `aggregate(*scores)`; each argument is resampled on its own."""
+    samples = aggregate(*[resample(each, resamples, seed + i) for i, each in enumerate(scores)])
+    return (aggregate(*scores), *interval(samples))
+
+
+def mean_interval(values, resamples=RESAMPLES, seed=0):
+    """(mean, low, high) over the first axis of `values` [n, ...], NaN left out.
+
+    One run gives no interval: low and high are NaN.
+    """
+    values = np.asarray(values, dtype=float)
+    flat = values.reshape(len(values), -1)
+    known = np.isfinite(flat)
+    filled = np.where(known, flat, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        average = filled.sum(0) / known.sum(0)
+        if len(values) < 2:
+            low = high = np.full(flat.shape[1], np.nan)
+        else:
+            generator = np.random.default_rng(seed)
+            draws = generator.integers(len(values), size=(resamples, len(values)))
+            counts = np.zeros((resamples, len(values)))
+            np.add.at(counts, (np.arange(resamples)[:, None], draws), 1.0)
+            low, high = interval((counts @ filled) / (counts @ known))
+    shape = values.shape[1:]
+    # [()]: a plain number where the values have one axis.
+    return average.reshape(shape)[()], low.reshape(shape)[()], high.reshape(shape)[()]
+
+
+# The implied beta -----------------------------------------------------------------------
+
+
+def signed_square(x):
+    """sign(x) x^2: undoes the signed root in which the cross-fitted implied beta is recorded."""
+    return np.sign(x) * np.square(x)
+
+
+def signed_root(x):
+    return np.sign(x) * np.sqrt(np.abs(x))
+
+
+# One number for all tasks ---------------------------------------------------------------
+#
+# A grid is an array [E, H, S] of scores: E tasks, H settings of one number, S seeds. NaN where a
+# seed was not run.
+
+
+def best_setting(scores, settings, resamples=RESAMPLES, seed=0):
+    """(best, low, high): the setting with the highest mean of scores [H, S] on one task.
+
+    The interval holds 95 % of the best settings found when the seeds are resampled, every
+    setting with the same draw.
+    """
+    settings = np.asarray(settings)
+    best = settings[np.argmax(np.nanmean(scores, axis=-1))]
+    drawn = settings[np.argmax(resampled_means(np.asarray(scores)[None], resamples, seed)[:, 0], axis=-1)]
+    # "inverted_cdf" keeps the ends on the grid.
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
+    return best, low, high
+
+
+def resampled_means(grid, resamples=RESAMPLES, seed=0):
+    """[B, E, H] means over seeds drawn with replacement: by task, the same draw for all settings."""
+    tasks, _, seeds = grid.shape
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=(resamples, tasks)).astype(float)
+    known = np.isfinite(grid)
+    total = np.einsum("bes,ehs->beh", counts, np.where(known, grid, 0.0))
+    weight = np.einsum("bes,ehs->beh", counts, known.astype(float))
+    # No draw of a ragged cell: fall back on its plain mean.
+    plain = np.nanmean(grid, axis=-1)
+    return np.where(weight > 0, total / np.where(weight > 0, weight, 1), plain)
+
+
+def split_means(grid, splits=200, seed=0):
+    """Two arrays [K, E, H]: means over one random half of the seeds and over the other.
+
+    What is selected on the one and evaluated on the other has no maximisation bias. Needs two seeds.
+    """
+    tasks, _, seeds = grid.shape
+    generator = np.random.default_rng(seed)
+    order = generator.permuted(np.broadcast_to(np.arange(seeds), (splits, tasks, seeds)), axis=-1)
+    chosen = order < seeds // 2
+    halves = []
+    for half in (chosen, ~chosen):
+        values = np.where(half[:, :, None, :], grid[None], np.nan)
+        known = np.isfinite(values)
+        total = np.where(known, values, 0.0).sum(-1)
+        halves.append(total / np.maximum(known.sum(-1), 1))
+    return halves
+
+
+def sensitivity(means):
+    """Phi = mean_e max_h G(e, h) - max_h mean_e G(e, h) of mean scores [..., E, H].
+
+    What tuning per task gains over the best single setting. Adkins et al. 2024, arXiv 2412.07165.
+    """
+    return means.max(-1).mean(-1) - means.mean(-2).max(-1)
+
+
+def split_sensitivity(grid, splits=200, seed=0):
+    """Phi with settings selected on half of the seeds and evaluated on the other half; can be negative."""
+    select, evaluate = split_means(grid, splits, seed)
+    own = np.take_along_axis(evaluate, select.argmax(-1)[..., None], -1)[..., 0].mean(-1)
+    single = np.take_along_axis(evaluate.mean(-2), select.mean(-2).argmax(-1)[..., None], -1)[..., 0]
+    return float(np.mean(own - single))
+
+
+def regret(means):
+    """[..., E] loss of the best single setting against each task's own best, of means [..., E, H]."""
+    single = means.mean(-2).argmax(-1)
+    reached = np.take_along_axis(means, single[..., None, None], -1)[..., 0]
+    return means.max(-1) - reached
+
+
+def transfer(select, evaluate):
+    """[..., E, E] loss on the column task of the setting tuned on the row task."""
+    best = select.argmax(-1)
+    own = np.take_along_axis(evaluate, best[..., None], -1)[..., 0]
+    # [..., row, column]: evaluate[column, best[row]]
+    moved = np.take_along_axis(np.swapaxes(evaluate, -1, -2), best[..., None], -2)
+    return own[..., None, :] - moved
+
+
+def window(means, floor, share=0.1):
+    """[..., H] bool: settings within `share` of the way from the best mean down to `floor`."""
+    best = means.max(-1, keepdims=True)
+    return means >= best - share * (best - np.asarray(floor)[..., None])
+
+
+def effective_dimensionality(scores, share=0.95):
+    """Fewest numbers to tune per task that reach `share` of what tuning them all reaches.
+
+    scores  frame of mean scores, one row per task, columns a MultiIndex with one level per number.
+    The numbers not tuned stay at the values best on average. Adkins et al. 2024.
+    """
+    best = scores.max(axis=1).mean()
+    names = list(scores.columns.names)
+    for size in range(len(names) + 1):
+        for tuned in itertools.combinations(names, size):
+            fixed = [name for name in names if name not in tuned]
+            if not fixed:
+                return size
+            kept = scores.T.groupby(level=fixed).max().T  # tuned per task, for each value of the fixed
+            if kept.mean().max() >= share * best:
+                return size
+    return len(names)
+
+
+# Tests ----------------------------------------------------------------------------------
+
+
+def welch(x, y, margin=0.0):
+    """(difference, standard error, degrees of freedom) of mean(x) - mean(y) - margin, last axis, NaN left out.
+
+    Where neither side varies the standard error is 0: the sign of the difference decides.
+    """
+    count_x, count_y = np.isfinite(x).sum(-1), np.isfinite(y).sum(-1)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        part_x = np.nanvar(x, axis=-1, ddof=1) / count_x
+        part_y = np.nanvar(y, axis=-1, ddof=1) / count_y
+        freedom = (part_x + part_y) ** 2 / (part_x**2 / (count_x - 1) + part_y**2 / (count_y - 1))
+        difference = np.nanmean(x, axis=-1) - np.nanmean(y, axis=-1) - margin
+    return difference, np.sqrt(part_x + part_y), freedom
+
+
+def p_greater(difference, error, freedom):
+    """One-sided p-value of difference > 0; 1 where there is no error to judge by (a single run)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = stats.t.sf(difference / error, freedom)
+    p = np.where(error == 0, np.where(difference > 0, 0.0, 1.0), p)
+    return np.where(np.isfinite(error), p, 1.0)
+
+
+def single_setting_tests(grid, margin):
+    """(p_fails, p_suffices), each [H]: does one setting serve all tasks to within margin [E]?
+
+    p_fails     that setting h loses more than the margin to another setting on some task:
+                smallest one-sided Welch p over tasks and rivals, times their number (Bonferroni).
+    p_suffices  that it loses less than the margin to every setting on every task: largest p.
+    "No setting serves all tasks" is shown at level alpha when every p_fails <= alpha: were one
+    setting good enough, its own p_fails would be that small with probability alpha at most,
+    whatever the others do (an intersection-union test). No setting is selected, so there is no
+    maximisation bias.
+    """
+    tasks, settings, _ = grid.shape
+    rivals = grid[:, :, None, :]  # [E, rival, 1, S]
+    mine = grid[:, None, :, :]  # [E, 1, h, S]
+    difference, error, freedom = welch(rivals, mine, np.asarray(margin)[:, None, None])
+    other = ~np.eye(settings, dtype=bool)[None]
+    loses = np.where(other, p_greater(difference, error, freedom), 1.0)
+    keeps = np.where(other, p_greater(-difference, error, freedom), 0.0)
+    p_fails = np.minimum(1.0, loses.min(axis=(0, 1)) * tasks * (settings - 1))
+    return p_fails, keeps.max(axis=(0, 1))
+
+
+def mean_over_tasks_test(x, y):
+    """(difference, standard error, degrees of freedom) of the mean over tasks of mean(x) - mean(y).
+
+    x, y  lists of [n] arrays, one per task; Welch and Satterthwaite over the strata.
+    """
+    parts = [welch(a, b) for a, b in zip(x, y)]
+    difference = np.mean([part[0] for part in parts])
+    variances = np.array([part[1] ** 2 for part in parts]) / len(parts) ** 2
+    freedoms = np.array([part[2] for part in parts])
+    used = variances > 0
+    if not used.any():
+        return difference, 0.0 if np.isfinite(variances).all() else np.nan, np.nan
+    if not np.isfinite(variances).all():
+        return difference, np.nan, np.nan
+    freedom = variances.sum() ** 2 / np.sum(variances[used] ** 2 / freedoms[used])
+    return difference, np.sqrt(variances.sum()), freedom

@@ -1,0 +1,124 @@
+"""What is read from a study, what is missing from it, and what the command line answers."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+
+from analysis.__main__ import main
+from analysis.data import StudyError, load
+
+
+@pytest.fixture(scope="module")
+def quick():
+    return synthetic.quick()
+
+
+def test_missing_run_is_named_with_the_command_that_makes_it(tmp_path, quick):
+    runs, curves = quick
+    lost = runs[(runs["task"] == "hopper") & (runs["beta"] == 10) & (runs["seed"] == 2)]["run_id"].item()
+    study = load([synthetic.write(tmp_path / "s", runs[runs["run_id"] != lost], curves)])
+    assert study.missing[["task", "arm", "seed"]].values.tolist() == [["hopper", "kl_fixed beta=10", 2]]
+    assert study.missing["command"].item() == (
+        "python -m study task=hopper algorithm=kl_fixed algorithm.beta=10 seed=2 total_steps=100352 name=s"
+    )
+
+
+def test_failed_run_counts_as_missing_and_is_not_scored(tmp_path, quick):
+    runs, curves = quick[0].copy(), quick[1]
+    runs.loc[5, "status"] = "failed"
+    study = load([synthetic.write(tmp_path / "s", runs, curves)])
+    assert len(study.missing) == 1
+    assert runs.loc[5, "run_id"] not in set(study.runs["run_id"])
+
+
+def test_whole_seeds_leaves_a_complete_grid(tmp_path, quick):
+    runs, curves = quick
+    study = load([synthetic.write(tmp_path / "s", runs.drop(index=5), curves)], whole_seeds=True)
+    assert study.missing.empty
+    assert study.runs.groupby(["task", "arm"])["seed"].nunique().unique().tolist() == [2]
+
+
+def test_diverged_run_scores_as_the_untrained_policy(tmp_path, quick):
+    runs, curves = quick[0].copy(), quick[1]
+    runs.loc[0, "status"] = "diverged"
+    study = load([synthetic.write(tmp_path / "s", runs, curves)])
+    broken = study.runs[study.runs["status"] == "diverged"].iloc[0]
+    first = curves.groupby("run_id")["return_mean"].first()
+    untrained = first[runs.loc[runs["task"] == broken["task"], "run_id"]].mean()
+    assert broken["score"] == pytest.approx(untrained, rel=1e-5)
+
+
+def test_a_run_found_in_two_studies_counts_once(tmp_path, quick):
+    first = synthetic.write(tmp_path / "a", *quick)
+    half = quick[0].iloc[:30]
+    second = synthetic.write(tmp_path / "b", half, quick[1][quick[1]["run_id"].isin(half["run_id"])])
+    together, alone = load([second, first]), load([first])
+    assert len(together.runs) == len(alone.runs)
+    np.testing.assert_array_equal(together.curves["return_mean"].to_numpy(), alone.curves["return_mean"].to_numpy())
+
+
+def test_over_training_equals_the_mean_by_hand(tmp_path, quick):
+    study = load([synthetic.write(tmp_path / "s", *quick)])
+    by_part = study.over_training("return_mean", parts=7)
+    run_id = study.runs["run_id"].iloc[4]
+    returns = quick[1].loc[quick[1]["run_id"] == run_id, "return_mean"].to_numpy()
+    np.testing.assert_allclose(by_part[4], np.nanmean(returns.reshape(7, 7), axis=1), rtol=1e-5)
+
+
+def test_condition_and_advantages_are_read_from_arm_and_config(tmp_path):
+    arms = [*synthetic.fixed([1.0, 3.0]), *synthetic.fixed([1.0], advantage_normalization="none")]
+    study = load([synthetic.write(tmp_path / "s", *synthetic.study(synthetic.QUICK_TASKS, arms))])
+    assert study.main_condition == ""
+    assert study.raw_condition == "advantage_normalization=none"
+    assert set(study.runs["family"]) == {"kl_fixed"}
+    assert set(study.under(study.raw_condition)["advantages"]) == {"raw"}
+
+
+def test_further_numbers_of_an_algorithm_make_a_family_not_a_condition(tmp_path):
+    runs, curves = synthetic.study(synthetic.QUICK_TASKS[:1], [synthetic.ADAPTIVE])
+    runs["arm"] = "kl_adaptive kl_target=0.01 factor=3"
+    runs["config"] = [json.dumps({"algorithm": {"name": "kl_adaptive", "kl_target": 0.01, "factor": 3}})] * 3
+    study = load([synthetic.write(tmp_path / "s", runs, curves)])
+    assert set(study.runs["family"]) == {"kl_adaptive factor=3"}
+    assert set(study.runs["condition"]) == {""}
+
+
+def test_runs_of_another_budget_are_left_out_and_said_so(tmp_path, quick):
+    short = synthetic.quick(iterations=10)
+    short[0]["run_id"] += "-short"
+    short[1]["run_id"] += "-short"
+    one = short[0].iloc[:2]
+    runs = pd.concat([quick[0], one])
+    study = load([synthetic.write(tmp_path / "s", runs, pd.concat([quick[1], short[1]]))])
+    assert len(study.runs) == len(quick[0])
+    assert "left out" in study.notes[0]
+
+
+@pytest.mark.parametrize("case", ["absent", "empty", "columns", "garbage", "no runs", "no curves"])
+def test_a_directory_that_holds_no_study_gives_one_clear_line(tmp_path, quick, capsys, case):
+    directory = tmp_path / "s"
+    runs, curves = quick
+    if case != "absent":
+        directory.mkdir()
+    if case == "columns":
+        synthetic.write(directory, runs.drop(columns="arm"), curves)
+    if case == "garbage":
+        (directory / "runs.parquet").write_text("not parquet")
+        (directory / "curves.parquet").write_text("not parquet")
+    if case == "no runs":
+        synthetic.write(directory, runs.iloc[:0], curves)
+    if case == "no curves":
+        synthetic.write(directory, runs, curves.iloc[:0])
+    assert main([str(directory)]) != 0
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert "\n" not in error
+    assert not (directory / "report").exists()
+
+
+def test_unreadable_study_raises_study_error(tmp_path):
+    with pytest.raises(StudyError):
+        load([tmp_path / "nothing"])

@@ -1,0 +1,118 @@
+"""The report as a whole: what is written, what is refused, what still works on little data."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+
+from analysis import data, panels
+from analysis.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def quick():
+    return synthetic.quick()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory, quick):
+    directory = synthetic.write(tmp_path_factory.mktemp("a study") / "quick", *quick)
+    assert main([str(directory), "--strict"]) == 0
+    return directory / "report"
+
+
+def test_report_prints_where_it_is(tmp_path, quick, capsys):
+    directory = synthetic.write(tmp_path / "s", *quick)
+    assert main([str(directory), "--out", str(tmp_path / "elsewhere")]) == 0
+    assert capsys.readouterr().out.strip().endswith(str(tmp_path / "elsewhere" / "index.html"))
+    assert not (directory / "report").exists()
+
+
+def test_page_needs_no_network(report):
+    page = (report / "index.html").read_text()
+    # Anchors, downloads inside the page and the files beside it; names of XML namespaces load nothing.
+    for target in re.findall(r'(?:src|href)="([^"]*)"', page):
+        assert target.startswith(("#", "data:", "figures/", "tables/")), target
+    assert not re.search(r"@import|url\((?!#)", page)
+
+
+def test_every_figure_has_its_numbers_and_three_formats(report):
+    figures = sorted(path.stem for path in (report / "figures").glob("*.svg"))
+    assert {"beta_profile", "learning_curves", "achieved_kl", "implied_beta"} <= set(figures)
+    for name in figures:
+        assert (report / "tables" / f"{name}.csv").stat().st_size > 0
+        assert (report / "figures" / f"{name}.pdf").is_file()
+        assert (report / "figures" / f"{name}.png").is_file()
+
+
+def test_every_id_in_the_page_is_unique(report):
+    ids = re.findall(r'\bid="([^"]+)"', (report / "index.html").read_text())
+    assert len(ids) == len(set(ids))
+
+
+def test_beta_profile_numbers_are_the_means_of_the_runs(report, quick):
+    frame = pd.read_csv(report / "tables" / "beta_profile.csv")
+    runs = quick[0]
+    for _, row in frame[frame["kind"] == "sweep"].iterrows():
+        scores = runs[
+            (runs["task"] == row["task"]) & (runs["beta"] == row["setting"]) & (runs["algorithm"] == "kl_fixed")
+        ]
+        assert row["mean"] == pytest.approx(scores["final_return"].mean(), rel=1e-5)
+    best = frame[frame["kind"] == "best"].set_index("task")["setting"]
+    assert best.to_dict() == {"halfcheetah": 10, "hopper": 0.1, "swimmer": 1}
+
+
+def test_missing_run_refuses_its_panels_names_it_and_goes_on(tmp_path, quick, capsys):
+    runs, curves = quick
+    lost = (runs["task"] == "hopper") & (runs["beta"] == 10) & (runs["algorithm"] == "kl_fixed") & (runs["seed"] == 1)
+    directory = synthetic.write(tmp_path / "s", runs[~lost], curves)
+    assert main([str(directory)]) == 0
+    text = (directory / "report" / "report.md").read_text()
+    assert "Not drawn for hopper" in text
+    assert "task=hopper algorithm=kl_fixed algorithm.beta=10 seed=1" in text
+    profile = pd.read_csv(directory / "report" / "tables" / "beta_profile.csv")
+    assert set(profile["task"]) == {"halfcheetah", "swimmer"}
+    implied = pd.read_csv(directory / "report" / "tables" / "implied_beta.csv")
+    assert "hopper" in set(implied["task"])
+    assert main([str(directory), "--strict"]) != 0
+    assert "seed=1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arms, seeds, tasks",
+    [
+        ([synthetic.TRPO], 1, 1),
+        ([synthetic.CLIP], 2, 1),
+        (synthetic.fixed([1.0]), 1, 1),
+        ([synthetic.TRPO, *synthetic.fixed([0.1, 10.0])], 1, 3),
+        ([synthetic.TRPO, *synthetic.fixed([0.1, 10.0])], 3, 1),
+        ([synthetic.Arm("my_own_rule", quality=0.5)], 2, 2),
+    ],
+    ids=["one run", "clip only", "one beta", "one seed", "one task", "unknown algorithm"],
+)
+def test_small_studies_get_the_panels_that_apply(tmp_path, arms, seeds, tasks):
+    study = synthetic.study(synthetic.QUICK_TASKS[:tasks], arms, seeds=seeds)
+    directory = synthetic.write(tmp_path / "s", *study)
+    assert main([str(directory)]) == 0
+    assert (directory / "report" / "figures" / "learning_curves.svg").is_file()
+
+
+def test_columns_full_of_nan_do_not_stop_the_report(tmp_path, quick):
+    runs, curves = quick[0], quick[1].copy()
+    for column in ("implied_beta", "implied_beta_crossfit", "sigma_advantage", "entropy", "max_ratio"):
+        curves[column] = np.nan
+    assert main([str(synthetic.write(tmp_path / "s", runs, curves))]) == 0
+
+
+def test_implied_beta_recovers_the_synthetic_one(tmp_path):
+    task = synthetic.Task("hopper", implied_beta=(2.0, 2.0), sigma_advantage=(10.0, 10.0))
+    study = data.load([synthetic.write(tmp_path / "s", *synthetic.study([task], [synthetic.TRPO], seeds=10))])
+    frame = panels.implied_beta(study, study.main)
+    full = frame[frame["estimate"] == "full batch"].groupby("units")["mean"].mean()
+    assert full["as the algorithm saw it"] == pytest.approx(2.0, rel=0.05)
+    assert full["raw advantages"] == pytest.approx(20.0, rel=0.05)
+    # The synthetic cross-fitted value is half as large, and negative in one update of four.
+    crossfit = frame[(frame["estimate"] == "cross-fitted") & (frame["units"] == "raw advantages")]["mean"]
+    assert crossfit.mean() == pytest.approx(20 * 0.5 * np.sqrt(0.75 - 0.25), rel=0.1)

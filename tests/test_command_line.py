@@ -1,0 +1,188 @@
+"""What a user types: every configuration composes, bad input is one clear line, studies are kept and resumed."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from hydra_plugins.fleet.sweeper import UnionSweeper
+from study.__main__ import main
+from study.algorithm import NAMES
+from study.config import parse
+from study.fleet import Trainer
+from study.record import CURVES, RUNS
+
+TASKS = sorted(path.stem for path in (ROOT / "conf/task").glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
+SMALL = ["task=cartpole", "horizon=128", "total_steps=512", "chapter=2", "epochs=2", "hidden=[8]"]
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return parse(OmegaConf.to_container(compose("config", list(overrides)), resolve=True))
+
+
+def command(monkeypatch, capfd, *arguments):
+    """Exit code and error output of `python -m study ...`, in this process."""
+    monkeypatch.setattr(sys, "argv", ["study", *arguments])
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    return code, " ".join(capfd.readouterr().err.split())
+
+
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_every_algorithm_composes_and_states_all_its_numbers(algorithm):
+    config = composed(f"algorithm={algorithm}")
+    own = yaml.safe_load((ROOT / f"conf/algorithm/{algorithm}.yaml").read_text())
+    assert set(own) == set(type(config.algorithm).model_fields)
+    assert config.arm.startswith(algorithm)
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "custom"])
+def test_every_task_composes_and_builds(task):
+    config = composed(f"task={task}", "algorithm=kl_fixed")
+    trainer = Trainer([config])
+    assert trainer.theta.shape == (1, trainer.fleet.policy.parameters)
+    trainer.copies.close()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_is_a_union_of_runs_that_compose(experiment):
+    grids = yaml.safe_load((ROOT / f"conf/experiment/{experiment}.yaml").read_text())["hydra"]["sweeper"]
+    jobs = UnionSweeper(grids.get("params", {}), grids["grids"]).jobs([f"+experiment={experiment}"])
+    arms = {tuple(word for word in job if not word.startswith("seed=")) for job in jobs}
+    configs = [composed(*arm) for arm in sorted(arms)]
+    assert len({config.run_id for config in configs}) == len(configs)
+    assert {config.name for config in configs} == {experiment}
+
+
+def test_table1_has_its_rows_on_its_tasks():
+    grids = yaml.safe_load((ROOT / "conf/experiment/table1.yaml").read_text())["hydra"]["sweeper"]
+    jobs = UnionSweeper(grids["params"], grids["grids"]).jobs([])
+    assert len(jobs) == 7 * 3 * (11 + 3)
+
+
+def test_union_has_no_beta_axis_for_trpo_and_the_command_line_wins():
+    sweeper = UnionSweeper(
+        {"seed": "range(3)", "task": "hopper"},
+        [{"algorithm": "trpo"}, {"algorithm": "kl_fixed", "algorithm.beta": "1,10"}],
+    )
+    jobs = sweeper.jobs(["seed=7", "horizon=1024"])
+    assert [sorted(job) for job in jobs] == [
+        ["algorithm=trpo", "horizon=1024", "seed=7", "task=hopper"],
+        ["algorithm.beta=1", "algorithm=kl_fixed", "horizon=1024", "seed=7", "task=hopper"],
+        ["algorithm.beta=10", "algorithm=kl_fixed", "horizon=1024", "seed=7", "task=hopper"],
+    ]
+
+
+def test_launcher_and_sweeper_are_listed_by_info_plugins():
+    done = subprocess.run(
+        [sys.executable, "-m", "study", "--info", "plugins"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "FleetLauncher" in done.stdout and "UnionSweeper" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["algorithm=kl_fixed", "algorithm.beta=-1"], ["algorithm.beta=-1", "greater than 0", "kl_fixed.yaml"]),
+        (["algorithm=kl_fixed", "algorithm.beta=nan"], ["algorithm.beta=nan", "greater than 0"]),
+        (["algorithm=kl_fixed", "algorithm.beta=true"], ["algorithm.beta", "number"]),
+        (["task=hoper"], ["task/hoper", "hopper", "conf/"]),
+        (["total_steps=10"], ["total_steps=10", "horizon=2048"]),
+        (["algorithm=trpo", "algorithm.beta=3"], ["algorithm.beta", "no such key", "conf/algorithm/"]),
+        (["algorithm=trpo", "+algorithm.beta=3"], ["algorithm.beta=3", "unknown key", "trpo.yaml"]),
+        (["learning_rat=3"], ["learning_rat", "no such key", "conf/config.yaml"]),
+        (["task=custom", "task.id=Nope-v7"], ["task.id=Nope-v7", "gymnasium cannot make it"]),
+        (["task=custom"], ["task.id", "missing"]),
+        (["task.backend=envpool", "task.id=Nope-v7"], ["task.id=Nope-v7", "EnvPool"]),
+        (["seed=0.5"], ["seed=0.5", "integer"]),
+        (["minibatch_size=100"], ["minibatch_size=100", "horizon=2048"]),
+        (["name=../x"], ["name='../x'", "folder"]),
+        (["execution.device=nowhere"], ["execution.device=nowhere"]),
+        (["-m", "algorithm=trpo,kl_fixed", "algorithm.beta=1,2"], ["algorithm.beta", "no such key"]),
+        (["-m", "algorithm=kl_fixed", "algorithm.beta=1,0"], ["algorithm.beta=0", "greater than 0"]),
+    ],
+    ids=lambda value: " ".join(value) if "=" in value[0] else "",
+)
+def test_bad_input_is_one_clear_line_and_makes_nothing(arguments, words, tmp_path, monkeypatch, capfd):
+    results = tmp_path / "results"
+    code, said = command(monkeypatch, capfd, *arguments, f"execution.results={results}")
+    assert code == 2
+    assert said.count("error:") == 1 and all(word in said for word in words), said
+    assert not results.exists()
+
+
+def test_unwritable_results_are_refused_before_training(tmp_path, monkeypatch, capfd):
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    code, said = command(monkeypatch, capfd, *SMALL, f"execution.results={in_the_way}")
+    assert code == 2 and "cannot be written" in said and str(in_the_way) in said
+
+
+def test_a_sweep_keeps_its_promised_files_and_skips_what_is_finished(tmp_path, monkeypatch, capfd):
+    sweep_command = ["-m", *SMALL, "name=small", f"execution.results={tmp_path}", "execution.workers=1"]
+    sweep_command += ["algorithm=kl_fixed", "algorithm.beta=0.3,3", "seed=range(2)"]
+    code, _ = command(monkeypatch, capfd, *sweep_command)
+    runs, curves = (pd.read_parquet(tmp_path / "small" / f"{kind}.parquet") for kind in ("runs", "curves"))
+    assert code == 0
+    assert list(runs) == list(RUNS) and list(curves) == list(CURVES)
+    assert len(runs) == 4 and (runs["status"] == "complete").all()
+    assert sorted(zip(runs["beta"], runs["seed"])) == [(0.3, 0), (0.3, 1), (3, 0), (3, 1)]
+    assert (curves.groupby("run_id").size() == 4).all()
+    assert curves["implied_beta"].notna().all()
+
+    before = (tmp_path / "small" / "curves.parquet").stat().st_mtime_ns
+    code, said = command(monkeypatch, capfd, *sweep_command)
+    assert code == 0 and "4 of 4 runs are finished already" in said
+    assert (tmp_path / "small" / "curves.parquet").stat().st_mtime_ns == before
+
+    code, said = command(monkeypatch, capfd, *sweep_command, "seed=range(3)")  # more seeds: only those are run
+    assert code == 0 and "4 of 6 runs are finished already" in said and "training 2 runs" in said
+
+
+def test_the_same_command_gives_the_same_bits(tmp_path, monkeypatch, capfd):
+    for name in ("a", "b"):
+        arguments = [*SMALL, "algorithm=kl_adaptive", f"name={name}", f"execution.results={tmp_path}"]
+        code, _ = command(monkeypatch, capfd, *arguments)
+        assert code == 0
+    a, b = (pd.read_parquet(tmp_path / name / "curves.parquet") for name in ("a", "b"))
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
+def test_a_fleet_that_raises_costs_its_own_runs_only(tmp_path, monkeypatch, capfd):
+    arguments = ["-m", *SMALL, "name=s", f"execution.results={tmp_path}", "execution.workers=1"]
+    monkeypatch.setattr("study.fleet.Trainer.train", _raise_for_clip(Trainer.train))
+    code, said = command(monkeypatch, capfd, *arguments, "algorithm=trpo,clip")
+    runs = pd.read_parquet(tmp_path / "s" / "runs.parquet").set_index("algorithm")
+    assert code == 1 and "on purpose" in said and "failed: cartpole, clip" in said
+    assert runs["status"].to_dict() == {"trpo": "complete", "clip": "failed"}
+
+    monkeypatch.undo()
+    code, said = command(monkeypatch, capfd, *arguments, "algorithm=trpo,clip")  # a failed run is tried again
+    assert code == 0 and "1 of 2 runs are finished already" in said
+    assert (pd.read_parquet(tmp_path / "s" / "runs.parquet")["status"] == "complete").all()
+
+
+def _raise_for_clip(train):
+    def raising(trainer, *arguments):
+        if trainer.config.algorithm.name == "clip":
+            raise ZeroDivisionError("on purpose")
+        return train(trainer, *arguments)
+
+    return raising
+
+
+def test_results_readme_lists_every_column():
+    text = (ROOT / "results/README.md").read_text().replace("\\|", "|")
+    for columns in (RUNS, CURVES):
+        for name, meaning in columns.items():
+            assert f"| `{name}` | {meaning} |" in text
