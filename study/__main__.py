@@ -22,13 +22,19 @@ def many(cfgs: list[DictConfig]) -> list[dict]:
 
     Exits with 2 if a run is refused (nothing is trained then), with 1 if one failed (the others are kept).
     """
-    from study import sweep
+    from study import disk, sweep
     from study.config import ConfigError, parse
 
     try:
         rows = sweep.run([parse(OmegaConf.to_container(cfg, resolve=True)) for cfg in cfgs])
     except ConfigError as error:
         sweep.refuse(error)
+    except disk.Unwritable as error:
+        sweep.console.print(f"[red]error:[/] {error}. What is finished is kept; the same command goes on")
+        sys.exit(1)
+    except sweep.Interrupted as stop:
+        sweep.console.print(str(stop))
+        sys.exit(128 + stop.number)
     if (rows["status"] == "failed").any():
         sys.exit(1)
     return rows.to_dict("records")
@@ -62,7 +68,7 @@ def main() -> None:
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command goes on from the last checkpoints", file=sys.stderr)
         sys.exit(130)
 
 
