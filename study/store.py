@@ -139,7 +139,7 @@ class Store:
         frames = []
         for file in self._files(kind):
             try:
-                frames.append(disk.read_table(file, COLUMNS[kind]))
+                frames.append(disk.read_table(file, COLUMNS[kind], KEYS[kind]))
             except disk.Damaged as damage:
                 disk.set_aside(file, str(damage), self.aside)
         frames = [frame for frame in frames if len(frame)]

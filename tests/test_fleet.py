@@ -11,6 +11,7 @@ from conftest import configuration
 from reference import distribution, one
 from test_rollout import double_sum
 
+from study import disk
 from study.algorithm import NAMES
 from study.config import Task
 from study.fleet import Episodes, Trainer
@@ -238,8 +239,8 @@ def test_a_diverged_run_stays_diverged_after_a_resume(tmp_path):
 def test_a_checkpoint_of_other_runs_is_refused(tmp_path):
     file = tmp_path / "checkpoint.pt"
     Trainer(configs(chapter=2)).train(checkpoint=file)
-    with pytest.raises(ValueError, match="other runs"):
-        Trainer(configs(chapter=2, seeds=(0, 1, 5))).train(checkpoint=file)
+    with pytest.raises(disk.Damaged, match="other runs"):
+        Trainer(configs(chapter=2, seeds=(0, 1, 5))).load(file)
 
 
 def test_a_chapter_opens_new_environments_from_seed_and_chapter():
