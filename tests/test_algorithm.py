@@ -246,12 +246,15 @@ def test_ppos_rule_halves_below_keeps_inside_and_doubles_above(kl, factor):
 
 
 def test_beta_neither_underflows_nor_overflows():
-    """2000 halvings, then 2000 doublings, come back to where they began."""
+    """2000 halvings leave it positive and finite, able to double; 2000 doublings likewise, able to halve."""
     beta, target = torch.tensor([0.0]), torch.tensor(TARGET)
-    for kl in [0.0] * 2000 + [1.0] * 2000:
-        beta = kl_adaptive.adapt(beta, torch.tensor([kl]), target)
-        assert beta.isfinite().all()
-    assert beta == 0
+    for kl, factor in [(0.0, 0.5), (1.0, 2)]:
+        for _ in range(2000):
+            beta = kl_adaptive.adapt(beta, torch.tensor([kl]), target)
+        end = torch.exp2(beta)
+        assert end.isfinite() and end > 0 and (end * factor).isfinite()
+        back = torch.exp2(kl_adaptive.adapt(beta, torch.tensor([1.0 - kl]), target))
+        torch.testing.assert_close(back, end / factor)
 
 
 @both
