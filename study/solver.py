@@ -21,18 +21,21 @@ def conjugate_gradient(operator: Callable[[Tensor], Tensor], b: Tensor, iteratio
     """x [R, P] with operator(x) = b approximately, and |b - operator(x)| / |b| [R] by the recursion.
 
     Starts at 0, so every iterate satisfies x^T A x = x^T b. Differs from the textbook in one thing: a
-    run whose residual is 0 stays where it is instead of dividing 0 by 0.
+    run whose residual has reached rounding stays where it is. Going on, it would divide 0 by 0, or in
+    float32 square a residual until it underflows.
     """
     x, r, p = torch.zeros_like(b), b, b
     rr = _dot(r, r)
     norm = rr.sqrt()
+    least = torch.finfo(b.dtype).eps ** 2 * rr
     for _ in range(iterations):
         z = operator(p)
-        alpha = torch.where(rr > 0, rr / _dot(p, z), 0)
+        going = rr > least
+        alpha = torch.where(going, rr / _dot(p, z), 0)
         x = x + alpha.unsqueeze(-1) * p
         r = r - alpha.unsqueeze(-1) * z
         rr, before = _dot(r, r), rr
-        p = r + torch.where(before > 0, rr / before, 0).unsqueeze(-1) * p
+        p = r + torch.where(going, rr / before, 0).unsqueeze(-1) * p
     return x, torch.where(norm > 0, rr.sqrt() / norm, 0)
 
 

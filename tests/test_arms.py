@@ -13,7 +13,7 @@ from study.objective import change, fisher_vector_product, surrogate_gradient
 from study.policy import Categorical, Gaussian
 from study.rollout import Batch
 from study.sgd import Adam, epochs
-from study.solver import bisect
+from study.solver import bisect, conjugate_gradient
 
 families = pytest.mark.parametrize("family", FAMILIES, ids=family_name)
 SGD_ARMS = [name for name in NAMES if name not in ("trpo", "natural_gradient")]
@@ -376,6 +376,16 @@ def test_kl_bisect_ends_on_the_constraint_by_the_inner_loop_of_kl_fixed(optimize
     again = updated(fleet, theta, rollout, "kl_bisect", state._replace(adam=Adam.start(theta)))
     assert (again[2]["tries"] == 1).all()  # the search starts at the last beta
     torch.testing.assert_close(again[0], new, rtol=0, atol=0)
+
+
+def test_conjugate_gradients_do_not_underflow_once_they_have_converged():
+    """In float32 the square of a vanishing residual, still positive, met a product that was 0: an infinite step."""
+    diagonal = torch.tensor([[0.1, 0.35, 1.0, 5.0]])
+    b = torch.tensor([[0.1, 0.2, 0.05, 0.02]])
+    for iterations in range(1, 40):
+        x, residual = conjugate_gradient(lambda v: diagonal * v, b, iterations)
+        assert x.isfinite().all() and residual.isfinite().all()
+    torch.testing.assert_close(x, b / diagonal)
 
 
 @pytest.mark.parametrize("start", [-40.0, -3.0, 0.0, 7.0, 12.0, 40.0])
