@@ -120,7 +120,9 @@ class Config(Strict):
         return self.total_steps // self.horizon
 
     def with_seed(self, seed: int) -> "Config":
-        """The same arm with another seed, already checked; nothing is parsed or hashed twice."""
+        """The same arm with another seed; nothing else is parsed or hashed twice."""
+        if type(seed) is not int or not 0 <= seed < 2**31:
+            return parse(self.model_dump(serialize_as_any=True) | {"seed": seed})
         copy = self.model_copy(update={"seed": seed})
         for name in ("run_id", "identity"):
             copy.__dict__.pop(name, None)
@@ -199,7 +201,7 @@ def backend(task: Task) -> str:
 
 
 # Modules that say who trains what and when, never what comes out.
-HOUSE = {"__main__", "cluster", "console", "disk", "plan", "progress", "status", "store", "sweep", "tracker"}
+HOUSE = {"__main__", "cluster", "console", "disk", "plan", "preview", "progress", "status", "store", "sweep", "tracker"}
 
 
 @cache

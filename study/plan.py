@@ -70,7 +70,7 @@ class Plan:
         self.entries: dict[str, Entry] = {}
         self._read: tuple | None = None
 
-    def read(self) -> "Plan":
+    def read(self, mend: bool = True) -> "Plan":
         """The plan as it is on disk now; a damaged one is set aside: packing then starts anew."""
         try:
             stat = self.path.stat()
@@ -81,7 +81,8 @@ class Plan:
         except FileNotFoundError:
             self.entries = {}
         except disk.Damaged as damage:
-            disk.set_aside(self.path, str(damage), self.aside)
+            if mend:
+                disk.set_aside(self.path, str(damage), self.aside)
             self.entries = {}
         return self
 

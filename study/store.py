@@ -53,9 +53,12 @@ class Store:
                 f"results cannot be written to {self.folder}: {getattr(error, 'strerror', None) or error} "
                 "(name and execution.results say where, conf/config.yaml or the command line)"
             ) from None
-        for left in self.work.rglob("*.tmp"):  # of writers killed in the middle
-            if time.time() - left.stat().st_mtime > 3600:
-                left.unlink(missing_ok=True)
+        for left in [*self.work.rglob("*.tmp"), *self.work.glob("launchers/*.json")]:  # of the killed
+            try:
+                if time.time() - left.stat().st_mtime > 3600:
+                    left.unlink()
+            except FileNotFoundError:
+                pass
 
     @property
     def token(self) -> str:
@@ -116,6 +119,17 @@ class Store:
             for part in parts:
                 part.unlink()
 
+    def peek(self) -> pd.DataFrame:
+        """runs() for onlookers: writes nothing, waits for nobody, passes over what is damaged."""
+        frames = []
+        for file in self._files("runs"):
+            try:
+                frames.append(disk.read_table(file, COLUMNS["runs"]))
+            except (FileNotFoundError, disk.Damaged):  # merged a moment ago, or for the next launcher to set aside
+                pass
+        frames = [frame for frame in frames if len(frame)] or [self._empty("runs")]
+        return pd.concat(frames, ignore_index=True).drop_duplicates("run_id", keep="last", ignore_index=True)
+
     def claim(self, fleet: str) -> FileLock | None:
         """The lock of a fleet, to be released when it is done; None while another process has it.
 
@@ -144,9 +158,13 @@ class Store:
                 disk.set_aside(file, str(damage), self.aside)
         frames = [frame for frame in frames if len(frame)]
         if not frames:
-            return pd.DataFrame({name: pd.Series(dtype=_dtype(kind, name)) for name in COLUMNS[kind]})
+            return self._empty(kind)
         frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
         return frame.drop_duplicates(KEYS[kind], keep="last", ignore_index=True)
+
+    @staticmethod
+    def _empty(kind: str) -> pd.DataFrame:
+        return pd.DataFrame({name: pd.Series(dtype=_dtype(kind, name)) for name in COLUMNS[kind]})
 
 
 def _dtype(kind: str, name: str) -> str:

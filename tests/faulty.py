@@ -16,15 +16,17 @@ class Faulty(gymnasium.Env):
     kill_for   seeds whose environment kills its process at its 40th step, once per file `mark`
     nan_for    seeds whose reward is NaN from its 40th step on
     log        a file that gets a line "seed pid" at every seeded reset
-    slow       seconds per step
+
+    FAULTY_SLOW in the environment are seconds per step.
     """
 
     observation_space = gymnasium.spaces.Box(-10, 10, (2,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)
 
-    def __init__(self, raise_for=(), kill_for=(), nan_for=(), mark="", log="", slow=0.0):
+    def __init__(self, raise_for=(), kill_for=(), nan_for=(), mark="", log=""):
         self.raise_for, self.kill_for, self.nan_for = set(raise_for), set(kill_for), set(nan_for)
-        self.mark, self.log, self.slow = mark, log, slow
+        self.mark, self.log = mark, log
+        self.slow = float(os.environ.get("FAULTY_SLOW", 0))
         self.steps = 0
 
     def reset(self, *, seed=None, options=None):

@@ -375,50 +375,97 @@ def test_packing_is_the_same_whatever_is_finished_already():
 
 
 @pytest.mark.slow
-def test_twenty_random_kills_lose_no_row(tmp_path, undisturbed, capsys):
-    """kill -9 of a worker or of the whole tree at random moments, until twenty have hit."""
+def test_twenty_random_kills_lose_no_row(tmp_path, monkeypatch, capfd, capsys):
+    """kill -9 of one process or of the whole tree at random moments, until twenty have hit."""
     rng = random.Random(0)
-    arguments = [*STUDY, "execution.workers=2", "name=s", f"execution.results={tmp_path}"]
-    kills, workers_killed, launches, resumed = 0, 0, 0, 0
-    began = time.monotonic()
-    while True:
-        resumed += len(list(tmp_path.glob("s/.work/checkpoints/*.pt")))
-        launcher = start(*arguments)
-        launches += 1
-        if kills < 20:
-            wait_for(lambda launcher=launcher: list(tmp_path.glob("s/.work/launchers/*.json")) or launcher.poll() == 0)
-            time.sleep(rng.uniform(0, 12))
-            if launcher.poll() is None and rng.random() < 0.4 and (below := children(launcher.pid)):
+    arguments = [*FAULTY, "algorithm=trpo,kl_fixed", "execution.fleet_size=1", f"execution.results={tmp_path}"]
+    arguments += ["total_steps=768", "seed=range(3)"]
+    code, _ = command(monkeypatch, capfd, *arguments, ALONE, "name=undisturbed")
+    assert code == 0
+    expected = read(tmp_path / "undisturbed")
+    monkeypatch.setenv("FAULTY_SLOW", "0.02")  # 15 s a fleet
+    study, began = tmp_path / "s", time.monotonic()
+    kills, of_one, launches, resumed, studies = 0, 0, 0, 0, 0
+    while kills < 20:
+        shutil.rmtree(study, ignore_errors=True)
+        studies += 1
+        while True:
+            resumed += len(list(study.glob(".work/checkpoints/*.pt")))
+            launcher = start(*arguments, "execution.workers=2", "name=s")
+            launches += 1
+            if kills < 20:
+                fleets = study / ".work/checkpoints"
+                before = sorted((file, file.stat().st_mtime_ns) for file in fleets.glob("*.pt"))
+                wait_for(lambda: launcher.poll() is not None or _moved(fleets, before))
+                time.sleep(rng.uniform(0, 3))
+            if kills < 20 and launcher.poll() is None and rng.random() < 0.5 and (below := children(launcher.pid)):
                 os.kill(rng.choice(below), signal.SIGKILL)
-                kills, workers_killed = kills + 1, workers_killed + 1
-                time.sleep(rng.uniform(0, 6))
-            if launcher.poll() is None:
+                kills, of_one = kills + 1, of_one + 1
+                time.sleep(rng.uniform(0, 8))
+            if kills < 20 and launcher.poll() is None and rng.random() < 0.7:
                 os.killpg(launcher.pid, signal.SIGKILL)
                 kills += 1
                 launcher.communicate()
-                for left in tmp_path.glob("s/.work/launchers/*.json"):
-                    left.unlink()
                 continue
-        said = launcher.communicate()[1]
-        assert launcher.returncode == 0, said
-        assert_same(tmp_path / "s", undisturbed)
-        if kills >= 20:
+            said = launcher.communicate()[1]
+            assert launcher.returncode == 0, said
             break
-        shutil.rmtree(tmp_path / "s")  # through before twenty kills: once more from the start
-    lost = len(undisturbed[1]) - len(read(tmp_path / "s")[1])
+        assert_same(study, expected)
+    lost = len(expected[1]) - len(read(study)[1])
     with capsys.disabled():
         print(
-            f"\n{kills} kills ({workers_killed} of one process, {kills - workers_killed} of all), {launches} launches, "
-            f"{resumed} fleets resumed from a checkpoint, {lost} rows lost, {time.monotonic() - began:.0f} s"
+            f"\n{kills} kills ({of_one} of one process, {kills - of_one} of the whole tree) over {studies} studies: "
+            f"{launches} launches, {resumed} fleets resumed from a checkpoint, {lost} rows lost, "
+            f"{time.monotonic() - began:.0f} s"
         )
     assert lost == 0
 
 
+def _moved(fleets, before):
+    try:
+        return sorted((file, file.stat().st_mtime_ns) for file in fleets.glob("*.pt")) != before
+    except FileNotFoundError:
+        return True
+
+
 @pytest.mark.slow
-def test_two_launchers_share_the_work(tmp_path):
+def test_ctrl_c_of_a_sweep_on_workers(tmp_path, monkeypatch, capfd):
+    arguments = [*FAULTY, "execution.fleet_size=1", "execution.workers=2", f"execution.results={tmp_path}", "name=s"]
+    monkeypatch.setenv("FAULTY_SLOW", "0.02")
+    launcher = start(*arguments)
+    wait_for(lambda: len(list(tmp_path.glob("s/.work/checkpoints/*.pt"))) == 2)
+    os.killpg(launcher.pid, signal.SIGINT)  # as a terminal does: to the launcher and its workers alike
+    said = launcher.communicate(timeout=60)[1]
+    assert launcher.returncode == 130, said
+    assert "stopped with 0 of 4 runs finished" in said and "The same command goes on" in said
+    assert "Traceback" not in said and len(said.splitlines()) < 6, said
+    monkeypatch.delenv("FAULTY_SLOW")
+    code, _ = command(monkeypatch, capfd, *arguments)
+    assert code == 0
+    command(monkeypatch, capfd, *arguments, ALONE, "name=undisturbed")
+    assert_same(tmp_path / "s", read(tmp_path / "undisturbed"))
+
+
+@pytest.mark.slow
+def test_any_dask_scheduler_will_do(tmp_path, monkeypatch, capfd):
+    """Workers that see no folder of the study: results come over the wire, checkpoints are the worker's own."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster:
+        monkeypatch.setattr(Store, "token", "of a folder that no worker sees")
+        arguments = [*STUDY, f"execution.cluster={cluster.scheduler_address}", f"execution.results={tmp_path}"]
+        code, said = command(monkeypatch, capfd, *arguments, "name=s")
+        assert code == 0 and "on the cluster" in said
+    code, said = command(monkeypatch, capfd, *STUDY, "execution.cluster=tcp://127.0.0.1:1", "name=t")
+    assert code == 2 and "no Dask scheduler answers" in said
+
+
+@pytest.mark.slow
+def test_two_launchers_share_the_work(tmp_path, monkeypatch):
     log = tmp_path / "log"
     arguments = [*FAULTY, "execution.fleet_size=1", ALONE, "name=s", f"execution.results={tmp_path}", "seed=range(8)"]
-    arguments += [f"+task.kwargs.log={log}", "+task.kwargs.slow=0.01"]
+    arguments += [f"+task.kwargs.log={log}"]
+    monkeypatch.setenv("FAULTY_SLOW", "0.01")
     launchers = [start(*arguments), start(*arguments)]
     said = [launcher.communicate(timeout=300)[1] for launcher in launchers]
     assert [launcher.returncode for launcher in launchers] == [0, 0], said
@@ -430,8 +477,9 @@ def test_two_launchers_share_the_work(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_waiting_launcher_takes_over_from_one_that_is_killed(tmp_path):
-    arguments = [*FAULTY, ALONE, "name=s", f"execution.results={tmp_path}", "+task.kwargs.slow=0.02"]
+def test_a_waiting_launcher_takes_over_from_one_that_is_killed(tmp_path, monkeypatch):
+    arguments = [*FAULTY, ALONE, "name=s", f"execution.results={tmp_path}"]
+    monkeypatch.setenv("FAULTY_SLOW", "0.02")
     first = start(*arguments)
     wait_for(lambda: list(tmp_path.glob("s/.work/checkpoints/*.pt")))
     second = start(*arguments)
