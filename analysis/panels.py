@@ -615,7 +615,8 @@ PANELS = [
         "What a number tuned elsewhere costs",
         transfer,
         figures.transfer,
-        "Share of the task’s gain (best arm over untrained policy) that is lost on the column task with the value tuned "
+        "Share of the task’s gain (best arm over untrained policy) that is lost on the column task with the value "
+        "tuned "
         "on the row task; last row: the value tuned on all tasks. Tuned on random halves of the seeds and evaluated "
         "on the other halves, so that chance is not mistaken for tuning; values near or below zero mean no loss.",
         tuple(KNOBS),
@@ -626,9 +627,11 @@ PANELS = [
         "Which number has to be tuned",
         sensitivity,
         figures.sensitivity,
-        "Sensitivity Φ (Adkins et al. 2024): mean score with the number tuned for each task, less that of the best single "
+        "Sensitivity Φ (Adkins et al. 2024): mean score with the number tuned for each task, less that of the best "
+        "single "
         "value; scores scaled per task to the 5th and 95th percentile of all runs. Φ grows with the number of values "
-        "and with noise, because a maximum is taken; the diamonds, selected and evaluated on different seeds, are free of "
+        "and with noise, because a maximum is taken; the diamonds, selected and evaluated on different seeds, are "
+        "free of "
         "that. The dashed line is the published Φ of PPO’s four numbers together.",
         tuple(KNOBS),
         per_task=False,
@@ -649,8 +652,10 @@ PANELS = [
         "Why it moves",
         decomposition,
         figures.decomposition,
-        "Implied β = σ · R / √(2δ): σ is the standard deviation of the raw advantages, R the share of it that the policy’s "
-        "score explains. Solid: cross-fitted; dotted: full batch, with its noise floor. Normalising the advantages sets σ to 1.",
+        "Implied β = σ · R / √(2δ): σ is the standard deviation of the raw advantages, R the share of it that the "
+        "policy’s "
+        "score explains. Solid: cross-fitted; dotted: full batch, with its noise floor. Normalising the advantages "
+        "sets σ to 1.",
         ("trpo",),
     ),
     Panel(
@@ -658,7 +663,8 @@ PANELS = [
         "Is advantage normalisation the hidden adaptation?",
         hidden_adaptation,
         figures.hidden_adaptation,
-        "The β that TRPO implied (cross-fitted) in the units of normalised and of raw advantages, and the final return of fixed "
+        "The β that TRPO implied (cross-fitted) in the units of normalised and of raw advantages, and the final "
+        "return of fixed "
         "betas trained on either. Where the curves of the tasks lie on top of each other one β can serve them all.",
         ("kl_fixed", "trpo"),
     ),
@@ -668,7 +674,8 @@ PANELS = [
         best_by_phase,
         figures.best_by_phase,
         "Return of runs with a constant β in each fifth of training: the β with the highest mean (line, 95 % bootstrap "
-        "interval) and how near the others come (tint; none when half of the task’s gain is lost). Each run keeps its β from "
+        "interval) and how near the others come (tint; none when half of the task’s gain is lost). Each run keeps "
+        "its β from "
         "the start, so a phase also carries what the β did before it.",
         ("kl_fixed",),
     ),
@@ -687,9 +694,11 @@ PANELS = [
         "Step size against beta",
         kl_law,
         figures.kl_law,
-        "Each point is one update of a run with fixed β: the KL it reached against how far its β was from the implied one, both in "
+        "Each point is one update of a run with fixed β: the KL it reached against how far its β was from the "
+        "implied one, both in "
         "units of the constraint. The quadratic model predicts KL = δ (implied β / β)², slope −2; a flatter course "
-        "on the left means the step is limited by the optimiser rather than by the penalty. Slope in the title: least squares on "
+        "on the left means the step is limited by the optimiser rather than by the penalty. Slope in the title: "
+        "least squares on "
         "the medians at β above the implied one.",
         ("kl_fixed",),
     ),
@@ -698,8 +707,10 @@ PANELS = [
         "KL budget and collapses",
         kl_budget,
         figures.kl_budget,
-        "Left: distribution of the KL of all updates against δ (TRPO), the target (adaptive) or 0.01 nats (others). Middle: share "
-        "of runs that diverged or lost more than half of what they had gained. Right: 99th percentile of the largest probability ratio of "
+        "Left: distribution of the KL of all updates against δ (TRPO), the target (adaptive) or 0.01 nats (others). "
+        "Middle: share "
+        "of runs that diverged or lost more than half of what they had gained. Right: 99th percentile of the largest "
+        "probability ratio of "
         "an update. Horizontal lines: the arms without a fixed β.",
     ),
     Panel(
@@ -723,8 +734,10 @@ PANELS = [
         "All arms together",
         comparison,
         figures.comparison,
-        "Left: share of runs, over all tasks, whose normalised score exceeds τ. Right: probability that a run of TRPO scores higher "
-        "than a run of the other arm on the same task, averaged over tasks. 95 % bootstrap intervals stratified by task.",
+        "Left: share of runs, over all tasks, whose normalised score exceeds τ. Right: probability that a run of "
+        "TRPO scores higher "
+        "than a run of the other arm on the same task, averaged over tasks. 95 % bootstrap intervals stratified by "
+        "task.",
         per_task=False,
     ),
     Panel(
@@ -732,7 +745,8 @@ PANELS = [
         "Rewards multiplied by a number",
         reward_scales,
         figures.reward_scales,
-        "Final return when every reward the algorithm sees is multiplied by a number. A constraint on KL does not notice; a "
+        "Final return when every reward the algorithm sees is multiplied by a number. A constraint on KL does not "
+        "notice; a "
         "penalty on raw advantages needs its β multiplied by the same number.",
         ("kl_fixed", "trpo"),
     ),

@@ -13,7 +13,7 @@ import pandas as pd
 import scipy
 
 from . import claims, page, panels, published, tables
-from .arms import NAMES, NotApplicable
+from .arms import NotApplicable
 from .data import StudyError
 
 TITLE = "Penalty or constraint: experiment"
@@ -157,7 +157,8 @@ def _verdicts(study, out):
         cards.append(
             f'<div class="verdict"><p><b>{html.escape(verdict.name)}.</b> {html.escape(verdict.claim)} '
             f'<strong class="{style}">{verdict.verdict}</strong></p><p>{html.escape(verdict.sentence)}</p>'
-            f"<details><summary>the rule, fixed before the data</summary><p>{html.escape(verdict.rule)}</p></details></div>"
+            "<details><summary>the rule, fixed before the "
+            f"data</summary><p>{html.escape(verdict.rule)}</p></details></div>"
         )
         lines.append(f"**{verdict.name}. {verdict.claim} {verdict.verdict.capitalize()}.** {verdict.sentence}")
     rules = "\n".join(f"- *{verdict.name}.* {verdict.rule}" for verdict in verdicts)
@@ -175,7 +176,8 @@ def _data(study):
     lines = [
         f"{len(runs)} runs of {runs['arm'].nunique()} arms on {len(study.tasks)} tasks ({', '.join(study.tasks)}), "
         f"{panels.span(seeds)} seeds per arm and task, {_steps(runs)} environment steps per run.",
-        "Seeds are the unit of every interval and test. Intervals are 95 % percentile bootstrap intervals; the score of a run is "
+        "Seeds are the unit of every interval and test. Intervals are 95 % percentile bootstrap intervals; the score "
+        "of a run is "
         "its mean return over the last 100 episodes; the floor of each task is the untrained policy’s return.",
         *study.notes,
     ]
@@ -188,7 +190,8 @@ def _data(study):
         lines.append(f"{len(study.missing)} runs are missing; the panels that need them say how to make them.")
     if seeds.min() < 10:
         lines.append(
-            f"With {seeds.min()} seeds a percentile bootstrap interval is narrower than its 95 % promise; it comes to hold at "
+            f"With {seeds.min()} seeds a percentile bootstrap interval is narrower than its 95 % promise; it comes "
+            "to hold at "
             "about 10. The verdicts rest on t-tests, which allow for few seeds."
         )
     return Section("data", "The data", "".join(f"<p>{html.escape(line)}</p>" for line in lines), "\n\n".join(lines))

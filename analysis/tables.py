@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from . import panels, statistics
-from .arms import SYMBOLS, NotApplicable, grid, headline, learned, plain, swept_algorithms
+from .arms import SYMBOLS, NotApplicable, grid, headline, learned, plain
 from .data import KNOBS
 from .figures import arm_styles, short, task_name
 
@@ -241,7 +241,8 @@ TABLES = [
         "PPO’s Table 1, by task",
         panels.table_1,
         table_1_text,
-        "Untrained policy = 0, best single run = 1 per task; mean over seeds with 95 % bootstrap interval; “published”: PPO "
+        "Untrained policy = 0, best single run = 1 per task; mean over seeds with 95 % bootstrap interval; "
+        "“published”: PPO "
         "paper, average over seven tasks, three seeds.",
         per_task=False,
     ),
@@ -250,7 +251,8 @@ TABLES = [
         "Final returns",
         returns,
         returns_text,
-        "Mean return of the last 100 episodes, mean over seeds with 95 % bootstrap interval; a diverged run counts as the "
+        "Mean return of the last 100 episodes, mean over seeds with 95 % bootstrap interval; a diverged run counts "
+        "as the "
         "untrained policy. The CSV adds medians, 10th and 90th percentile, the mean over training and divergences.",
     ),
     Table(
@@ -258,7 +260,8 @@ TABLES = [
         "Best value per task",
         best_settings,
         best_settings_text,
-        "The value with the highest mean final return, the interval it takes when the seeds are resampled, and the values "
+        "The value with the highest mean final return, the interval it takes when the seeds are resampled, and the "
+        "values "
         "that lose less than 10 % of the gain; last row: those that do so on every task.",
         tuple(KNOBS),
     ),
@@ -267,8 +270,10 @@ TABLES = [
         "What one value for all tasks gives up",
         single_setting_regret,
         single_setting_regret_text,
-        "Per cent of the task’s gain lost by the best single value against the task’s own best, selected and evaluated on "
-        "different halves of the seeds; in brackets the 95 % bootstrap interval with both selected anew in each resample (not "
+        "Per cent of the task’s gain lost by the best single value against the task’s own best, selected and "
+        "evaluated on "
+        "different halves of the seeds; in brackets the 95 % bootstrap interval with both selected anew in each "
+        "resample (not "
         "free of maximisation bias, so it can lie above the estimate).",
         tuple(KNOBS),
         per_task=False,
@@ -296,8 +301,8 @@ TABLES = [
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}",
-    "β": r"$\beta$", "δ": r"$\delta$", "ε": r"$\varepsilon$", "Φ": r"$\Phi$", ">": "$>$", "<": "$<$", "–": "--", "’": "'",
-    "“": "``", "”": "''", "…": r"\ldots{}",
+    "β": r"$\beta$", "δ": r"$\delta$", "ε": r"$\varepsilon$", "Φ": r"$\Phi$", ">": "$>$", "<": "$<$", "–": "--",
+    "’": "'", "“": "``", "”": "''", "…": r"\ldots{}",
 }  # fmt: skip
 
 
@@ -312,7 +317,8 @@ def latex(frame, caption, label):
     return (
         "\\begin{table}\n\\centering\n"
         f"\\caption{{{caption}}}\n\\label{{tab:{label}}}\n"
-        f"\\begin{{tabular}}{{l{'r' * (len(frame.columns) - 1)}}}\n\\toprule\n{line(frame.columns)}\n\\midrule\n{rows}\n"
+        f"\\begin{{tabular}}{{l{'r' * (len(frame.columns) - 1)}}}\n"
+        f"\\toprule\n{line(frame.columns)}\n\\midrule\n{rows}\n"
         "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
     )
 

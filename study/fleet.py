@@ -24,7 +24,7 @@ from study.config import Config
 from study.implied_beta import implied_beta
 from study.objective import change
 from study.policy import Network, Policy
-from study.record import CURVES, dtype
+from study.record import CURVES
 from study.rollout import Batch, Moments, RewardScale, Stream, collect, gae, generator, normalise
 from study.sgd import Adam
 from study.solver import where
@@ -330,7 +330,7 @@ class Trainer:
             float(curves["return_last100"].iloc[-1]),
             float(returns.mean()) if len(returns) else float("nan"),
             self.seconds / len(self.configs),
-            curves.astype({name: dtype(name) for name in curves}),
+            curves.astype({"env_steps": "int64", "episodes": "int64"}),
         )
 
     # Checkpoints: tensors, arrays as tensors, and numbers; nothing that loading would execute.

@@ -1,4 +1,4 @@
-"""The columns of the results, with their units; results/README.md shows the same two tables."""
+"""The columns of the results, with their units; `python -m study.record` prints results/README.md."""
 
 RUNS = {
     "run_id": "hash of the run's resolved configuration",
@@ -53,3 +53,31 @@ CURVES = {
 def dtype(column: str) -> str:
     """How a column of curves.parquet is stored; what was computed in single precision stays so."""
     return {"run_id": "str", "iteration": "int32", "env_steps": "int64", "episodes": "int32"}.get(column, "float32")
+
+
+def readme() -> str:
+    """results/README.md."""
+
+    def table(columns):
+        rows = (f"| `{name}` | {meaning.replace('|', chr(92) + '|')} |" for name, meaning in columns.items())
+        return "\n".join(["| column | meaning |", "|---|---|", *rows])
+
+    return f"""# Results
+
+Each study is a folder with two files; `LOG.md` tells what each was for and what came of it.
+`python -m analysis results/NAME` makes its report.
+
+## runs.parquet: one row per run
+
+{table(RUNS)}
+
+A number that an arm does not have is null.
+
+## curves.parquet: one row per run and iteration
+
+{table(CURVES)}
+"""
+
+
+if __name__ == "__main__":
+    print(readme(), end="")

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from study.config import ConfigError
 from study.fleet import Result
-from study.record import CURVES, RUNS
+from study.record import CURVES, RUNS, dtype
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,7 +58,8 @@ class Store:
         part = results[0].config.run_id
         curves = [result.curves for result in results if result.curves is not None]
         if curves:
-            _write(pd.concat(curves)[list(CURVES)], self.parts / f"{part}.curves.parquet")
+            stored = {name: dtype(name) for name in CURVES}
+            _write(pd.concat(curves).astype(stored)[list(CURVES)], self.parts / f"{part}.curves.parquet")
         _write(pd.DataFrame([row(result) for result in results])[list(RUNS)], self.parts / f"{part}.runs.parquet")
 
     def merge(self) -> None:
