@@ -24,7 +24,10 @@ SOMETIMES = {
     "epochs_run": {"kl_stop"},
     "clipped_share": {"clip", "kl_per_sample"},
 }
-SHORT = {"horizon": 128, "total_steps": 3 * 128, "epochs": 2, "minibatch_size": 32, "hidden": [8]}
+SHORT = {
+    "horizon": 128, "total_steps": 3 * 128, "epochs": 2, "minibatch_size": 32, "hidden": [8],
+    "diagnostics": {"cg_iterations": 3},
+}  # fmt: skip
 
 
 def runs(algorithm, numbers=({}, {}), seeds=(0, 1), task="cartpole", dtype=torch.float32, **changes) -> Trainer:

@@ -99,7 +99,8 @@ def trained(algorithm: str, probe: str, numbers: dict | None = None, iterations:
     task = Task(name=probe, id=f"{probe}-v0", backend="gymnasium", total_steps=64 * iterations)
     settings = {
         "total_steps": 64 * iterations, "horizon": 64, "epochs": 4, "minibatch_size": 32, "hidden": [16],
-        "learning_rate": 0.01, "value_learning_rate": 0.02, "gamma": GAMMA, "diagnostics": {"fisher_stride": 1},
+        "learning_rate": 0.01, "value_learning_rate": 0.02, "gamma": GAMMA,
+        "diagnostics": {"fisher_stride": 1, "cg_iterations": 2},
     }  # fmt: skip
     settings |= changes
     numbers = NUMBERS.get(algorithm, {}) | (numbers or {})
