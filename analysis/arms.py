@@ -8,7 +8,13 @@ import pandas as pd
 from . import statistics
 from .data import KNOBS, PHASES
 
-NAMES = {"kl_fixed": "fixed β", "kl_adaptive": "adaptive β", "trpo": "TRPO", "clip": "clipping", "unpenalised": "no penalty"}
+NAMES = {
+    "kl_fixed": "fixed β",
+    "kl_adaptive": "adaptive β",
+    "trpo": "TRPO",
+    "clip": "clipping",
+    "unpenalised": "no penalty",
+}
 SYMBOLS = {"beta": "β", "kl_target": "target KL", "max_kl": "δ", "clip_epsilon": "ε"}
 
 
@@ -108,11 +114,28 @@ def grid(runs, algorithm, everything=None, column="score", common=True):
     tasks = sorted(chosen["task"].unique())
     seeds = sorted(chosen["seed"].unique())
     values = np.full((len(tasks), len(settings), len(seeds)), np.nan)
-    at = [pd.Index(axis).get_indexer(chosen[name]) for axis, name in ((tasks, "task"), (settings, "setting"), (seeds, "seed"))]
+    at = [
+        pd.Index(axis).get_indexer(chosen[name])
+        for axis, name in ((tasks, "task"), (settings, "setting"), (seeds, "seed"))
+    ]
     inside = at[1] >= 0
     values[at[0][inside], at[1][inside], at[2][inside]] = chosen[column].to_numpy()[inside]
     floor, gain = scale(everything, tasks, column)
     return Grid(tasks, np.array(settings), values, floor, gain)
+
+
+def learned(scores):
+    """The grid without tasks on which no arm improved on the untrained policy."""
+    kept = np.isfinite(scores.gain)
+    if not kept.any():
+        raise NotApplicable("needs a task on which any arm improved on the untrained policy")
+    return Grid(
+        [task for task, keep in zip(scores.tasks, kept) if keep],
+        scores.settings,
+        scores.values[kept],
+        scores.floor[kept],
+        scores.gain[kept],
+    )
 
 
 def scale(runs, tasks, column="score"):
@@ -147,12 +170,12 @@ def per_task(runs, tasks, column="normalised"):
 
 def phase_returns(study, runs):
     """{task: (settings, values [P, H, S])} return of fixed betas in each phase of training."""
-    returns = pd.DataFrame(study.over_training("return_mean", PHASES))
+    returns = study.over_training("return_mean", PHASES)
     # After a run has diverged its policy is worth the untrained one; without an ended episode
     # the last known return stands.
-    broken = study.runs["status"] == "diverged"
-    returns = returns.where(returns.notna() | ~broken, study.runs["untrained"], axis=0)
-    returns = returns.ffill(axis=1).to_numpy()
+    broken = (study.runs["status"] == "diverged").to_numpy()[:, None]
+    returns = np.where(np.isnan(returns) & broken, study.runs["untrained"].to_numpy()[:, None], returns)
+    returns = pd.DataFrame(returns).ffill(axis=1).to_numpy()
     result = {}
     for task, group in plain(runs, "kl_fixed").groupby("task"):
         settings, seeds = sorted(group["setting"].unique()), sorted(group["seed"].unique())

@@ -141,8 +141,7 @@ def load(directories, whole_seeds=False):
         ragged = set(zip(missing["condition"], missing["seed"]))
         keep = [pair not in ragged for pair in zip(usable["condition"], usable["seed"])]
         notes.append(
-            f"Only whole seeds are used: {len(usable) - sum(keep)} runs of "
-            f"{len(ragged)} incomplete seeds are left out."
+            f"Only whole seeds are used: {len(usable) - sum(keep)} runs of {len(ragged)} incomplete seeds are left out."
         )
         usable, missing = usable[keep], missing.iloc[:0]
     if usable.empty:
@@ -306,6 +305,4 @@ def _score(study):
     runs["auc_score"] = runs["auc_return"].where(~broken & np.isfinite(runs["auc_return"]), runs["untrained"])
     unfinished = broken & (runs["status"] == "complete")
     if unfinished.any():
-        study.notes.append(
-            f"{unfinished.sum()} complete runs ended no episode; they score as the untrained policy."
-        )
+        study.notes.append(f"{unfinished.sum()} complete runs ended no episode; they score as the untrained policy.")

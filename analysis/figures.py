@@ -5,11 +5,18 @@ algorithm has one colour and one line style of its own (Okabe and Ito's palette,
 any kind of colour vision); TRPO, the reference, is drawn in ink.
 """
 
+import io
+
 import matplotlib
+import matplotlib.lines
+import matplotlib.patches
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
 INK = "#1b1f24"
 FAINT = "#8b9097"
@@ -59,6 +66,24 @@ ALGORITHM_STYLE = {
 }
 OTHER_COLOURS = ["#88ccee", "#117733", "#ddcc77", "#aa4499", "#999933", "#661100"]
 TASK_COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#882255", "#e69f00", "#1b1f24"]
+SYMBOLS = {"kl_fixed": "β", "kl_adaptive": "target", "trpo": "δ", "clip": "ε"}
+TITLES = {"kl_fixed": "fixed β", "kl_adaptive": "adaptive β", "trpo": "TRPO", "clip": "clipping"}
+TASK_NAMES = {
+    "halfcheetah": "HalfCheetah",
+    "hopper": "Hopper",
+    "inverteddoublependulum": "InvDoublePend",
+    "invertedpendulum": "InvPendulum",
+    "reacher": "Reacher",
+    "swimmer": "Swimmer",
+    "walker2d": "Walker2d",
+    "ant": "Ant",
+    "humanoid": "Humanoid",
+    "cartpole": "CartPole",
+    "acrobot": "Acrobot",
+    "lunarlander": "LunarLander",
+    "pendulum": "Pendulum",
+}
+ALGORITHM_ORDER = ["unpenalised", "clip", "kl_adaptive", "kl_fixed", "trpo"]
 BETA_RAMP = LinearSegmentedColormap.from_list("beta", ["#f2b45c", "#e3704a", "#b8356a", "#6b2a7a"])
 
 
@@ -76,7 +101,30 @@ def styled(draw):
     return drawn
 
 
-def facets(names, height=1.65, columns=4, title=str, **options):
+def save(figure, path):
+    """Writes SVG, PDF and PNG beside each other and returns the SVG's text.
+
+    No dates inside: the same data give the same files. The canvases are called directly, because
+    `savefig` draws every figure twice.
+    """
+    svg = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure.set_facecolor("white")
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})
+        FigureCanvasPdf(figure).print_pdf(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+        figure.set_dpi(160)
+        FigureCanvasAgg(figure).print_png(path.with_suffix(".png"))
+    path.with_suffix(".svg").write_text(svg.getvalue(), encoding="utf-8")
+    return svg.getvalue()
+
+
+def task_name(task):
+    """A task's name for a title; long names of the user's own are cut."""
+    name = TASK_NAMES.get(task, str(task))
+    return name if len(name) <= 16 else name[:15] + "…"
+
+
+def facets(names, height=1.65, columns=4, title=task_name, **options):
     """(figure, {name: axes}): one small plot per name on a grid."""
     names = list(names)
     columns = min(columns, len(names))
@@ -100,17 +148,34 @@ def beta_colours(betas):
     return {beta: to_hex(BETA_RAMP(i / max(1, len(betas) - 1))) for i, beta in enumerate(betas)}
 
 
+def task_colours(tasks):
+    """{task: colour} in alphabetical order."""
+    return dict(zip(sorted(set(tasks)), TASK_COLOURS * 10))
+
+
 def arm_styles(frame):
-    """{arm: (colour, line style)} for a frame with arm, algorithm and setting."""
-    arms = frame[["arm", "algorithm", "setting"]].drop_duplicates().sort_values(["algorithm", "setting"])
+    """{arm: (colour, line style)} for a frame with arm, algorithm and setting, in the order of legends."""
+    arms = frame[["arm", "algorithm", "setting"]].dropna(subset=["arm"]).drop_duplicates()
+    rank = arms["algorithm"].map({name: i for i, name in enumerate(ALGORITHM_ORDER)}).fillna(-1)
+    arms = arms.assign(rank=rank).sort_values(["rank", "algorithm", "setting"])
     fixed = beta_colours(arms.loc[arms["algorithm"] == "kl_fixed", "setting"])
     styles, others = {}, iter(OTHER_COLOURS * 10)
-    for arm, algorithm, setting in arms.itertuples(index=False):
+    for arm, algorithm, setting, _ in arms.itertuples(index=False):
         if algorithm == "kl_fixed":
             styles[arm] = (fixed[setting], "-")
         else:
             styles[arm] = ALGORITHM_STYLE.get(algorithm) or (next(others), (0, (1, 1)))
     return styles
+
+
+def arm_curves(frame):
+    """(task, arm, rows, colour, line style, line width) for each arm of each task, in the order of legends."""
+    groups = dict(list(frame.groupby(["task", "arm"])))
+    for arm, (colour, line) in arm_styles(frame).items():
+        for task in frame["task"].unique():
+            if (task, arm) in groups:
+                curve = groups[task, arm]
+                yield task, arm, curve, colour, line, 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
 
 
 def short(arm):
@@ -134,9 +199,22 @@ def legend_below(figure, axes, columns=6):
         figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=min(columns, len(entries)))
 
 
+def power_of_ten(value, _):
+    """ "10⁻³" in plain letters, which draw many times faster than mathtext."""
+    return (
+        "10" + str(round(np.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")) if value > 0 else ""
+    )
+
+
 def log_axis(axis):
-    """Decades with plain labels, no minor labels."""
-    axis.set_major_locator(LogLocator(numticks=8))
+    """Decades as powers of ten; where fewer than two are in view, 1, 2 and 5 in plain numbers. Call last."""
+    low, high = axis.get_view_interval()
+    if high / low < 100:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    else:
+        axis.set_major_locator(LogLocator(numticks=8))
+        axis.set_major_formatter(FuncFormatter(power_of_ten))
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -147,9 +225,9 @@ def steps_axis(ax):
 
 def log_beta_axis(ax, betas):
     ax.set_xscale("log")
+    ax.set_xlim(min(betas) / 1.6, max(betas) * 1.6)
     log_axis(ax.xaxis)
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.set_xlim(min(betas) / 1.6, max(betas) * 1.6)
 
 
 def labels(axes, x=None, y=None):
@@ -170,18 +248,16 @@ def labels(axes, x=None, y=None):
 
 
 def label_ends(ax, ends):
-    """Names beside the right ends of lines; `ends` maps a name to (x, y, colour). Log y."""
+    """Task names beside the right ends of lines; `ends` maps a task to (x, y, colour). Log y. Call last."""
     ends = {name: end for name, end in ends.items() if np.isfinite(end[1]) and end[1] > 0}
-    if not ends:
-        return
     low, high = np.log10(ax.get_ylim())
-    gap = 0.055 * (high - low)
-    position = None
+    inches = 0.7 * ax.figure.get_figheight()  # of the axes, roughly
+    gap = 8.5 / 72 / inches * (high - low)
+    position = -np.inf
     for name, (x, y, colour) in sorted(ends.items(), key=lambda item: item[1][1]):
-        wanted = np.log10(y)
-        position = wanted if position is None else max(wanted, position + gap)
+        position = max(np.log10(y), position + gap)
         ax.annotate(
-            name, (x, y), (x * 1.03, 10**position), color=colour, fontsize=7, va="center",
+            task_name(name), (x, y), (x * 1.03, 10**position), color=colour, fontsize=7, va="center",
             annotation_clip=False,
         )  # fmt: skip
 
@@ -193,10 +269,7 @@ def label_ends(ax, ends):
 def learning_curves(frame):
     """Return over training per task; bands are 95 % bootstrap intervals of the mean."""
     figure, axes = facets(frame["task"].unique())
-    styles = arm_styles(frame)
-    for (task, arm), curve in frame.groupby(["task", "arm"], sort=False):
-        colour, line = styles[arm]
-        thick = 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
+    for task, arm, curve, colour, line, thick in arm_curves(frame):
         axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=short(arm))
         axes[task].fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
     for ax in axes.values():
@@ -219,7 +292,9 @@ def beta_profile(frame):
             ax.axhline(band["mean"], color=colour, ls=line, lw=1.2, label=short(band["arm"]))
         ax.plot(sweep["setting"], sweep["mean"], color="#b8356a", lw=1.4, zorder=3, label="fixed β")
         error = np.abs([sweep["mean"] - sweep["low"], sweep["high"] - sweep["mean"]])
-        ax.errorbar(sweep["setting"], sweep["mean"], np.nan_to_num(error), fmt="none", ecolor="#b8356a", elinewidth=1, zorder=3)
+        ax.errorbar(
+            sweep["setting"], sweep["mean"], np.nan_to_num(error), fmt="none", ecolor="#b8356a", elinewidth=1, zorder=3
+        )
         for (_, point), colour in zip(sweep.iterrows(), beta_colours(sweep["setting"]).values()):
             ax.plot(point["setting"], point["mean"], "o", ms=4.5, color=colour, mec="#6b2a7a", mew=0.5, zorder=4)
         log_beta_axis(ax, sweep["setting"])
@@ -228,8 +303,19 @@ def beta_profile(frame):
             best = best.iloc[0]
             # In axes height: a bar just above the bottom edge.
             transform = ax.get_xaxis_transform()
-            ax.plot([best["low"], best["high"]], [0.03, 0.03], transform=transform, color="#6b2a7a", lw=3.5, alpha=0.55, solid_capstyle="round", label="best β, 95 % CI")
-            ax.plot(best["setting"], 0.03, "D", ms=4, transform=transform, color="#6b2a7a", zorder=5)
+            ax.plot(
+                [best["low"], best["high"]],
+                [0.03, 0.03],
+                transform=transform,
+                color="#6b2a7a",
+                lw=3.5,
+                alpha=0.55,
+                solid_capstyle="round",
+            )
+            ax.plot(
+                best["setting"], 0.03, "D", ms=4, transform=transform, color="#6b2a7a", zorder=5, ls="none",
+                label="best β (bar: 95 % CI)",
+            )  # fmt: skip
             ax.margins(y=0.14)
     labels(axes.values(), "β (fixed)", "final return")
     legend_below(figure, axes.values())
@@ -240,11 +326,8 @@ def beta_profile(frame):
 def achieved_kl(frame):
     """KL(old||new) of each update over training, per task, for each fixed beta and TRPO."""
     figure, axes = facets(frame["task"].unique(), sharey=True)
-    styles = arm_styles(frame)
-    for (task, arm), curve in frame.groupby(["task", "arm"], sort=False):
-        colour, line = styles[arm]
+    for task, arm, curve, colour, line, thick in arm_curves(frame):
         ax = axes[task]
-        thick = 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
         ax.plot(curve["env_steps"], curve["median"], color=colour, ls=line, lw=thick, label=short(arm))
         ax.fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
     for ax in axes.values():
@@ -262,25 +345,28 @@ def implied_beta(frame):
     units = [unit for unit in ("as the algorithm saw it", "raw advantages") if unit in set(frame["units"])]
     figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
     grid = dict(zip(units, figure.subplots(1, len(units), sharey=True, squeeze=False).flat))
-    colours = dict(zip(sorted(frame.loc[frame["kind"] == "curve", "task"].unique()), TASK_COLOURS * 5))
+    colours = task_colours(frame.loc[frame["kind"] == "curve", "task"])
     curves = frame[frame["kind"] == "curve"]
+    ends = {unit: {} for unit in units}
     for unit, ax in grid.items():
         ax.set_yscale("log")
         ax.set_title(unit)
-        ends = {}
         for (task, estimate), curve in curves[curves["units"] == unit].groupby(["task", "estimate"]):
             crossfit = estimate == "cross-fitted"
             x = curve["progress"]
-            ax.plot(x, curve["mean"], color=colours[task], lw=1.6 if crossfit else 0.9, ls="-" if crossfit else (0, (1, 1)))
+            ax.plot(
+                x, curve["mean"], color=colours[task], lw=1.6 if crossfit else 0.9, ls="-" if crossfit else (0, (1, 1))
+            )
             if crossfit:
                 # An interval that reaches below zero is open at the bottom of a log axis: not drawn there.
                 ax.fill_between(x, curve["low"], curve["high"], color=colours[task], alpha=0.13, lw=0)
             known = curve.dropna(subset=["mean"])
-            if len(known) and (crossfit or task not in ends):
-                ends[task] = (1.0, known["mean"].iloc[-1], colours[task])
+            if len(known) and (crossfit or task not in ends[unit]):
+                ends[unit][task] = (1.0, known["mean"].iloc[-1], colours[task])
         ax.set_xlim(0, 1)
-        label_ends(ax, ends)
         ax.set_xlabel("share of training")
+    for unit, ax in grid.items():
+        label_ends(ax, ends[unit])
         log_axis(ax.yaxis)
         low, high = ax.get_ylim()
         for beta in frame.loc[frame["kind"] == "grid", "mean"]:
@@ -293,4 +379,397 @@ def implied_beta(frame):
         matplotlib.lines.Line2D([], [], color=INK, lw=0.9, ls=(0, (1, 1)), label="full batch (noise included)"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def table_1(frame):
+    """PPO's Table 1 by task: normalised scores as shaded cells, our average and the published one."""
+    arms = list(arm_styles(frame))
+    columns = sorted(set(frame["task"]) - {"average", "published"})
+    columns += [name for name in ("average", "published") if name in set(frame["task"])]
+    cells = frame.set_index(["arm", "task"])
+    figure = Figure(
+        figsize=(max(3.6, min(WIDTH, 1.6 + 0.8 * len(columns))), 0.75 + 0.23 * len(arms)), layout="constrained"
+    )
+    ax = table_axes(figure.subplots(), [short(arm) for arm in arms], columns)
+    for y, arm in enumerate(arms):
+        for x, column in enumerate(columns):
+            if (arm, column) in cells.index:
+                cell = cells.loc[(arm, column)]
+                shade(
+                    ax,
+                    x,
+                    y,
+                    cell["mean"],
+                    f"{cell['mean']:.2f}".replace("-0.00", "0.00"),
+                    "#0072b2",
+                    bold=column == "average",
+                )
+    ax.axvline(sum(name not in ("average", "published") for name in columns) - 0.5, color=INK, lw=0.8)
+    return figure
+
+
+def table_axes(ax, rows, columns):
+    """Empty axes for a table of cells with the column names on top."""
+    ax.set_xlim(-0.5, len(columns) - 0.5)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_yticks(range(len(rows)), rows)
+    turn = len(columns) > 3
+    names = [task_name(name) for name in columns]
+    ax.set_xticks(range(len(columns)), names, rotation=40 if turn else 0, ha="left" if turn else "center")
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return ax
+
+
+def shade(ax, x, y, share, text, colour, bold=False):
+    """A cell whose tint grows with `share` (0 to 1); a tint, not a colour map, to keep the text legible."""
+    if np.isfinite(share):
+        alpha = 0.5 * float(np.clip(share, 0, 1))
+        ax.add_patch(matplotlib.patches.Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, fc=colour, alpha=alpha, lw=0))
+    ax.text(x, y, text, ha="center", va="center", fontsize=7, fontweight="bold" if bold else "normal")
+
+
+@styled
+def transfer(frame):
+    """Loss on the column task of the setting tuned on the row task, one matrix per number."""
+    algorithms = list(frame["algorithm"].unique())
+    tasks = sorted(frame["run_on"].unique())
+    columns = min(2, len(algorithms))
+    rows = -(-len(algorithms) // columns)
+    width = WIDTH if columns > 1 else min(WIDTH, 2.0 + 0.5 * len(tasks))
+    figure = Figure(figsize=(width, rows * (1.15 + 0.22 * (len(tasks) + 1))), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for algorithm, ax in zip(algorithms, grid.flat):
+        here = frame[frame["algorithm"] == algorithm]
+        setting = here.drop_duplicates("tuned_on").set_index("tuned_on")["setting"]
+        names = [name for name in [*tasks, "all tasks"] if name in setting.index]
+        table_axes(ax, [f"{task_name(name)}, {setting[name]:g}" for name in names], tasks)
+        for (tuned_on, run_on), cell in here.set_index(["tuned_on", "run_on"]).iterrows():
+            x, y = tasks.index(run_on), names.index(tuned_on)
+            shade(
+                ax,
+                x,
+                y,
+                cell["loss"],
+                f"{100 * cell['loss'] + 0.0:.0f}".replace("-0", "0"),
+                "#d55e00",
+                tuned_on == "all tasks",
+            )
+        ax.axhline(len(names) - 1.5, color=INK, lw=0.8)
+        ax.set_ylabel(f"{TITLES[algorithm]}: {SYMBOLS[algorithm]} tuned on")
+    for ax in grid.flat[len(algorithms) :]:
+        ax.remove()
+    return figure
+
+
+@styled
+def sensitivity(frame):
+    """Phi of each method's number: what tuning it per task gains over one value for all tasks."""
+    figure = Figure(figsize=(WIDTH * 0.75, 0.9 + 0.42 * len(frame)), layout="constrained")
+    ax = figure.subplots()
+    for y, row in enumerate(frame.itertuples()):
+        colour = "#b8356a" if row.algorithm == "kl_fixed" else ALGORITHM_STYLE[row.algorithm][0]
+        ax.barh(y, row.phi, height=0.55, color=colour, alpha=0.55)
+        ax.plot([row.low, row.high], [y, y], color=INK, lw=1.2)
+        if np.isfinite(row.phi_split):
+            ax.plot(row.phi_split, y, "D", color=INK, mfc="#ffffff", ms=5)
+        ax.annotate(
+            f"best single {row.best_single:g}; {row.values} values over {row.decades:.1f} decades",
+            (1.0, y), xycoords=("axes fraction", "data"), fontsize=6.5, ha="left", va="center", color=INK,
+            xytext=(5, 0), textcoords="offset points",
+        )  # fmt: skip
+    ax.axvline(0, color=INK, lw=0.6)
+    ax.axvline(0.10, color=FAINT, ls="--", lw=1)
+    ax.annotate(
+        "PPO’s four numbers",
+        (0.10, 1.0),
+        xycoords=("data", "axes fraction"),
+        fontsize=6.5,
+        color=FAINT,
+        ha="left",
+        va="bottom",
+    )
+    ax.set_yticks(range(len(frame)), [f"{SYMBOLS[name]} ({TITLES[name]})" for name in frame["algorithm"]])
+    ax.invert_yaxis()
+    ax.set_xlabel("sensitivity Φ")
+    return figure
+
+
+@styled
+def decomposition(frame):
+    """sigma_A, R and their product over training: implied beta = sigma_A R / sqrt(2 delta)."""
+    titles = {
+        "sigma": "σ of the advantage",
+        "share": "R, share the score explains",
+        "implied": "implied β, raw advantages",
+    }
+    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
+    colours = task_colours(frame["task"])
+    for (quantity, title), ax in zip(titles.items(), figure.subplots(1, 3)):
+        ax.set_title(title)
+        ax.set_yscale("log")
+        for (task, estimate), curve in frame[frame["quantity"] == quantity].groupby(["task", "estimate"]):
+            solid = estimate == "cross-fitted" or quantity == "sigma"
+            ax.plot(
+                curve["progress"], curve["mean"], color=colours[task], lw=1.5 if solid else 0.9,
+                ls="-" if solid else (0, (1, 1)), label=task_name(task) if solid else None,
+            )  # fmt: skip
+            if solid:
+                ax.fill_between(curve["progress"], curve["low"], curve["high"], color=colours[task], alpha=0.13, lw=0)
+        ax.set_xlim(0, 1)
+        ax.set_xlabel("share of training")
+        log_axis(ax.yaxis)
+    legend_below(figure, figure.axes[:1], columns=4)
+    return figure
+
+
+@styled
+def kl_law(frame):
+    """Achieved KL against beta, both in units of the constraint: the quadratic law has slope -2."""
+    figure, axes = facets(frame.loc[frame["kind"] != "slope", "task"].unique(), sharex=True, sharey=True)
+    updates = frame[frame["kind"] == "update"]
+    colours = beta_colours(updates["beta"])
+    for task, ax in axes.items():
+        for beta, points in updates[updates["task"] == task].groupby("beta"):
+            ax.plot(
+                points["beta_over_implied"], points["kl_over_delta"], "o", ms=2, mew=0, alpha=0.4, color=colours[beta],
+                label=f"β={beta:g}",
+            )  # fmt: skip
+        median = frame[(frame["kind"] == "median") & (frame["task"] == task)].sort_values("beta_over_implied")
+        ax.plot(median["beta_over_implied"], median["kl_over_delta"], color=INK, lw=1.4, label="median")
+        slope = frame[(frame["kind"] == "slope") & (frame["task"] == task)]
+        if len(slope):
+            ax.annotate(
+                f"slope {slope['kl_over_delta'].iloc[0]:.2f}", (0.97, 0.94), xycoords="axes fraction", ha="right",
+                va="top", fontsize=7,
+            )  # fmt: skip
+    x = updates["beta_over_implied"]
+    span = np.array([x.min(), x.max()])
+    low, high = updates["kl_over_delta"].min() / 2, updates["kl_over_delta"].max() * 2
+    for ax in axes.values():
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.plot(span, span**-2.0, color=FAINT, lw=1.2, ls="--", zorder=1, label="KL = δ (implied β / β)²")
+        ax.set_ylim(low, high)
+        log_axis(ax.xaxis)
+        log_axis(ax.yaxis)
+    labels(axes.values(), "β / implied β", "achieved KL / δ")
+    legend_below(figure, axes.values())
+    return figure
+
+
+@styled
+def kl_budget(frame):
+    """How the KL of updates is distributed, and what large steps do: collapses and extreme ratios."""
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    histogram, collapse, ratio = figure.subplots(1, 3)
+    styles = arm_styles(frame)
+    shown = frame[frame["kind"] == "histogram"]
+    used = shown[shown["value"] > 0]["log10_kl_over_delta"]
+    by_arm = dict(list(shown.groupby("arm")))
+    for arm in [arm for arm in styles if arm in by_arm]:
+        counts, (colour, line) = by_arm[arm], styles[arm]
+        histogram.plot(
+            10 ** (counts["log10_kl_over_delta"] + 0.083), counts["value"], color=colour, ls=line, lw=1.3,
+            label=short(arm), drawstyle="steps-mid",
+        )  # fmt: skip
+    histogram.set_xscale("log")
+    log_axis(histogram.xaxis)
+    if len(used):
+        histogram.set_xlim(10 ** (used.min() - 0.2), 10 ** (used.max() + 0.4))
+    histogram.axvline(1, color=FAINT, lw=0.9, ls="--")
+    histogram.set_title("KL of updates")
+    histogram.set_xlabel("KL / δ")
+    histogram.set_ylabel("share of updates")
+    arms = frame[["arm", "algorithm", "setting"]].drop_duplicates("arm")
+    ends = frame[frame["kind"] != "histogram"].pivot(index="arm", columns="kind", values="value")
+    numbers = arms.merge(ends, left_on="arm", right_index=True)
+    fixed = numbers[numbers["algorithm"] == "kl_fixed"].sort_values("setting")
+    for ax, column, title in (
+        (collapse, "collapsed", "share of runs that collapsed"),
+        (ratio, "max_ratio_p99", "largest ratio (99th pct.)"),
+    ):
+        if column in numbers:
+            if len(fixed):
+                ax.plot(fixed["setting"], fixed[column], color="#b8356a", lw=1.2)
+                for beta, colour in beta_colours(fixed["setting"]).items():
+                    ax.plot(beta, fixed.loc[fixed["setting"] == beta, column], "o", ms=4.5, color=colour)
+                log_beta_axis(ax, fixed["setting"])
+                ax.set_xlabel("β (fixed)")
+            for _, row in numbers[numbers["algorithm"] != "kl_fixed"].iterrows():
+                colour, line = styles[row["arm"]]
+                ax.axhline(row[column], color=colour, ls=line, lw=1.2)
+        ax.set_title(title)
+    collapse.set_ylim(-0.03, 1.03)
+    ratio.set_yscale("log")
+    legend_below(figure, [histogram], columns=5)
+    return figure
+
+
+@styled
+def adaptive(frame):
+    """How well the adaptive rule holds its target, and where its beta goes."""
+    ratios, betas = frame[frame["kind"] == "ratio"], frame[frame["kind"] == "beta"]
+    figure = Figure(figsize=(WIDTH, 1.5 + 0.24 * max(4, len(ratios))), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    colours = task_colours(frame["task"])
+    left.axvspan(1 / 1.5, 1.5, color=FAINT, alpha=0.25, lw=0)
+    for y, row in enumerate(ratios.itertuples()):
+        colour = colours[row.task]
+        left.plot([row.p5, row.p95], [y, y], color=colour, lw=1.2)
+        left.plot([row.p25, row.p75], [y, y], color=colour, lw=5, alpha=0.6, solid_capstyle="butt")
+        left.plot(row.median, y, "o", color=colour, ms=4, mec=INK, mew=0.5)
+        left.annotate(
+            f"{100 * row.share_inside:.0f} % inside", (1.0, y), xycoords=("axes fraction", "data"), fontsize=6.5,
+            va="bottom", ha="right",
+        )  # fmt: skip
+    left.set_xscale("log")
+    log_axis(left.xaxis)
+    left.set_yticks(range(len(ratios)), [task_name(task) for task in ratios["task"]])
+    left.set_ylim(len(ratios) - 0.4, -0.7)
+    left.set_xlabel("KL of an update / target")
+    left.set_title("KL against its target")
+    ends = {}
+    for task, curve in betas.groupby("task"):
+        right.plot(curve["progress"], curve["median"], color=colours[task])
+        right.fill_between(curve["progress"], curve["p5"], curve["p95"], color=colours[task], alpha=0.13, lw=0)
+        known = curve.dropna(subset=["median"])
+        if len(known):
+            ends[task] = (1.0, known["median"].iloc[-1], colours[task])
+    right.set_yscale("log")
+    right.set_xlim(0, 1)
+    log_axis(right.yaxis)
+    label_ends(right, ends)
+    right.set_xlabel("share of training")
+    right.set_title("adaptive β")
+    return figure
+
+
+@styled
+def comparison(frame):
+    """Performance profiles of all arms, and the probability that TRPO beats each of them."""
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    profile = frame[frame["kind"] == "profile"]
+    better = frame[frame["kind"] == "P(TRPO > arm)"]
+    styles = arm_styles(frame)
+    grid = figure.subplots(1, 2 if len(better) else 1, squeeze=False)[0]
+    by_arm = dict(list(profile.groupby("arm")))
+    for arm, (colour, line) in styles.items():
+        curve = by_arm[arm]
+        thick = 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
+        grid[0].plot(curve["threshold"], curve["value"], color=colour, ls=line, lw=thick, label=short(arm))
+        grid[0].fill_between(curve["threshold"], curve["low"], curve["high"], color=colour, alpha=0.1, lw=0)
+    grid[0].set_xlabel("normalised score τ (untrained 0, best run 1)")
+    grid[0].set_ylabel("share of runs above τ")
+    grid[0].set_title("performance profiles")
+    if len(better):
+        ax = grid[1]
+        better = better.set_index("arm").loc[[arm for arm in styles if arm in set(better["arm"])]].reset_index()
+        ax.axvline(0.5, color=FAINT, lw=1, ls="--")
+        for y, row in better.iterrows():
+            colour, _ = styles[row["arm"]]
+            ax.plot([row["low"], row["high"]], [y, y], color=colour, lw=2.2)
+            ax.plot(row["value"], y, "o", color=colour, ms=5, mec=INK, mew=0.5)
+        ax.set_yticks(range(len(better)), [short(arm) for arm in better["arm"]])
+        ax.set_ylim(len(better) - 0.5, -0.5)
+        ax.set_xlim(-0.02, 1.02)
+        ax.set_title("P(TRPO > arm)")
+    legend_below(figure, grid[:1], columns=5)
+    return figure
+
+
+@styled
+def best_by_phase(frame):
+    """Which constant beta does best in each phase of training; tint: closeness to the phase's best."""
+    figure, axes = facets(frame["task"].unique(), height=1.9)
+    for task, ax in axes.items():
+        here = frame[frame["task"] == task]
+        betas = sorted(here["beta"].unique())
+        index = {beta: i for i, beta in enumerate(betas)}
+        for row in here.itertuples():
+            share = np.clip(1 - row.loss / 0.5, 0, 1)
+            ax.add_patch(
+                matplotlib.patches.Rectangle(
+                    (row.phase - 0.5, index[row.beta] - 0.5), 1, 1, fc="#b8356a", alpha=0.55 * float(share), lw=0
+                )
+            )
+        best = here.drop_duplicates("phase")
+        middle = best["best_beta"].map(index)
+        ends = [middle - best["best_low"].map(index), best["best_high"].map(index) - middle]
+        ax.errorbar(
+            best["phase"], middle, np.maximum(0, ends), color=INK, marker="o", ms=4, lw=1.3, elinewidth=1, capsize=2
+        )
+        ax.set_xlim(0.5, best["phase"].max() + 0.5)
+        ax.set_ylim(-0.5, len(betas) - 0.5)
+        every = max(1, len(betas) // 5)
+        ax.set_yticks(range(0, len(betas), every), [f"{beta:g}" for beta in betas[::every]])
+        ax.set_xticks(sorted(best["phase"]))
+        ax.grid(False)
+    labels(axes.values(), "phase of training (fifths)", "β (fixed)")
+    return figure
+
+
+@styled
+def hidden_adaptation(frame):
+    """Implied beta, and beta-profiles of all tasks, with normalised and with raw advantages."""
+    kinds = [kind for kind in ("implied", "profile") if kind in set(frame["kind"])]
+    figure = Figure(figsize=(WIDTH, 2.35 * len(kinds) + 0.5), layout="constrained")
+    colours = task_colours(frame["task"])
+    grid = figure.subplots(len(kinds), 2, sharey="row", squeeze=False)
+    for row, kind in enumerate(kinds):
+        for ax, advantages in zip(grid[row], ("normalised", "raw")):
+            for task, curve in frame[(frame["kind"] == kind) & (frame["advantages"] == advantages)].groupby("task"):
+                colour = colours[task]
+                ax.plot(curve["x"], curve["mean"], color=colour, marker="o", ms=3, label=task_name(task))
+                ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
+            ax.set_title(f"{advantages} advantages")
+            if kind == "implied":
+                ax.set_yscale("log")
+                log_axis(ax.yaxis)
+                ax.set_xlabel("phase of training (fifths)")
+                ax.set_xticks(sorted(frame.loc[frame["kind"] == kind, "x"].unique()))
+            else:
+                log_beta_axis(ax, frame.loc[(frame["kind"] == kind) & (frame["advantages"] == advantages), "x"])
+                ax.set_xlabel("β (fixed)")
+        grid[row][0].set_ylabel("implied β" if kind == "implied" else "final return\n(untrained 0, best arm 1)")
+    legend_below(figure, grid.flat, columns=5)
+    return figure
+
+
+@styled
+def reward_scales(frame):
+    """Final return when every reward is multiplied by a number; fixed betas against TRPO."""
+    figure, axes = facets(
+        [(task, advantages) for advantages in ("normalised", "raw") for task in sorted(frame["task"].unique())
+         if ((frame["task"] == task) & (frame["advantages"] == advantages)).any()],
+        columns=max(1, frame["task"].nunique()), title=lambda name: f"{task_name(name[0])}, {name[1]}",
+    )  # fmt: skip
+    arms = frame.assign(arm=np.where(frame["algorithm"] == "trpo", "TRPO, δ=", "β="))
+    arms["arm"] += arms["setting"].map("{:g}".format)
+    styles = arm_styles(arms)
+    for (task, advantages, arm), curve in arms.groupby(["task", "advantages", "arm"]):
+        colour, line = styles[arm]
+        ax = axes[task, advantages]
+        error = np.nan_to_num(np.abs([curve["mean"] - curve["low"], curve["high"] - curve["mean"]]))
+        ax.errorbar(
+            curve["reward_scale"],
+            curve["mean"],
+            error,
+            color=colour,
+            ls=line,
+            marker="o",
+            ms=3,
+            elinewidth=1,
+            label=arm,
+        )
+        ax.set_xscale("log")
+        log_axis(ax.xaxis)
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    labels(axes.values(), "rewards multiplied by", "final return")
+    legend_below(figure, axes.values())
     return figure

@@ -56,7 +56,8 @@ STYLE = """
 }
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   display: grid; grid-template-columns: minmax(0, 1fr); padding: 0 1rem; }
 header, main, nav, footer { width: 100%; max-width: 54rem; margin: 0 auto; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 1.6rem 0 .4rem; text-wrap: balance; }
@@ -67,12 +68,13 @@ p, li { overflow-wrap: anywhere; max-width: 46rem; }
 a { color: var(--link); }
 nav { font-size: .9rem; }
 nav summary { cursor: pointer; color: var(--soft); }
-nav ol { padding-left: 1.4rem; margin: .3rem 0; }
+nav ol { padding-left: 1.9rem; margin: .3rem 0; }
 nav a { text-decoration: none; }
 figure { margin: 1rem 0; }
-.plot { overflow-x: auto; cursor: zoom-in; border: 1px solid var(--line); border-radius: 6px; padding: .5rem; background: var(--paper); }
+.plot { overflow-x: auto; cursor: zoom-in; border: 1px solid var(--line); border-radius: 6px; padding: .5rem;
+  background: var(--paper); }
 .plot svg { display: block; width: 100%; height: auto; min-width: 36rem; margin: 0 auto; }
-figcaption { color: var(--soft); font-size: .88rem; margin-top: .4rem; max-width: 46rem; }
+figcaption, .caption { color: var(--soft); font-size: .88rem; margin-top: .4rem; max-width: 46rem; }
 .files { font-size: .85rem; }
 .files a { margin-right: .8rem; }
 .table { overflow-x: auto; }
@@ -80,21 +82,28 @@ table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabu
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid var(--line); }
-.verdict { border-left: 4px solid var(--line); background: var(--tint); padding: .6rem .9rem; margin: .8rem 0; border-radius: 0 6px 6px 0; }
+.verdict { border-left: 4px solid var(--line); background: var(--tint); padding: .6rem .9rem; margin: .8rem 0;
+  border-radius: 0 6px 6px 0; }
 .verdict p { margin: .3rem 0; }
-.verdict .rule { color: var(--soft); font-size: .88rem; }
-.verdict strong.supported { color: var(--yes); } .verdict strong.not-supported { color: var(--no); } .verdict strong.undecided { color: var(--open); }
+.verdict details { color: var(--soft); font-size: .88rem; }
+.verdict summary { cursor: pointer; }
+.verdict strong.supported { color: var(--yes); } .verdict strong.not-supported { color: var(--no); }
+  .verdict strong.undecided { color: var(--open); }
 .refused { border: 1px dashed var(--soft); border-radius: 6px; padding: .5rem .9rem; color: var(--soft); }
-pre { background: var(--tint); padding: .6rem .8rem; overflow-x: auto; border-radius: 6px; font-size: .8rem; white-space: pre; }
-footer { color: var(--soft); font-size: .85rem; border-top: 1px solid var(--line); margin-top: 3rem; padding: 1rem 0 3rem; }
-dialog { width: 96vw; height: 94vh; max-width: none; max-height: none; border: 1px solid var(--line); background: var(--paper); color: var(--ink); padding: 2.4rem .6rem .6rem; overflow: auto; }
+pre { background: var(--tint); padding: .6rem .8rem; overflow-x: auto; border-radius: 6px; font-size: .8rem;
+  white-space: pre; }
+footer { color: var(--soft); font-size: .85rem; border-top: 1px solid var(--line); margin-top: 3rem;
+  padding: 1rem 0 3rem; }
+dialog { width: 96vw; height: 94vh; max-width: none; max-height: none; border: 1px solid var(--line);
+  background: var(--paper); color: var(--ink); padding: 2.4rem .6rem .6rem; overflow: auto; }
 dialog::backdrop { background: rgb(0 0 0 / .6); }
 dialog svg { display: block; width: max(100%, 62rem); height: auto; }
 dialog button { position: fixed; right: 3.5vw; top: 4vh; font: inherit; }
 @media (min-width: 82rem) {
   body { grid-template-columns: 15rem minmax(0, 54rem); column-gap: 3rem; justify-content: center; }
   header, main, footer { grid-column: 2; }
-  nav { grid-column: 1; grid-row: 1 / span 3; position: sticky; top: 1rem; align-self: start; margin-top: 1.6rem; max-height: 96vh; overflow: auto; }
+  nav { grid-column: 1; grid-row: 1 / span 3; position: sticky; top: 1rem; align-self: start; margin-top: 1.6rem;
+  max-height: 96vh; overflow: auto; }
 }
 @media print { nav, .files { display: none; } }
 """

@@ -17,10 +17,26 @@ from .arms import (
     grid,
     headline,
     implied_squares,
+    learned,
     need,
+    normalised_scores,
+    per_task,
+    percentile_scores,
+    phase_returns,
     plain,
+    scale,
     sweep,
+    swept_algorithms,
 )
+from .data import KNOBS, PHASES
+from .published import PPO_TABLE_1
+
+ESTIMATES = {"cross-fitted": "implied_beta_crossfit", "full batch": "implied_beta"}
+AGGREGATES = ("mean", "median", "iqm", "optimality_gap")
+TABLE_1_ARMS = [*PPO_TABLE_1, *(f"trpo max_kl={delta:g}" for delta in (0.003, 0.01, 0.03))]
+REFERENCE_DELTA = 0.01  # nats; delta of implied_beta for arms without a constraint of their own
+TOLERANCE = 1.5  # PPO's adaptive rule leaves beta alone within target / 1.5 .. 1.5 target
+POINTS_DRAWN = 2000
 
 
 @dataclass(frozen=True)
@@ -93,9 +109,7 @@ def beta_profile(study, runs):
         scores = grid(here, "kl_fixed")
         best, low, high = statistics.best_setting(scores.values[0], scores.settings)
         rows.append((task, "best", "kl_fixed", "", best, np.nan, low, high, scores.seeds))
-    return pd.DataFrame(
-        rows, columns=["task", "kind", "algorithm", "arm", "setting", "mean", "low", "high", "runs"]
-    )
+    return pd.DataFrame(rows, columns=["task", "kind", "algorithm", "arm", "setting", "mean", "low", "high", "runs"])
 
 
 def achieved_kl(study, runs):
@@ -139,15 +153,12 @@ def all_finite_quantiles(values, quantiles):
 def implied_beta(study, runs):
     chosen = need(default_arm(runs, "trpo"), "trpo")
     parts = min(study.bins, 10)  # few: the cross-fitted estimate is noisy within one update
-    columns = {"cross-fitted": "implied_beta_crossfit", "full batch": "implied_beta"}
     rows = []
     for task, group in chosen.groupby("task"):
-        for estimate, column in columns.items():
+        for estimate, column in ESTIMATES.items():
             for units in ("as the algorithm saw it", "raw advantages"):
                 squares = implied_squares(study, group, parts, column, raw=units == "raw advantages")
                 average, low, high = statistics.mean_interval(squares)
-                # A negative mean square means: no signal above the noise. Nothing to draw on a log axis.
-                root = lambda x: np.sqrt(np.where(x > 0, x, np.nan))  # noqa: E731
                 rows.append(
                     pd.DataFrame(
                         {
@@ -156,9 +167,9 @@ def implied_beta(study, runs):
                             "estimate": estimate,
                             "units": units,
                             "progress": np.arange(1, parts + 1) / parts,
-                            "mean": root(average),
-                            "low": root(low),
-                            "high": root(high),
+                            "mean": positive_root(average),
+                            "low": positive_root(low),
+                            "high": positive_root(high),
                             "runs": len(group),
                         }
                     )
@@ -171,6 +182,411 @@ def implied_beta(study, runs):
     return frame
 
 
+def table_1(study, runs):
+    shown = runs[runs["arm"].isin(TABLE_1_ARMS)]
+    wide = pd.concat([shown, headline(runs)])
+    wide = wide[~wide.index.duplicated()]
+    if shown["arm"].nunique() < 3 or wide["arm"].nunique() <= 18:
+        shown = wide
+    tasks = sorted(shown["task"].unique())
+    scored = normalised_scores(shown).dropna(subset=["normalised"])
+    tasks = [task for task in tasks if (scored["task"] == task).any()]
+    if not tasks:
+        raise NotApplicable("needs a task on which some arm improved on the untrained policy")
+    rows = []
+    for arm, group in scored.groupby("arm"):
+        first = group.iloc[0]
+        head = (arm, first["algorithm"], first["setting"])
+        for task, cell in group.groupby("task"):
+            average, low, high = statistics.mean_interval(cell["normalised"].to_numpy())
+            rows.append((*head, task, average, low, high, len(cell)))
+        if set(group["task"]) == set(tasks):
+            average, low, high = statistics.bootstrap(statistics.mean, per_task(group, tasks))
+            rows.append((*head, "average", average, low, high, len(group)))
+        if arm in PPO_TABLE_1:
+            rows.append((*head, "published", PPO_TABLE_1[arm], np.nan, np.nan, 21))
+    return pd.DataFrame(rows, columns=["arm", "algorithm", "setting", "task", "mean", "low", "high", "runs"])
+
+
+def transfer(study, runs):
+    algorithms = swept_algorithms(runs)
+    if not algorithms:
+        raise NotApplicable("needs a number swept over at least 2 values on at least 2 tasks")
+    rows = []
+    for algorithm in algorithms:
+        scores = learned(grid(runs, algorithm, runs))
+        if len(scores.tasks) < 2:
+            continue
+        means = (
+            scores.normalised.mean(-1) if scores.seeds == scores.values.shape[-1] else np.nanmean(scores.normalised, -1)
+        )
+        # One seed cannot be split: selected and evaluated on the same run.
+        select, evaluate = statistics.split_means(scores.normalised) if scores.seeds > 1 else (means[None], means[None])
+        loss = statistics.transfer(select, evaluate).mean(0)
+        single = np.mean(evaluate.mean(-2), 0)
+        chosen = select.mean(-2).argmax(-1)
+        own = np.take_along_axis(evaluate, select.argmax(-1)[..., None], -1)[..., 0]
+        single = (own - np.take_along_axis(evaluate, chosen[:, None, None], -1)[..., 0]).mean(0)
+        low, high = statistics.interval(statistics.transfer(*[statistics.resampled_means(scores.normalised)] * 2))
+        single_low, single_high = statistics.interval(statistics.regret(statistics.resampled_means(scores.normalised)))
+        for i, tuned_on in enumerate(scores.tasks):
+            setting = scores.settings[means[i].argmax()]
+            for j, run_on in enumerate(scores.tasks):
+                rows.append((algorithm, tuned_on, setting, run_on, loss[i, j], low[i, j], high[i, j], scores.seeds))
+        setting = scores.settings[means.mean(0).argmax()]
+        for j, run_on in enumerate(scores.tasks):
+            rows.append(
+                (algorithm, "all tasks", setting, run_on, single[j], single_low[j], single_high[j], scores.seeds)
+            )
+    if not rows:
+        raise NotApplicable("needs 2 tasks on which some arm improved on the untrained policy")
+    return pd.DataFrame(rows, columns=["algorithm", "tuned_on", "setting", "run_on", "loss", "low", "high", "seeds"])
+
+
+def sensitivity(study, runs):
+    algorithms = swept_algorithms(runs)
+    if not algorithms:
+        raise NotApplicable("needs a number swept over at least 2 values on at least 2 tasks")
+    scored = percentile_scores(runs)
+    rows = []
+    for algorithm in algorithms:
+        scores = grid(scored, algorithm, column="normalised")
+        means = np.nanmean(scores.values, axis=-1)
+        low, high = statistics.interval(statistics.sensitivity(statistics.resampled_means(scores.values)))
+        rows.append(
+            {
+                "algorithm": algorithm,
+                "number": KNOBS[algorithm][0],
+                "phi": statistics.sensitivity(means),
+                "low": low,
+                "high": high,
+                "phi_split": statistics.split_sensitivity(scores.values) if scores.seeds > 1 else np.nan,
+                "best_single": scores.settings[means.mean(0).argmax()],
+                "score_of_best_single": means.mean(0).max(),
+                "score_tuned_per_task": means.max(1).mean(),
+                "numbers_to_tune": statistics.effective_dimensionality(
+                    pd.DataFrame(
+                        means, columns=pd.MultiIndex.from_arrays([scores.settings], names=[KNOBS[algorithm][0]])
+                    )
+                ),
+                "values": len(scores.settings),
+                "decades": np.log10(scores.settings[-1] / scores.settings[0]),
+                "tasks": len(scores.tasks),
+                "seeds": scores.seeds,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def decomposition(study, runs):
+    chosen = need(default_arm(runs, "trpo"), "trpo")
+    parts = min(study.bins, 10)
+    delta = chosen["max_kl"].to_numpy()[:, None]
+    variance = study.over_training(np.square(study.curves["sigma_advantage"].to_numpy(dtype=float)), parts)[
+        chosen.index
+    ]
+    quantities = {("sigma", "full batch"): variance}
+    for estimate, column in ESTIMATES.items():
+        raw = implied_squares(study, chosen, parts, column, raw=True)
+        quantities["implied", estimate] = raw
+        # implied^2 = sigma^2 R^2 / (2 delta)
+        quantities["share", estimate] = 2 * delta * raw / variance
+    rows = []
+    for (quantity, estimate), squares in quantities.items():
+        for task in sorted(chosen["task"].unique()):
+            group = squares[(chosen["task"] == task).to_numpy()]
+            average, low, high = statistics.mean_interval(group)
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "quantity": quantity,
+                        "estimate": estimate,
+                        "task": task,
+                        "progress": np.arange(1, parts + 1) / parts,
+                        "mean": positive_root(average),
+                        "low": positive_root(low),
+                        "high": positive_root(high),
+                        "runs": len(group),
+                    }
+                )
+            )
+    frame = pd.concat(rows, ignore_index=True)
+    if frame.loc[frame["quantity"] == "implied", "mean"].notna().sum() == 0:
+        raise NotApplicable("needs implied_beta and sigma_advantage in the curves of trpo")
+    return frame
+
+
+def kl_law(study, runs):
+    chosen = need(plain(runs, "kl_fixed"), "kl_fixed")
+    curves = study.curves
+    rows = np.flatnonzero(np.isin(curves["run"].to_numpy(), chosen.index))
+    run = curves["run"].to_numpy()[rows]
+    kl, implied = (curves[column].to_numpy(dtype=float)[rows] for column in ("kl_after", "implied_beta"))
+    beta = study.runs["setting"].to_numpy()[run]
+    known = (kl > 0) & (implied > 0) & np.isfinite(kl * implied)
+    if not known.any():
+        raise NotApplicable("needs implied_beta in the curves of kl_fixed")
+    points = pd.DataFrame(
+        {
+            "task": study.runs["task"].to_numpy()[run[known]],
+            "beta": beta[known],
+            "beta_over_implied": (beta / implied)[known],
+            "kl_over_delta": kl[known] / REFERENCE_DELTA,
+        }
+    )
+    shown = max(10, POINTS_DRAWN // points.groupby(["task", "beta"]).ngroups)
+    sample = points.groupby(["task", "beta"]).sample(frac=1, random_state=0)
+    sample = sample[sample.groupby(["task", "beta"]).cumcount() < shown].assign(kind="update", updates=1)
+    # Medians in quarter decades of beta / implied beta.
+    step = np.round(4 * np.log10(points["beta_over_implied"])) / 4
+    grouped = points.groupby(["task", step.rename("step")])
+    middle = grouped["kl_over_delta"].agg(["median", "size"]).reset_index()
+    middle = middle[middle["size"] >= 5]
+    medians = pd.DataFrame(
+        {
+            "task": middle["task"],
+            "beta_over_implied": 10 ** middle["step"],
+            "kl_over_delta": middle["median"],
+            "kind": "median",
+            "updates": middle["size"],
+        }
+    )
+    slopes = []
+    for task, group in medians.groupby("task"):
+        # The law is for small steps: beta at or above the implied one.
+        inside = group[group["beta_over_implied"] >= 1]
+        if len(inside) >= 3:
+            slope = np.polyfit(np.log(inside["beta_over_implied"]), np.log(inside["kl_over_delta"]), 1)[0]
+            slopes.append({"task": task, "kind": "slope", "kl_over_delta": slope})
+    return pd.concat([sample, medians, pd.DataFrame(slopes)], ignore_index=True)
+
+
+def kl_budget(study, runs):
+    chosen = headline(runs)
+    curves = study.curves
+    edges = np.linspace(-6, 4, 61)
+    log_ratio = np.full(len(curves), np.nan)
+    kl = curves["kl_after"].to_numpy(dtype=float)
+    delta = study.runs["max_kl"].fillna(study.runs["kl_target"]).fillna(REFERENCE_DELTA).to_numpy()[curves["run"]]
+    np.log10(kl / delta, out=log_ratio, where=kl > 0)
+    collapsed = collapses(study)
+    code = curves["run"].to_numpy()
+    # [run] upper percentile of the largest ratio, and entropy at the end.
+    ratio = curves.groupby("run")["max_ratio"].quantile(0.99).reindex(study.runs.index).to_numpy()
+    entropy = study.over_training("entropy", PHASES)
+    rows = []
+    for arm, group in chosen.groupby("arm"):
+        first = group.iloc[0]
+        head = {"arm": arm, "algorithm": first["algorithm"], "setting": first["setting"], "runs": len(group)}
+        member = np.zeros(len(study.runs), dtype=bool)
+        member[group.index] = True
+        values = log_ratio[member[code]]
+        values = values[np.isfinite(values)]
+        count, _ = np.histogram(np.clip(values, edges[0], edges[-1] - 1e-9), edges)
+        if len(values):
+            rows.append(
+                pd.DataFrame(
+                    {**head, "kind": "histogram", "log10_kl_over_delta": edges[:-1], "value": count / len(values)}
+                )
+            )
+        ends = pd.DataFrame(
+            [
+                ("collapsed", collapsed[group.index].mean()),
+                ("diverged", (group["status"] == "diverged").mean()),
+                ("max_ratio_p99", finite_median(ratio[group.index])),
+                ("entropy_first_fifth", finite_median(entropy[group.index, 0])),
+                ("entropy_last_fifth", finite_median(entropy[group.index, -1])),
+                ("kl_above_twice_delta", np.mean(values > np.log10(2)) if len(values) else np.nan),
+            ],
+            columns=["kind", "value"],
+        )
+        rows.append(ends.assign(**head))
+    return pd.concat(rows, ignore_index=True)
+
+
+def collapses(study):
+    """[run] bool: diverged, or ended below half of what the run had once gained over the untrained policy."""
+    returns = pd.DataFrame(study.over_training("return_mean", min(study.bins, 20)))
+    floor = study.runs["untrained"].to_numpy()
+    gained = returns.max(axis=1).to_numpy() - floor
+    kept = study.runs["score"].to_numpy() - floor
+    _, gain = scale(study.runs, study.runs["task"].tolist())
+    # A run that never gained a tenth of the best arm's gain has nothing to lose.
+    return (study.runs["status"] == "diverged").to_numpy() | ((gained > 0.1 * gain) & (kept < 0.5 * gained))
+
+
+def adaptive(study, runs):
+    chosen = need(default_arm(runs, "kl_adaptive"), "kl_adaptive")
+    parts = min(study.bins, 25)
+    beta = study.curves["beta"].to_numpy(dtype=float)
+    log_beta = study.over_training(np.log(np.where(beta > 0, beta, np.nan)), parts)
+    rows = []
+    for task, group in chosen.groupby("task"):
+        inside = np.isin(study.curves["run"].to_numpy(), group.index)
+        target = study.runs["kl_target"].to_numpy()[study.curves["run"].to_numpy()[inside]]
+        ratio = study.curves["kl_after"].to_numpy(dtype=float)[inside] / target
+        ratio = ratio[ratio > 0]
+        if len(ratio):
+            names = ["p5", "p25", "median", "p75", "p95"]
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "kind": "ratio",
+                        "task": task,
+                        **dict(zip(names, np.quantile(ratio, [0.05, 0.25, 0.5, 0.75, 0.95]))),
+                        "share_inside": np.mean((ratio >= 1 / TOLERANCE) & (ratio <= TOLERANCE)),
+                        "runs": len(group),
+                    },
+                    index=[0],
+                )
+            )
+        low, middle, high = all_finite_quantiles(np.exp(log_beta[group.index]), [0.1, 0.5, 0.9])
+        rows.append(
+            pd.DataFrame(
+                {
+                    "kind": "beta",
+                    "task": task,
+                    "progress": np.arange(1, parts + 1) / parts,
+                    "p5": low,
+                    "median": middle,
+                    "p95": high,
+                    "runs": len(group),
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def comparison(study, runs):
+    chosen = headline(runs)
+    tasks = sorted(chosen["task"].unique())
+    scored = normalised_scores(chosen).dropna(subset=["normalised"])
+    tasks = [task for task in tasks if (scored["task"] == task).any()]
+    complete = [arm for arm, group in scored.groupby("arm") if set(group["task"]) == set(tasks)]
+    if len(complete) < 2:
+        raise NotApplicable("needs at least 2 arms on the same tasks")
+    scores = {arm: per_task(scored[scored["arm"] == arm], tasks) for arm in complete}
+    reference = default_arm(runs, "trpo")["arm"].unique()
+    reference = reference[0] if len(reference) and reference[0] in scores else None
+    thresholds = np.linspace(0, 1, 41)
+    rows = []
+    for arm, values in scores.items():
+        first = scored[scored["arm"] == arm].iloc[0]
+        head = {"arm": arm, "algorithm": first["algorithm"], "setting": first["setting"], "runs": sum(map(len, values))}
+        share, low, high = statistics.bootstrap(lambda x: statistics.profile(x, thresholds), values, resamples=500)
+        rows.append(
+            pd.DataFrame({**head, "kind": "profile", "threshold": thresholds, "value": share, "low": low, "high": high})
+        )
+        for name in AGGREGATES:
+            value, low, high = statistics.bootstrap(getattr(statistics, name), values)
+            rows.append(pd.DataFrame({**head, "kind": name, "value": value, "low": low, "high": high}, index=[0]))
+        if reference and arm != reference:
+            value, low, high = statistics.bootstrap(statistics.probability_of_improvement, scores[reference], values)
+            rows.append(
+                pd.DataFrame({**head, "kind": "P(TRPO > arm)", "value": value, "low": low, "high": high}, index=[0])
+            )
+    return pd.concat(rows, ignore_index=True)
+
+
+def best_by_phase(study, runs):
+    sweep(runs)
+    by_task = phase_returns(study, runs)
+    _, gains = scale(runs, list(by_task))
+    rows = []
+    for (task, (settings, values)), gain in zip(by_task.items(), gains):
+        if not np.isfinite(gain) or len(settings) < 2:
+            continue
+        means = np.nanmean(values, axis=-1)
+        drawn = statistics.resampled_means(values)
+        chosen = np.where(np.isfinite(drawn), drawn, -np.inf).argmax(-1)
+        tail = (1 - statistics.LEVEL) / 2
+        low, high = np.quantile(chosen, [tail, 1 - tail], axis=0, method="inverted_cdf")
+        for phase in range(len(means)):
+            if not np.isfinite(means[phase]).any():
+                continue
+            best = int(np.nanargmax(means[phase]))
+            for h, beta in enumerate(settings):
+                rows.append(
+                    {
+                        "task": task,
+                        "phase": phase + 1,
+                        "beta": beta,
+                        "return": means[phase, h],
+                        "loss": (means[phase, best] - means[phase, h]) / gain,
+                        "best_beta": settings[best],
+                        "best_low": settings[int(low[phase])],
+                        "best_high": settings[int(high[phase])],
+                        "seeds": int(np.isfinite(values[phase, h]).sum()),
+                    }
+                )
+    if not rows:
+        raise NotApplicable("needs a task on which some arm improved on the untrained policy")
+    return pd.DataFrame(rows)
+
+
+def hidden_adaptation(study, runs):
+    raw = study.raw_condition
+    if raw is None or raw == study.main_condition:
+        raise NotApplicable("needs runs with raw advantages (advantage_normalization=none) beside normalised ones")
+    conditions = {"normalised": runs, "raw": study.under(raw)}
+    rows = []
+    trpo = default_arm(runs, "trpo")
+    if len(trpo):
+        for advantages in conditions:
+            squares = implied_squares(study, trpo, PHASES, raw=advantages == "raw")
+            for task in sorted(trpo["task"].unique()):
+                group = squares[(trpo["task"] == task).to_numpy()]
+                for phase, values in enumerate(group.T):
+                    average, low, high = statistics.mean_interval(values)
+                    rows.append(
+                        ("implied", advantages, task, phase + 1, *map(positive_root, (average, low, high)), len(group))
+                    )
+    for advantages, here in conditions.items():
+        for task, group in sweep(here).groupby("task"):
+            (floor,), (gain,) = scale(here, [task])
+            for beta, cell in group.groupby("setting"):
+                values = (cell["score"].to_numpy() - floor) / gain
+                rows.append(("profile", advantages, task, beta, *statistics.mean_interval(values), len(cell)))
+    return pd.DataFrame(rows, columns=["kind", "advantages", "task", "x", "mean", "low", "high", "runs"])
+
+
+def reward_scales(study, runs):
+    everything = study.runs
+    factor = everything["condition"].str.extract(r"(?:^| )reward_scale=(\S+)")[0].astype(float)
+    if factor.nunique() < 1:
+        raise NotApplicable("needs runs with several values of reward_scale")
+    # Conditions that differ from each other in reward scale and advantage normalisation alone.
+    rest = everything["condition"].str.replace(r"(?:^| )(reward_scale|advantage_normalization)=\S+", "", regex=True)
+    chosen = everything.assign(scale=factor.fillna(1.0))[rest.str.strip() == ""]
+    chosen = chosen[chosen["algorithm"].isin(["trpo", "kl_fixed"]) & (chosen["family"] == chosen["algorithm"])]
+    chosen = chosen[chosen["task"].isin(chosen.loc[chosen["scale"] != 1, "task"])]
+    rows = []
+    for (task, algorithm, setting, factor, advantages), cell in chosen.groupby(
+        ["task", "algorithm", "setting", "scale", "advantages"]
+    ):
+        average, low, high = statistics.mean_interval(cell["score"].to_numpy())
+        rows.append((task, algorithm, setting, factor, advantages, average, low, high, len(cell)))
+    return pd.DataFrame(
+        rows, columns=["task", "algorithm", "setting", "reward_scale", "advantages", "mean", "low", "high", "runs"]
+    )
+
+
+def span(counts):
+    """ "3", or "3 to 5" where counts differ."""
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def finite_median(values):
+    values = values[np.isfinite(values)]
+    return np.median(values) if len(values) else np.nan
+
+
+def positive_root(squares):
+    """Square root where positive, else NaN: a negative mean square shows no signal above the noise."""
+    return np.sqrt(np.where(squares > 0, squares, np.nan))[()]
+
+
 PANELS = [
     Panel(
         "beta_profile",
@@ -178,18 +594,90 @@ PANELS = [
         beta_profile,
         figures.beta_profile,
         "Final return of a fixed penalty coefficient against β, per task: mean over seeds with 95 % "
-        "bootstrap interval. Horizontal bands: TRPO, adaptive β and clipping at their authors' "
+        "bootstrap interval. Horizontal bands: TRPO, adaptive β and clipping at their authors’ "
         "settings. Bar at the bottom: the β with the highest mean and the interval it takes when the "
-        "seeds are resampled. A single β suffices only where these bars overlap.",
+        "seeds are resampled. A single β is best everywhere only where these bars overlap; how much it "
+        "costs where they do not is the subject of the transfer matrix.",
         ("kl_fixed", "trpo", "kl_adaptive", "clip"),
     ),
     Panel(
-        "learning_curves",
-        "Learning curves",
-        learning_curves,
-        figures.learning_curves,
-        "Mean return of the episodes that ended in each part of training, with 95 % bootstrap "
-        "interval over seeds.",
+        "table_1",
+        "PPO’s Table 1 by task",
+        table_1,
+        figures.table_1,
+        "Scores per task (mean over seeds; the untrained policy at 0, the best single run at 1, the scaling of the PPO "
+        "paper), their average over the tasks, and the published average over seven tasks and three seeds. "
+        "Averages hide what single columns show.",
+        per_task=False,
+    ),
+    Panel(
+        "transfer",
+        "What a number tuned elsewhere costs",
+        transfer,
+        figures.transfer,
+        "Share of the task’s gain (best arm over untrained policy) that is lost on the column task with the value "
+        "tuned "
+        "on the row task; last row: the value tuned on all tasks. Tuned on random halves of the seeds and evaluated "
+        "on the other halves, so that chance is not mistaken for tuning; values near or below zero mean no loss.",
+        tuple(KNOBS),
+        per_task=False,
+    ),
+    Panel(
+        "sensitivity",
+        "Which number has to be tuned",
+        sensitivity,
+        figures.sensitivity,
+        "Sensitivity Φ (Adkins et al. 2024): mean score with the number tuned for each task, less that of the best "
+        "single "
+        "value; scores scaled per task to the 5th and 95th percentile of all runs. Φ grows with the number of values "
+        "and with noise, because a maximum is taken; the diamonds, selected and evaluated on different seeds, are "
+        "free of "
+        "that. The dashed line is the published Φ of PPO’s four numbers together.",
+        tuple(KNOBS),
+        per_task=False,
+    ),
+    Panel(
+        "implied_beta",
+        "The beta that the constraint implied",
+        implied_beta,
+        figures.implied_beta,
+        "The multiplier of TRPO’s constraint, √(gᵀF⁻¹g / 2δ), per task over training; left in the units "
+        "of the advantages the algorithm saw, right in those of the raw advantages. Solid: "
+        "cross-fitted between two half batches and averaged before the root, which removes the noise "
+        "floor; gaps where no signal stands above the noise. Dashed lines: the grid of fixed β.",
+        ("trpo",),
+    ),
+    Panel(
+        "decomposition",
+        "Why it moves",
+        decomposition,
+        figures.decomposition,
+        "Implied β = σ · R / √(2δ): σ is the standard deviation of the raw advantages, R the share of it that the "
+        "policy’s "
+        "score explains. Solid: cross-fitted; dotted: full batch, with its noise floor. Normalising the advantages "
+        "sets σ to 1.",
+        ("trpo",),
+    ),
+    Panel(
+        "hidden_adaptation",
+        "Is advantage normalisation the hidden adaptation?",
+        hidden_adaptation,
+        figures.hidden_adaptation,
+        "The β that TRPO implied (cross-fitted) in the units of normalised and of raw advantages, and the final "
+        "return of fixed "
+        "betas trained on either. Where the curves of the tasks lie on top of each other one β can serve them all.",
+        ("kl_fixed", "trpo"),
+    ),
+    Panel(
+        "best_by_phase",
+        "The best beta by phase of training",
+        best_by_phase,
+        figures.best_by_phase,
+        "Return of runs with a constant β in each fifth of training: the β with the highest mean (line, 95 % bootstrap "
+        "interval) and how near the others come (tint; none when half of the task’s gain is lost). Each run keeps "
+        "its β from "
+        "the start, so a phase also carries what the β did before it.",
+        ("kl_fixed",),
     ),
     Panel(
         "achieved_kl",
@@ -202,14 +690,64 @@ PANELS = [
         ("kl_fixed", "trpo"),
     ),
     Panel(
-        "implied_beta",
-        "The beta that the constraint implied",
-        implied_beta,
-        figures.implied_beta,
-        "The multiplier of TRPO's constraint, √(gᵀF⁻¹g/2δ), per task over training; left in the units "
-        "of the advantages the algorithm saw, right in those of the raw advantages. Solid: "
-        "cross-fitted between two half batches and averaged before the root, which removes the noise "
-        "floor; gaps where no signal stands above the noise. Dashed lines: the grid of fixed β.",
-        ("trpo",),
+        "kl_law",
+        "Step size against beta",
+        kl_law,
+        figures.kl_law,
+        "Each point is one update of a run with fixed β: the KL it reached against how far its β was from the "
+        "implied one, both in "
+        "units of the constraint. The quadratic model predicts KL = δ (implied β / β)², slope −2; a flatter course "
+        "on the left means the step is limited by the optimiser rather than by the penalty. Slope in the title: "
+        "least squares on "
+        "the medians at β above the implied one.",
+        ("kl_fixed",),
+    ),
+    Panel(
+        "kl_budget",
+        "KL budget and collapses",
+        kl_budget,
+        figures.kl_budget,
+        "Left: distribution of the KL of all updates against δ (TRPO), the target (adaptive) or 0.01 nats (others). "
+        "Middle: share "
+        "of runs that diverged or lost more than half of what they had gained. Right: 99th percentile of the largest "
+        "probability ratio of "
+        "an update. Horizontal lines: the arms without a fixed β.",
+    ),
+    Panel(
+        "adaptive",
+        "How the adaptive rule behaves",
+        adaptive,
+        figures.adaptive,
+        "Left: KL of the updates against the target (5th to 95th percentile, quartiles, median); the grey band is the "
+        "rule’s tolerance, 1/1.5 to 1.5. Right: the β it chose, median over seeds with 10th to 90th percentile.",
+        ("kl_adaptive",),
+    ),
+    Panel(
+        "learning_curves",
+        "Learning curves",
+        learning_curves,
+        figures.learning_curves,
+        "Mean return of the episodes that ended in each part of training, with 95 % bootstrap interval over seeds.",
+    ),
+    Panel(
+        "comparison",
+        "All arms together",
+        comparison,
+        figures.comparison,
+        "Left: share of runs, over all tasks, whose normalised score exceeds τ. Right: probability that a run of "
+        "TRPO scores higher "
+        "than a run of the other arm on the same task, averaged over tasks. 95 % bootstrap intervals stratified by "
+        "task.",
+        per_task=False,
+    ),
+    Panel(
+        "reward_scales",
+        "Rewards multiplied by a number",
+        reward_scales,
+        figures.reward_scales,
+        "Final return when every reward the algorithm sees is multiplied by a number. A constraint on KL does not "
+        "notice; a "
+        "penalty on raw advantages needs its β multiplied by the same number.",
+        ("kl_fixed", "trpo"),
     ),
 ]

@@ -1,8 +1,8 @@
-"""index.html and report.md of a study, from its panels."""
+"""index.html and report.md of a study: verdicts, figures, tables, what is missing, and where it all comes from."""
 
 import html
-import io
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from . import page, panels
+from . import claims, figures, page, panels, published, tables
 from .arms import NotApplicable
 from .data import StudyError
 
@@ -32,7 +32,7 @@ class Section:
 def build(study, out, strict=False):
     """Writes the report of `study` into the directory `out` and returns the path of index.html.
 
-    strict  a panel refused for missing runs raises StudyError, after everything else is written.
+    strict  any missing run raises StudyError, after everything that can be drawn is written.
     """
     out = Path(out)
     try:
@@ -40,12 +40,16 @@ def build(study, out, strict=False):
             (out / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError(f"cannot write the report: {error}") from error
-    sections, refused = [], []
-    for panel in panels.PANELS:
-        section, missing = _panel(study, panel, out)
-        sections.append(section)
-        refused += missing
-    sections = [_summary(study), *sections]
+    drawn = [_section(study, panel, out, _draw) for panel in panels.PANELS]
+    tabled = [_section(study, table, out, _tabulate) for table in tables.TABLES]
+    absent = [section for section in drawn + tabled if isinstance(section, str)]
+    sections = [
+        _verdicts(study, out),
+        _data(study),
+        *(section for section in drawn + tabled if not isinstance(section, str)),
+        _counter_evidence(study),
+        *([_not_applicable(absent)] if absent else []),
+    ]
     _write_page(study, sections, out)
     _write_markdown(study, sections, out)
     if strict and not study.missing.empty:
@@ -53,54 +57,58 @@ def build(study, out, strict=False):
     return out / "index.html"
 
 
-def _panel(study, panel, out):
-    """(section, names of refused tasks) of one panel; writes its table and figures."""
+# Panels and tables ----------------------------------------------------------------------
+
+
+def _section(study, item, out, write):
+    """The section of a panel or table, or one line that says why it does not apply."""
     runs = study.main
     missing = study.missing[study.missing["condition"] == study.main_condition]
-    if panel.algorithms is not None:
-        missing = missing[missing["algorithm"].isin(panel.algorithms)]
+    if item.algorithms is not None:
+        missing = missing[missing["algorithm"].isin(item.algorithms)]
     refused = sorted(missing["task"].unique())
-    note_html = note_markdown = ""
     if refused:
-        note_html, note_markdown = _refusal(panel, refused, missing)
-        runs = runs[~runs["task"].isin(refused)] if panel.per_task else runs.iloc[:0]
+        runs = runs[~runs["task"].isin(refused)] if item.per_task else runs.iloc[:0]
+    note = _refusal(item, refused, missing) if refused else ("", "")
     if runs.empty:
-        return Section(panel.name, panel.title, note_html, note_markdown), refused
+        return Section(item.name, item.title, *note)
     try:
-        frame = panel.numbers(study, runs)
+        frame = item.numbers(study, runs)
     except NotApplicable as reason:
-        text = f"Not drawn: {reason}."
-        return Section(panel.name, panel.title, f'<p class="refused">{text}</p>', f"_{text}_"), refused
+        return f"{item.title}: {reason}."
     csv = frame.to_csv(index=False, float_format="%.6g")
-    (out / "tables" / f"{panel.name}.csv").write_text(csv)
-    svg = _export(panel.figure(frame), out / "figures" / panel.name)
-    links = " ".join(
-        f'<a href="figures/{panel.name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "pdf", "png")
-    )
-    body = (
+    (out / "tables" / f"{item.name}.csv").write_text(csv, encoding="utf-8")
+    body_html, body_markdown = write(item, frame, csv, out)
+    return Section(item.name, item.title, note[0] + body_html, "\n\n".join(filter(None, [note[1], body_markdown])))
+
+
+def _draw(panel, frame, csv, out):
+    svg = figures.save(panel.figure(frame), out / "figures" / panel.name)
+    links = " ".join(f'<a href="figures/{panel.name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "pdf", "png"))
+    caption = html.escape(panel.caption)
+    return (
         f'<figure><div class="plot">{page.inline_svg(svg, panel.name, panel.title)}</div>'
-        f"<figcaption>{html.escape(panel.caption)}</figcaption></figure>"
-        f'<p class="files">{page.download("numbers (CSV)", panel.name + ".csv", csv)} {links}</p>'
+        f"<figcaption>{caption}</figcaption></figure>"
+        f'<p class="files">{page.download("numbers (CSV)", panel.name + ".csv", csv)} {links}</p>',
+        f"![{panel.title}](figures/{panel.name}.svg)\n\n{panel.caption} ([numbers](tables/{panel.name}.csv))",
     )
-    text = (
-        f"![{panel.title}](figures/{panel.name}.svg)\n\n{panel.caption} "
-        f"([numbers](tables/{panel.name}.csv))"
+
+
+def _tabulate(table, frame, csv, out):
+    text = table.text(frame)
+    latex, markdown = tables.latex(text, f"{table.title}. {table.caption}", table.name), tables.markdown(text)
+    (out / "tables" / f"{table.name}.tex").write_text(latex, encoding="utf-8")
+    (out / "tables" / f"{table.name}.md").write_text(markdown + "\n", encoding="utf-8")
+    return (
+        f'{page.table(text)}<p class="caption">{html.escape(table.caption)}</p>'
+        f'<p class="files">{page.download("CSV", table.name + ".csv", csv)} '
+        f"{page.download('LaTeX', table.name + '.tex', latex, 'text/x-tex')}</p>",
+        f"{markdown}\n\n{table.caption}",
     )
-    return Section(panel.name, panel.title, note_html + body, "\n\n".join(filter(None, [note_markdown, text]))), refused
 
 
-def _export(figure, path):
-    """Saves SVG, PDF and PNG; returns the SVG's text."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    path.with_suffix(".svg").write_text(buffer.getvalue())
-    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
-    figure.savefig(path.with_suffix(".png"), dpi=200)
-    return buffer.getvalue()
-
-
-def _refusal(panel, refused, missing):
-    what = "Not drawn" if not panel.per_task else f"Not drawn for {', '.join(refused)}"
+def _refusal(item, refused, missing):
+    what = f"Not drawn for {', '.join(refused)}" if item.per_task else "Not drawn"
     commands = missing["command"].tolist()
     rest = f"\n# and {len(commands) - COMMANDS_SHOWN} more" if len(commands) > COMMANDS_SHOWN else ""
     text = "\n".join(commands[:COMMANDS_SHOWN]) + rest
@@ -111,32 +119,101 @@ def _refusal(panel, refused, missing):
     )
 
 
-def _summary(study):
+def _not_applicable(lines):
+    return Section(
+        "absent",
+        "What this study cannot show",
+        "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>",
+        "\n".join(f"- {line}" for line in lines),
+    )
+
+
+# Words ----------------------------------------------------------------------------------
+
+
+def _verdicts(study, out):
+    verdicts = claims.evaluate(study)
+    rows = [(v.name, v.claim, v.verdict, v.sentence, v.rule) for v in verdicts]
+    summary = pd.DataFrame(rows, columns=["name", "claim", "verdict", "numbers", "rule"])
+    summary.to_csv(out / "tables" / "verdicts.csv", index=False)
+    cards, lines = [], []
+    for verdict in verdicts:
+        if len(verdict.numbers):
+            spelled = verdict.name.lower().replace("δ", "delta").replace("ε", "epsilon")
+            slug = re.sub(r"[^a-z]+", "_", spelled)
+            verdict.numbers.to_csv(out / "tables" / f"claim_{slug}.csv", index=False, float_format="%.6g")
+        style = verdict.verdict.replace(" ", "-")
+        cards.append(
+            f'<div class="verdict"><p><b>{html.escape(verdict.name)}.</b> {html.escape(verdict.claim)} '
+            f'<strong class="{style}">{verdict.verdict}</strong></p><p>{html.escape(verdict.sentence)}</p>'
+            "<details><summary>the rule, fixed before the "
+            f"data</summary><p>{html.escape(verdict.rule)}</p></details></div>"
+        )
+        lines.append(f"**{verdict.name}. {verdict.claim} {verdict.verdict.capitalize()}.** {verdict.sentence}")
+    rules = "\n".join(f"- *{verdict.name}.* {verdict.rule}" for verdict in verdicts)
+    return Section(
+        "verdicts",
+        "What the data say",
+        "".join(cards),
+        "\n\n".join(lines) + f"\n\nThe rules, fixed before the data existed:\n\n{rules}",
+    )
+
+
+def _data(study):
     runs = study.runs
     seeds = runs.groupby(["condition", "task", "arm"])["seed"].nunique()
     lines = [
-        f"{len(runs)} runs of {runs['arm'].nunique()} arms on {len(study.tasks)} tasks "
-        f"({', '.join(study.tasks)}), {_range(seeds)} seeds per arm and task.",
+        f"{len(runs)} runs of {runs['arm'].nunique()} arms on {len(study.tasks)} tasks ({', '.join(study.tasks)}), "
+        f"{panels.span(seeds)} seeds per arm and task, {_steps(runs)} environment steps per run.",
+        "Seeds are the unit of every interval and test. Intervals are 95 % percentile bootstrap intervals; the score "
+        "of a run is "
+        "its mean return over the last 100 episodes; the floor of each task is the untrained policy’s return.",
         *study.notes,
     ]
+    if study.main_condition:
+        lines.append(f"Unless said otherwise the panels show the runs with {study.main_condition}.")
     diverged = int((runs["status"] == "diverged").sum())
     if diverged:
         lines.append(f"{diverged} runs diverged; they count, with the score of the untrained policy.")
     if len(study.missing):
-        lines.append(f"{len(study.missing)} runs are missing.")
+        lines.append(f"{len(study.missing)} runs are missing; the panels that need them say how to make them.")
     if seeds.min() < 10:
-        lines.append("Bootstrap intervals from fewer than 10 seeds are narrower than their 95 % promise.")
+        lines.append(
+            f"With {seeds.min()} seeds a percentile bootstrap interval is narrower than its 95 % promise; it comes "
+            "to hold at "
+            "about 10. The verdicts rest on t-tests, which allow for few seeds."
+        )
+    return Section("data", "The data", "".join(f"<p>{html.escape(line)}</p>" for line in lines), "\n\n".join(lines))
+
+
+def _steps(runs):
+    steps = sorted(runs["total_steps"].unique())
+    return " or ".join(f"{int(value):,}".replace(",", " ") for value in steps[:4]) + (" …" if len(steps) > 4 else "")
+
+
+def _counter_evidence(study):
+    items = []
+    for evidence in published.COUNTER_EVIDENCE:
+        ours = _ours(study, *evidence.compare) if study.missing.empty else "Not compared: runs are missing."
+        items.append((evidence.title, f"{evidence.text} {ours}"))
     return Section(
-        "data",
-        "The data",
-        "".join(f"<p>{html.escape(line)}</p>" for line in lines),
-        "\n\n".join(lines),
+        "counter_evidence",
+        "What speaks against it",
+        "".join(f"<h3>{html.escape(title)}</h3><p>{html.escape(text)}</p>" for title, text in items),
+        "\n\n".join(f"**{title}.** {text}" for title, text in items),
     )
 
 
-def _range(counts):
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"
+def _ours(study, algorithm, reference):
+    """One sentence with this study's number for two algorithms, each at its default or best single value."""
+    try:
+        difference, low, high, tasks, arms = claims.compare_two(study.main, algorithm, reference)
+    except NotApplicable as reason:
+        return f"This study cannot add a number: it {reason}."
+    return (
+        f"In this study, in the mean over {tasks} tasks (untrained = 0, best arm = 1): {arms[0]} less {arms[1]} "
+        f"= {difference:+.2f} [{low:+.2f}, {high:+.2f}]."
+    )
 
 
 def _provenance(study):
@@ -146,9 +223,12 @@ def _provenance(study):
         f"Data: {', '.join(directory.name for directory in study.directories)}; trained at commit "
         f"{', '.join(commits[:8]) or 'unknown'}{' and others' if len(commits) > 8 else ''}; "
         f"{len(study.runs)} runs, {study.runs['seed'].nunique()} seeds, {hours:.1f} hours of run time in all.",
-        f"Report: Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}, "
-        f"pandas {pd.__version__}, Matplotlib {matplotlib.__version__}, on {platform.system()} {platform.machine()}.",
+        f"Report: Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}, pandas "
+        f"{pd.__version__}, Matplotlib {matplotlib.__version__}, on {platform.system()} {platform.machine()}.",
     ]
+
+
+# Files ----------------------------------------------------------------------------------
 
 
 def _write_page(study, sections, out):
@@ -156,9 +236,7 @@ def _write_page(study, sections, out):
         f'<section id="{section.name}"><h2>{html.escape(section.title)}</h2>{section.html}</section>'
         for section in sections
     )
-    contents = "\n".join(
-        f'<li><a href="#{section.name}">{html.escape(section.title)}</a></li>' for section in sections
-    )
+    contents = "\n".join(f'<li><a href="#{section.name}">{html.escape(section.title)}</a></li>' for section in sections)
     text = page.PAGE.substitute(
         title=TITLE,
         lead=f"Study {html.escape(study.name)}: TRPO’s hard KL constraint against a KL penalty of fixed "
@@ -172,7 +250,10 @@ def _write_page(study, sections, out):
 
 
 def _write_markdown(study, sections, out):
-    front = f'---\nlayout: post\ntitle: "{TITLE}"\ntags: [reinforcement-learning, trpo, ppo, kl-penalty]\nmath: true\n---\n'
+    """The note's Experiment section, as a Jekyll post."""
+    front = (
+        f'---\nlayout: post\ntitle: "{TITLE}"\ntags: [reinforcement-learning, trpo, ppo, kl-penalty]\nmath: true\n---\n'
+    )
     body = "\n\n".join(f"### {section.title}\n\n{section.markdown}" for section in sections)
     foot = "\n\n".join(_provenance(study))
     (out / "report.md").write_text(f"{front}\n## Experiment\n\n{body}\n\n---\n\n{foot}\n", encoding="utf-8")

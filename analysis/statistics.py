@@ -100,7 +100,8 @@ def mean_interval(values, resamples=RESAMPLES, seed=0):
             np.add.at(counts, (np.arange(resamples)[:, None], draws), 1.0)
             low, high = interval((counts @ filled) / (counts @ known))
     shape = values.shape[1:]
-    return average.reshape(shape), low.reshape(shape), high.reshape(shape)
+    # [()]: a plain number where the values have one axis.
+    return average.reshape(shape)[()], low.reshape(shape)[()], high.reshape(shape)[()]
 
 
 # The implied beta -----------------------------------------------------------------------
@@ -267,6 +268,10 @@ def single_setting_tests(grid, margin):
     other = ~np.eye(settings, dtype=bool)[None]
     loses = np.where(other, p_greater(difference, error, freedom), 1.0)
     keeps = np.where(other, p_greater(-difference, error, freedom), 0.0)
+    # A rival that was not run on a task cannot win there; a setting that was not run there is unknown.
+    run = np.isfinite(grid).any(-1)
+    keeps = np.where(run[:, :, None], keeps, 0.0)
+    keeps = np.where(run[:, None, :], keeps, 1.0)
     p_fails = np.minimum(1.0, loses.min(axis=(0, 1)) * tasks * (settings - 1))
     return p_fails, keeps.max(axis=(0, 1))
 

@@ -86,8 +86,10 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
     write(path, lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True))
 
 
-def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Raises Damaged unless the file holds these columns just as they were written.
+def read_table(path: Path, columns: list[str], keys: list[str]) -> pd.DataFrame:
+    """The columns just as they were written; one that is younger than the file is null, but for the keys.
+
+    Raises Damaged where that cannot be had.
 
     Parquet's page checksums leave page headers and the footer unguarded (one flipped bit in two hundred
     changed values unseen), hence the digest. A file without one, written elsewhere, has its pages alone checked.
@@ -96,9 +98,9 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
         frame = table.to_pandas()
-        missing = [name for name in columns if name not in frame]
+        missing = [name for name in keys if name not in frame]
         written = (table.schema.metadata or {}).get(DIGEST)
-        seen = digest(frame).encode() if written is not None and not missing else written
+        seen = digest(frame).encode() if written is not None else None
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged file raises whatever its bytes lead to
@@ -107,7 +109,7 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
         raise Damaged(f"has no column {', '.join(missing)}")
     if seen != written:
         raise Damaged("its values do not agree with their digest")
-    return frame[columns]
+    return frame.reindex(columns=columns)
 
 
 def digest(frame: pd.DataFrame) -> str:

@@ -25,7 +25,7 @@ from study.config import Config, code
 from study.implied_beta import implied_beta
 from study.objective import change
 from study.policy import Network, Policy
-from study.record import CURVES, dtype
+from study.record import CURVES
 from study.rollout import Batch, Moments, RewardScale, Stream, collect, gae, generator, normalise
 from study.sgd import Adam
 from study.solver import where
@@ -112,7 +112,7 @@ class Episodes:
             total = self.open_return[run] + reward[run].cumsum()
             returns = np.diff(total[at], prepend=0)
             self.open_return[run] = total[-1] - (total[at[-1]] if len(at) else 0)
-            self.last[run].extend(returns)
+            self.last[run].extend(returns.tolist())  # plain numbers: checkpoints hold nothing else
             count[run] = len(at)
             if len(at):
                 mean[run] = returns.mean()
@@ -339,7 +339,7 @@ class Trainer:
             float(curves["return_last100"].iloc[-1]),
             float(returns.mean()) if len(returns) else float("nan"),
             self.seconds / len(self.configs),
-            curves.astype({name: dtype(name) for name in curves}),
+            curves.astype({"env_steps": "int64", "episodes": "int64"}),
         )
 
     # Checkpoints: tensors, arrays as tensors, and numbers; nothing that loading would execute.

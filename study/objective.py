@@ -28,6 +28,11 @@ def mean_kl(policy: Policy, phi: Tensor, batch: Batch) -> Tensor:
     return policy.family.kl_old_new(batch.old, phi).mean()
 
 
+def mean_kl_new_old(policy: Policy, phi: Tensor, batch: Batch) -> Tensor:
+    """mean_n KL(new || old), the other direction, a scalar, nats."""
+    return policy.family.kl_old_new(phi, batch.old).mean()
+
+
 def surrogate_gradient(policy: Policy, theta: Tensor, batch: Batch) -> Tensor:
     """g [P], the gradient of the surrogate at theta."""
     return grad(lambda theta: surrogate(policy, policy(theta, batch.observation), batch))(theta)
@@ -45,6 +50,17 @@ def fisher_vector_product(policy: Policy, theta: Tensor, observation: Tensor, ve
     _, forward = vjp(lambda u: transposed(u)[0], torch.zeros_like(phi))
     tangent = policy.family.metric(phi, forward(vector)[0])
     return transposed(tangent)[0] / len(phi)
+
+
+def killed(ratio: Tensor, advantage: Tensor, clip_epsilon: Tensor) -> Tensor:
+    """[N] bool: the samples whose gradient PPO's clipping kills, those that have already gone far enough."""
+    return torch.where(advantage > 0, ratio > 1 + clip_epsilon, (ratio < 1 - clip_epsilon) & (advantage < 0))
+
+
+def clipped_share(policy: Policy, theta: Tensor, batch: Batch, clip_epsilon: Tensor) -> Tensor:
+    """Share of the batch's samples that are killed at theta."""
+    r = ratio(policy, policy(theta, batch.observation), batch)
+    return killed(r, batch.advantage, clip_epsilon).to(theta.dtype).mean()
 
 
 class Change(NamedTuple):

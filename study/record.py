@@ -1,4 +1,4 @@
-"""The columns of the results, with their units; results/README.md shows the same two tables."""
+"""The columns of the results, with their units; `python -m study.record` prints results/README.md."""
 
 RUNS = {
     "run_id": "hash of the run's resolved configuration",
@@ -39,7 +39,10 @@ CURVES = {
     "gradient_norm": "norm of the surrogate's gradient before the update",
     "cg_residual": "|g - F s| / |g| after the conjugate gradients that gave implied_beta",
     "backtracks": "times the line search shortened the step; null where there is none",
-    "accepted": "1 if the line search accepted a step, else 0; null where there is none",
+    "accepted": "1 if the line search accepted a step, or beta was solved for within its tolerance, else 0; "
+    "null where there is neither",
+    "tries": "inner loops run to solve for beta; null where beta is not solved for",
+    "epochs_run": "epochs before the KL stopped the run; null where there is no such stop",
     "clipped_share": "share of samples whose gradient clipping kills, after the update; null where there is no clip",
     "explained_variance": "1 - Var(target - value) / Var(target) before the value fit",
     "value_loss": "mean squared error after the value fit, in squared units of the scaled reward",
@@ -50,3 +53,31 @@ CURVES = {
 def dtype(column: str) -> str:
     """How a column of curves.parquet is stored; what was computed in single precision stays so."""
     return {"run_id": "str", "iteration": "int32", "env_steps": "int64", "episodes": "int32"}.get(column, "float32")
+
+
+def readme() -> str:
+    """results/README.md."""
+
+    def table(columns):
+        rows = (f"| `{name}` | {meaning.replace('|', chr(92) + '|')} |" for name, meaning in columns.items())
+        return "\n".join(["| column | meaning |", "|---|---|", *rows])
+
+    return f"""# Results
+
+Each study is a folder with two files; `LOG.md` tells what each was for and what came of it.
+`python -m analysis results/NAME` makes its report.
+
+## runs.parquet: one row per run
+
+{table(RUNS)}
+
+A number that an arm does not have is null.
+
+## curves.parquet: one row per run and iteration
+
+{table(CURVES)}
+"""
+
+
+if __name__ == "__main__":
+    print(readme(), end="")

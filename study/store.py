@@ -91,9 +91,10 @@ class Store:
     def add(self, name: str, results: list) -> None:
         """Puts the results of one fleet aside; curves first, so that a run's row means its curve is there."""
         curves = [result.curves for result in results if result.curves is not None]
+        stored = {column: dtype(column) for column in COLUMNS["curves"]}
         with self.lock:
             if curves:
-                disk.write_table(self.parts / f"{name}.curves.parquet", pd.concat(curves)[COLUMNS["curves"]])
+                disk.write_table(self.parts / f"{name}.curves.parquet", pd.concat(curves)[list(stored)].astype(stored))
             runs = pd.DataFrame([row(result) for result in results])[COLUMNS["runs"]]
             disk.write_table(self.parts / f"{name}.runs.parquet", runs)
 
@@ -152,7 +153,7 @@ class Store:
         frames = []
         for file in self._files(kind):
             try:
-                frames.append(disk.read_table(file, COLUMNS[kind]))
+                frames.append(disk.read_table(file, COLUMNS[kind], KEYS[kind]))
             except disk.Damaged as damage:
                 disk.set_aside(file, str(damage), self.aside)
         frames = [frame for frame in frames if len(frame)]

@@ -75,7 +75,10 @@ def test_bisected_beta_as_good_as_trpo_makes_beta_the_cause(tmp_path):
 
 
 def test_the_constraint_is_judged_by_the_same_rule(tmp_path):
-    deltas = [synthetic.Arm("trpo", max_kl=delta, quality=quality) for delta, quality in ((0.001, 0.3), (0.01, 0.9), (0.1, 0.5))]
+    deltas = [
+        synthetic.Arm("trpo", max_kl=delta, quality=quality)
+        for delta, quality in ((0.001, 0.3), (0.01, 0.9), (0.1, 0.5))
+    ]
     result = verdicts(tmp_path, *synthetic.study(same_optimum(1.0), [*deltas, *fixed(BETAS)], seeds=5))
     assert result["A for δ"].verdict == "not supported"
 

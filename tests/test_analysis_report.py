@@ -56,7 +56,9 @@ def test_beta_profile_numbers_are_the_means_of_the_runs(report, quick):
     frame = pd.read_csv(report / "tables" / "beta_profile.csv")
     runs = quick[0]
     for _, row in frame[frame["kind"] == "sweep"].iterrows():
-        scores = runs[(runs["task"] == row["task"]) & (runs["beta"] == row["setting"]) & (runs["algorithm"] == "kl_fixed")]
+        scores = runs[
+            (runs["task"] == row["task"]) & (runs["beta"] == row["setting"]) & (runs["algorithm"] == "kl_fixed")
+        ]
         assert row["mean"] == pytest.approx(scores["final_return"].mean(), rel=1e-5)
     best = frame[frame["kind"] == "best"].set_index("task")["setting"]
     assert best.to_dict() == {"halfcheetah": 10, "hopper": 0.1, "swimmer": 1}

@@ -193,7 +193,7 @@ def test_no_flipped_bit_in_a_file_goes_unseen(tmp_path):
     disk.write_signed(signed, bytes(1000))
     disk.write_json(plan, {"a": {"runs": ["x", "y"]}})
     readers = {
-        table: lambda path: disk.read_table(path, list(frame)).equals(frame),
+        table: lambda path: disk.read_table(path, list(frame), ["run_id"]).equals(frame),
         signed: lambda path: disk.read_signed(path).read() == bytes(1000),
         plan: lambda path: disk.read_json(path) == {"a": {"runs": ["x", "y"]}},
     }
@@ -211,6 +211,14 @@ def test_no_flipped_bit_in_a_file_goes_unseen(tmp_path):
         path.write_bytes(content[: len(content) // 2])
         with pytest.raises(disk.Damaged):
             equal(path)
+
+
+def test_results_older_than_a_column_are_kept_and_it_is_null(tmp_path):
+    disk.write_table(tmp_path / "t.parquet", pd.DataFrame({"run_id": ["a", "b"]}))
+    frame = disk.read_table(tmp_path / "t.parquet", ["run_id", "younger"], ["run_id"])
+    assert list(frame["run_id"]) == ["a", "b"] and frame["younger"].isna().all()
+    with pytest.raises(disk.Damaged, match="no column iteration"):
+        disk.read_table(tmp_path / "t.parquet", ["run_id"], ["run_id", "iteration"])
 
 
 def test_a_checkpoint_of_other_code_is_not_used(tmp_path, monkeypatch, capfd):

@@ -7,7 +7,7 @@ import torch
 
 from study import sgd
 from study.config import AlgorithmSettings, Positive
-from study.objective import ratio
+from study.objective import clipped_share, ratio
 
 
 class Settings(AlgorithmSettings):
@@ -24,5 +24,6 @@ start = sgd.start
 
 
 def update(fleet, theta, adam, rollout):
-    theta, adam = sgd.descend(fleet, loss, theta, adam, rollout, fleet.settings.clip_epsilon)
-    return theta, adam, {}
+    epsilon = fleet.settings.clip_epsilon
+    theta, adam = sgd.descend(fleet, loss, theta, adam, rollout, epsilon)
+    return theta, adam, {"clipped_share": fleet.each(clipped_share)(theta, rollout.batch, epsilon)}

@@ -8,8 +8,8 @@ TRPO with beta in the place of lambda*. Each of its safeguards can be added back
 there again, line_search tests the gain and the true KL. With both it is TRPO.
 """
 
+from study.algorithm import trpo
 from study.config import AlgorithmSettings, Count, NonNegative, Positive
-from study.natural import direction, take, to_boundary
 
 
 class Settings(AlgorithmSettings):
@@ -23,12 +23,11 @@ class Settings(AlgorithmSettings):
     backtracks: Count
 
 
-def start(fleet, theta):
-    return ()
+start = trpo.start
 
 
 def update(fleet, theta, state, rollout):
-    s, lagrange, facts = direction(fleet, theta, rollout.batch)
+    s, lagrange, facts = trpo.natural_gradient(fleet, theta, rollout.batch)
     beta = lagrange if fleet.settings.rescale else fleet.settings.beta
-    theta, search = take(fleet, theta, rollout.batch, to_boundary(s, beta))
-    return theta, state, facts | search | {"beta": beta}
+    theta, found = trpo.search(fleet, theta, rollout.batch, trpo.quotient(s, beta))
+    return theta, state, facts | found | {"beta": beta}

@@ -7,12 +7,16 @@
     step = s / lambda*    reaches the boundary of the quadratic model
     theta + 2^-k step     the first k = 0, 1, ... that gains and keeps the true KL within delta
 
-F is the analytic Fisher matrix plus damping. Without line_search the full step is taken: the truncated
-natural gradient with the constraint in its quadratic model only.
+F is the analytic Fisher matrix of every fisher_stride-th state, plus damping on its diagonal; g is of the
+full batch. Without line_search the full step is taken: the truncated natural gradient with the constraint
+in its quadratic model only.
 """
 
+import torch
+
 from study.config import AlgorithmSettings, Count, NonNegative, Positive
-from study.natural import direction, take, to_boundary
+from study.objective import change, fisher_vector_product, surrogate_gradient
+from study.solver import backtracking_line_search, conjugate_gradient
 
 
 class Settings(AlgorithmSettings):
@@ -24,11 +28,49 @@ class Settings(AlgorithmSettings):
     backtracks: Count
 
 
+def natural_gradient(fleet, theta, batch):
+    """s = F^-1 g [R, P], lambda* [R], and the facts of them; these replace the coarser diagnostic's."""
+    settings = fleet.settings
+    states = batch.observation[:, :: settings.fisher_stride]
+
+    def fisher(v):
+        return fleet.each(fisher_vector_product)(theta, states, v) + settings.damping[:, None] * v
+
+    gradient = fleet.each(surrogate_gradient)(theta, batch)
+    s, residual = conjugate_gradient(fisher, gradient, settings.cg_iterations)
+    squared = (s * fisher(s)).sum(-1)
+    lagrange = torch.sqrt(squared / (2 * settings.max_kl))
+    score_share = torch.sqrt(squared / batch.advantage.square().mean(-1))
+    return s, lagrange, {"implied_beta": lagrange, "score_share": score_share, "cg_residual": residual}
+
+
+def quotient(s, beta):
+    """s / beta [R, P]; no step where beta is 0, as lambda* is without a gradient."""
+    return torch.where(beta[:, None] == 0, 0, s / beta[:, None])
+
+
+def search(fleet, theta, batch, step):
+    """The line search's theta [R, P] and its facts, or theta + step without the setting line_search."""
+    settings = fleet.settings
+    if not settings.line_search:
+        return theta + step, {}
+
+    def gain_and_kl(theta):
+        return fleet.each(change)(theta, batch)[:2]
+
+    found = backtracking_line_search(gain_and_kl, theta, step, settings.max_kl, settings.backtracks, factor=0.5)
+    return found.theta, {
+        "kl_attempted": found.kl_attempted,
+        "backtracks": found.backtracks,
+        "accepted": found.accepted,
+    }
+
+
 def start(fleet, theta):
     return ()
 
 
 def update(fleet, theta, state, rollout):
-    s, lagrange, facts = direction(fleet, theta, rollout.batch)
-    theta, search = take(fleet, theta, rollout.batch, to_boundary(s, lagrange))
-    return theta, state, facts | search
+    s, lagrange, facts = natural_gradient(fleet, theta, rollout.batch)
+    theta, found = search(fleet, theta, rollout.batch, quotient(s, lagrange))
+    return theta, state, facts | found

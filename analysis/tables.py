@@ -1,0 +1,331 @@
+"""The tables of the report: numbers for the CSV, text for LaTeX, Markdown and the page."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from . import panels, statistics
+from .arms import SYMBOLS, NotApplicable, grid, headline, learned, plain
+from .data import KNOBS
+from .figures import arm_styles, short, task_name
+
+WINDOW = 0.10  # share of the gain that a setting may lose and still be in a task's window
+
+
+@dataclass(frozen=True)
+class Table:
+    """numbers: (study, runs) -> frame for the CSV; text: that frame -> frame of strings."""
+
+    name: str
+    title: str
+    numbers: Callable
+    text: Callable
+    caption: str
+    algorithms: tuple | None = None
+    per_task: bool = True
+
+
+def interval_text(value, low, high, digits=2):
+    """ "0.71 [0.65, 0.77]", without the interval where there is none."""
+    if not np.isfinite(value):
+        return "–"
+    if not np.isfinite(low):
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def table_1_text(frame):
+    columns = sorted(set(frame["task"]) - {"average", "published"})
+    columns += [name for name in ("average", "published") if name in set(frame["task"])]
+    rows = []
+    for arm, group in by_arm(frame):
+        cells = group.set_index("task")
+        row = {"arm": short(arm)}
+        for column in columns:
+            if column not in cells.index:
+                row[task_name(column)] = "–"
+                continue
+            cell = cells.loc[column]
+            row[task_name(column)] = (
+                f"{cell['mean']:.2f}"
+                if column == "published"
+                else interval_text(cell["mean"], cell["low"], cell["high"])
+            )
+        row["runs"] = str(int(group.loc[~group["task"].isin(["average", "published"]), "runs"].sum()))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def by_arm(frame):
+    """(arm, rows) in the order of the figures' legends."""
+    groups = dict(list(frame.groupby("arm")))
+    return [(arm, groups[arm]) for arm in arm_styles(frame)]
+
+
+def returns(study, runs):
+    rows = []
+    for (task, arm), cell in headline(runs).groupby(["task", "arm"]):
+        values = cell["score"].to_numpy()
+        average, low, high = statistics.mean_interval(values)
+        first = cell.iloc[0]
+        rows.append(
+            {
+                "task": task,
+                "arm": arm,
+                "algorithm": first["algorithm"],
+                "setting": first["setting"],
+                "mean": average,
+                "low": low,
+                "high": high,
+                "median": np.median(values),
+                "p10": np.quantile(values, 0.1),
+                "p90": np.quantile(values, 0.9),
+                "auc_mean": cell["auc_score"].mean(),
+                "diverged": int((cell["status"] == "diverged").sum()),
+                "untrained": first["untrained"],
+                "seeds": len(cell),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def returns_text(frame):
+    tasks = sorted(frame["task"].unique())
+    rows = []
+    for arm, group in by_arm(frame):
+        cells = group.set_index("task")
+        row = {"arm": short(arm)}
+        for task in tasks:
+            if task in cells.index:
+                cell = cells.loc[task]
+                digits = 0 if abs(cell["mean"]) >= 100 else 1
+                row[task_name(task)] = interval_text(cell["mean"], cell["low"], cell["high"], digits)
+            else:
+                row[task_name(task)] = "–"
+        row["seeds"] = panels.span(group["seeds"])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def best_settings(study, runs):
+    """Best setting, its interval and the window of settings within WINDOW of the best, per task and number."""
+    rows = []
+    for algorithm in KNOBS:
+        if plain(runs, algorithm)["setting"].nunique() < 2:
+            continue
+        scores = learned(grid(runs, algorithm, runs, common=False))
+        means = np.nanmean(scores.normalised, axis=-1)
+        for e, task in enumerate(scores.tasks):
+            run = np.isfinite(means[e])
+            settings = scores.settings[run]
+            best, low, high = statistics.best_setting(scores.values[e, run], settings)
+            inside = settings[statistics.window(means[e, run], 0.0, WINDOW)]
+            rows.append(
+                (
+                    algorithm,
+                    KNOBS[algorithm][0],
+                    task,
+                    best,
+                    low,
+                    high,
+                    inside.min(),
+                    inside.max(),
+                    len(inside),
+                    scores.seeds,
+                )
+            )
+        if len(scores.tasks) > 1:
+            # NaN, a setting not run on the task, compares false.
+            together = statistics.window(
+                np.where(np.isfinite(means), means, -np.inf), np.zeros(len(means)), WINDOW
+            ).all(0)
+            inside = scores.settings[together]
+            ends = (inside.min(), inside.max()) if len(inside) else (np.nan, np.nan)
+            rows.append(
+                (algorithm, KNOBS[algorithm][0], "all tasks", np.nan, np.nan, np.nan, *ends, len(inside), scores.seeds)
+            )
+    if not rows:
+        raise NotApplicable("needs a number swept over at least 2 values")
+    columns = [
+        "algorithm",
+        "number",
+        "task",
+        "best",
+        "low",
+        "high",
+        "window_low",
+        "window_high",
+        "window_size",
+        "seeds",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def best_settings_text(frame):
+    def ends(low, high):
+        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+    return pd.DataFrame(
+        {
+            "number": [SYMBOLS[name] for name in frame["number"]],
+            "task": [task_name(name) for name in frame["task"]],
+            "best": [f"{value:g}" if np.isfinite(value) else "–" for value in frame["best"]],
+            "95 % CI": [ends(*pair) if np.isfinite(pair[0]) else "–" for pair in zip(frame["low"], frame["high"])],
+            "within 10 %": [
+                ends(*pair) if size else "none"
+                for *pair, size in zip(frame["window_low"], frame["window_high"], frame["window_size"])
+            ],
+            "seeds": [str(value) for value in frame["seeds"]],
+        }
+    )
+
+
+def single_setting_regret(study, runs):
+    frame = panels.transfer(study, runs)
+    return frame[frame["tuned_on"] == "all tasks"].drop(columns="tuned_on").rename(columns={"run_on": "task"})
+
+
+def single_setting_regret_text(frame):
+    rows = []
+    for (algorithm, setting), group in frame.groupby(["algorithm", "setting"], sort=False):
+        row = {"best single": f"{SYMBOLS[KNOBS[algorithm][0]]} = {setting:g}"}
+        for cell in group.itertuples():
+            row[task_name(cell.task)] = f"{100 * cell.loss:.0f} [{100 * cell.low:.0f}, {100 * cell.high:.0f}]"
+        rows.append(row | {"seeds": str(group["seeds"].min())})
+    return pd.DataFrame(rows)
+
+
+def sensitivity_text(frame):
+    return pd.DataFrame(
+        {
+            "number": [SYMBOLS[name] for name in frame["number"]],
+            "Φ": [interval_text(*row) for row in zip(frame["phi"], frame["low"], frame["high"])],
+            "Φ, split seeds": [f"{value:.2f}" if np.isfinite(value) else "–" for value in frame["phi_split"]],
+            "best single": [f"{value:g}" for value in frame["best_single"]],
+            "to tune per task": [f"{value} of 1" for value in frame["numbers_to_tune"]],
+            "values (decades)": [f"{n} ({d:.1f})" for n, d in zip(frame["values"], frame["decades"])],
+            "seeds": [str(value) for value in frame["seeds"]],
+        }
+    )
+
+
+def aggregates(study, runs):
+    frame = panels.comparison(study, runs)
+    return frame[frame["kind"] != "profile"].drop(columns="threshold")
+
+
+def aggregates_text(frame):
+    names = {
+        "iqm": "IQM",
+        "mean": "mean",
+        "median": "median",
+        "optimality_gap": "optimality gap",
+        "P(TRPO > arm)": "P(TRPO > arm)",
+    }
+    rows = []
+    for arm, group in by_arm(frame):
+        cells = group.set_index("kind")
+        row = {"arm": short(arm)}
+        for kind, title in names.items():
+            if kind in set(frame["kind"]):
+                row[title] = interval_text(*cells.loc[kind, ["value", "low", "high"]]) if kind in cells.index else "–"
+        rows.append(row | {"runs": str(int(group["runs"].iloc[0]))})
+    return pd.DataFrame(rows)
+
+
+TABLES = [
+    Table(
+        "table_1_by_task",
+        "PPO’s Table 1, by task",
+        panels.table_1,
+        table_1_text,
+        "Untrained policy = 0, best single run = 1 per task; mean over seeds with 95 % bootstrap interval; "
+        "“published”: PPO "
+        "paper, average over seven tasks, three seeds.",
+        per_task=False,
+    ),
+    Table(
+        "returns",
+        "Final returns",
+        returns,
+        returns_text,
+        "Mean return of the last 100 episodes, mean over seeds with 95 % bootstrap interval; a diverged run counts "
+        "as the "
+        "untrained policy. The CSV adds medians, 10th and 90th percentile, the mean over training and divergences.",
+    ),
+    Table(
+        "best_settings",
+        "Best value per task",
+        best_settings,
+        best_settings_text,
+        "The value with the highest mean final return, the interval it takes when the seeds are resampled, and the "
+        "values "
+        "that lose less than 10 % of the gain; last row: those that do so on every task.",
+        tuple(KNOBS),
+    ),
+    Table(
+        "single_setting_regret",
+        "What one value for all tasks gives up",
+        single_setting_regret,
+        single_setting_regret_text,
+        "Per cent of the task’s gain lost by the best single value against the task’s own best, selected and "
+        "evaluated on "
+        "different halves of the seeds; in brackets the 95 % bootstrap interval with both selected anew in each "
+        "resample (not "
+        "free of maximisation bias, so it can lie above the estimate).",
+        tuple(KNOBS),
+        per_task=False,
+    ),
+    Table(
+        "sensitivity_of_numbers",
+        "Sensitivity of each method to its number",
+        panels.sensitivity,
+        sensitivity_text,
+        "Φ and the numbers that need tuning per task to reach 95 % of the tuned score (Adkins et al. 2024).",
+        tuple(KNOBS),
+        per_task=False,
+    ),
+    Table(
+        "aggregates",
+        "Aggregates over tasks",
+        aggregates,
+        aggregates_text,
+        "Scores as in Table 1; 95 % bootstrap intervals stratified by task.",
+        per_task=False,
+    ),
+]
+
+# Writers --------------------------------------------------------------------------------
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}",
+    "β": r"$\beta$", "δ": r"$\delta$", "ε": r"$\varepsilon$", "Φ": r"$\Phi$", ">": "$>$", "<": "$<$", "–": "--",
+    "’": "'", "“": "``", "”": "''", "…": r"\ldots{}",
+}  # fmt: skip
+
+
+def latex(frame, caption, label):
+    """A booktabs table."""
+
+    def line(cells):
+        return " & ".join("".join(LATEX.get(letter, letter) for letter in str(cell)) for cell in cells) + r" \\"
+
+    rows = "\n".join(line(row) for row in frame.itertuples(index=False))
+    caption = "".join(LATEX.get(letter, letter) for letter in caption)
+    return (
+        "\\begin{table}\n\\centering\n"
+        f"\\caption{{{caption}}}\n\\label{{tab:{label}}}\n"
+        f"\\begin{{tabular}}{{l{'r' * (len(frame.columns) - 1)}}}\n"
+        f"\\toprule\n{line(frame.columns)}\n\\midrule\n{rows}\n"
+        "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
+    )
+
+
+def markdown(frame):
+    def line(cells):
+        return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
+
+    rule = "|" + "---|" + "---:|" * (len(frame.columns) - 1)
+    return "\n".join([line(frame.columns), rule, *(line(row) for row in frame.itertuples(index=False))])

@@ -1,0 +1,200 @@
+"""Statistics against their definitions, against SciPy, and against rliable."""
+
+import importlib.util
+import itertools
+
+import numpy as np
+import pandas as pd
+import pandas.util._decorators as decorators
+import pytest
+from scipy import stats
+
+from analysis import statistics
+
+generator = np.random.default_rng(0)
+X = generator.normal(0.5, 0.3, (10, 5))  # runs x tasks, rliable's layout
+Y = generator.normal(0.4, 0.3, (10, 5))
+TASKS_X, TASKS_Y = list(X.T), list(Y.T)
+AGGREGATES = [statistics.mean, statistics.median, statistics.iqm, statistics.optimality_gap]
+
+# rliable 1.2.0 (arch 7.2.0) on X, Y and the thresholds 0, 0.2 .. 1; intervals from 50,000 resamples.
+RLIABLE_AGGREGATES = [0.5386989412689006, 0.5722047963768524, 0.5247686854622631, 0.4638724178489959]
+RLIABLE_PROBABILITY = 0.6340000000000001
+RLIABLE_PROFILE = [0.98, 0.9, 0.7, 0.4, 0.2, 0.04]
+RLIABLE_INTERVALS = [
+    [0.465335504122861, 0.44376764882886444, 0.4444438065919558, 0.3935445781033087],
+    [0.6107630884880985, 0.6501253207762157, 0.6135887482385306, 0.5361606324569038],
+]
+
+
+def test_point_estimates_agree_with_rliable_to_1e_12():
+    np.testing.assert_allclose([each(TASKS_X) for each in AGGREGATES], RLIABLE_AGGREGATES, rtol=0, atol=1e-12)
+    assert statistics.probability_of_improvement(TASKS_X, TASKS_Y) == pytest.approx(RLIABLE_PROBABILITY, abs=1e-12)
+    np.testing.assert_allclose(statistics.profile(TASKS_X, np.linspace(0, 1, 6)), RLIABLE_PROFILE, atol=1e-12)
+
+
+def test_intervals_agree_with_rliable_within_monte_carlo_error():
+    for each, low, high in zip(AGGREGATES, *RLIABLE_INTERVALS):
+        _, our_low, our_high = statistics.bootstrap(each, TASKS_X, resamples=20000)
+        # A percentile of 20,000 resamples is known to about 1 % of the interval's width.
+        assert [our_low, our_high] == pytest.approx([low, high], abs=0.03 * (high - low))
+
+
+def test_rliable_itself_agrees_where_it_is_installed(monkeypatch):
+    """The same against the library; the numbers above are its own, so that this runs without it too."""
+    if importlib.util.find_spec("rliable") is None:
+        pytest.skip("rliable comes with the extra [test]")
+    # arch 7 uses pandas' private deprecate_kwarg as it was before pandas 3, when imported.
+    monkeypatch.setattr(decorators, "deprecate_kwarg", lambda *_, **__: lambda function: function)
+    from rliable import library, metrics
+
+    theirs = [metrics.aggregate_mean, metrics.aggregate_median, metrics.aggregate_iqm, metrics.aggregate_optimality_gap]
+    for ours, their in zip(AGGREGATES, theirs):
+        assert ours(TASKS_X) == pytest.approx(their(X), abs=1e-12)
+    improvement = metrics.probability_of_improvement(X, Y)
+    assert statistics.probability_of_improvement(TASKS_X, TASKS_Y) == pytest.approx(improvement, abs=1e-12)
+    np.random.seed(0)  # rliable draws from NumPy's global generator
+    _, intervals = library.get_interval_estimates(
+        {"x": X}, lambda scores: np.array([each(scores) for each in theirs]), reps=5000
+    )
+    for ours, low, high in zip(AGGREGATES, *intervals["x"]):
+        _, our_low, our_high = statistics.bootstrap(ours, TASKS_X, resamples=20000)
+        assert [our_low, our_high] == pytest.approx([low, high], abs=0.05 * (high - low))
+
+
+def test_aggregates_by_their_definitions():
+    pooled = np.sort(X.ravel())
+    assert statistics.iqm(TASKS_X) == pytest.approx(pooled[12:38].mean(), abs=1e-12)
+    assert statistics.optimality_gap(TASKS_X) == pytest.approx(np.mean([max(0, 1 - x) for x in pooled]), abs=1e-12)
+    wins = [(x > y) + 0.5 * (x == y) for a, b in zip(TASKS_X, TASKS_Y) for x, y in itertools.product(a, b)]
+    assert statistics.probability_of_improvement(TASKS_X, TASKS_Y) == pytest.approx(np.mean(wins), abs=1e-12)
+    assert statistics.probability_of_improvement(TASKS_X, TASKS_X) == pytest.approx(0.5, abs=1e-12)
+
+
+def test_tasks_may_have_different_numbers_of_runs():
+    scores = [np.array([0.0, 1.0]), np.array([0.5, 0.5, 0.5, 0.5])]
+    assert statistics.mean(scores) == pytest.approx(0.5)
+    value, low, high = statistics.bootstrap(statistics.mean, scores)
+    assert low <= value <= high
+
+
+def test_mean_interval_covers_the_mean_about_as_often_as_it_says():
+    generator = np.random.default_rng(1)
+    covered = 0
+    for repeat in range(300):
+        _, low, high = statistics.mean_interval(generator.normal(size=20), resamples=500, seed=repeat)
+        covered += low <= 0 <= high
+    # A percentile interval of 20 normal runs covers 93 %; three standard errors of 300 trials.
+    assert covered / 300 == pytest.approx(0.93, abs=3 * np.sqrt(0.93 * 0.07 / 300))
+
+
+def test_mean_interval_leaves_out_nan_and_gives_none_for_one_run():
+    average, low, high = statistics.mean_interval(np.array([[1.0, np.nan], [3.0, 5.0]]))
+    np.testing.assert_allclose(average, [2.0, 5.0])
+    assert low[1] == high[1] == 5.0
+    average, low, high = statistics.mean_interval(np.array([4.0]))
+    assert average == 4.0 and np.isnan(low) and np.isnan(high)
+
+
+def test_signed_root_of_the_mean_removes_what_averages_out():
+    assert statistics.signed_root(np.mean(statistics.signed_square(np.array([2.0, -2.0, 2.0, -2.0])))) == 0
+    assert statistics.signed_root(np.mean(statistics.signed_square(np.array([3.0, -1.0])))) == pytest.approx(2.0)
+
+
+def test_sensitivity_by_its_definition():
+    means = np.array([[1.0, 0.2, 0.0], [0.0, 0.6, 1.0]])
+    tuned = np.mean([max(row) for row in means])
+    single = max(np.mean(column) for column in means.T)
+    assert statistics.sensitivity(means) == pytest.approx(tuned - single)
+    assert statistics.sensitivity(np.tile([0.1, 0.9, 0.3], (4, 1))) == pytest.approx(0.0)
+
+
+def test_split_sensitivity_is_free_of_maximisation_bias():
+    """On noise alone Phi is positive because it takes a maximum; the split estimate is not."""
+    generator = np.random.default_rng(2)
+    plain, split = [], []
+    for repeat in range(100):
+        grid = generator.normal(size=(5, 6, 6))
+        plain.append(statistics.sensitivity(grid.mean(-1)))
+        split.append(statistics.split_sensitivity(grid, splits=50, seed=repeat))
+    assert np.mean(plain) > 0.2
+    assert abs(np.mean(split)) < 3 * np.std(split) / np.sqrt(len(split))
+
+
+def test_transfer_matrix_by_hand():
+    means = np.array([[1.0, 0.5, 0.0], [0.2, 0.9, 0.3]])
+    # Task 0 prefers setting 0, task 1 setting 1: [tuned on, run on].
+    np.testing.assert_allclose(statistics.transfer(means, means), [[0.0, 0.7], [0.5, 0.0]])
+    np.testing.assert_allclose(statistics.regret(means), [0.5, 0.0])  # setting 1 is best on average
+    batched = statistics.transfer(np.stack([means] * 3), np.stack([means] * 3))
+    np.testing.assert_allclose(batched[2], [[0.0, 0.7], [0.5, 0.0]])
+
+
+def test_window_holds_what_loses_less_than_its_share():
+    means = np.array([[0.0, 89.0, 100.0, 91.0]])
+    assert statistics.window(means, np.array([0.0]), 0.1).tolist() == [[False, False, True, True]]
+    # A floor of 80 makes the same losses large.
+    assert statistics.window(means, np.array([80.0]), 0.1).tolist() == [[False, False, True, False]]
+
+
+def test_effective_dimensionality_counts_the_numbers_that_need_tuning():
+    columns = pd.MultiIndex.from_product([[0, 1], [0, 1]], names=["a", "b"])
+
+    def table(score):
+        return pd.DataFrame([[score(task, *h) for h in columns] for task in (0, 1)], columns=columns)
+
+    assert statistics.effective_dimensionality(table(lambda task, a, b: 1.0 - 0.01 * a)) == 0
+    assert statistics.effective_dimensionality(table(lambda task, a, b: float(a == task))) == 1
+    assert statistics.effective_dimensionality(table(lambda task, a, b: 0.5 * (a == task) + 0.5 * (b == task))) == 2
+
+
+def test_best_setting_interval_holds_the_rivals_that_noise_cannot_tell_apart():
+    noise = 0.1 * np.random.default_rng(3).standard_normal(10)
+    scores = np.stack([noise, 1 + noise, 1 - noise + 2 * noise.mean(), noise])  # the middle two have one mean
+    best, low, high = statistics.best_setting(scores, [0.1, 1.0, 10.0, 100.0])
+    assert best in (1.0, 10.0)
+    assert (low, high) == (1.0, 10.0)
+
+
+def test_resampled_means_have_the_standard_error_of_the_mean():
+    grid = np.random.default_rng(4).normal(size=(2, 3, 8))
+    drawn = statistics.resampled_means(grid, resamples=20000)
+    np.testing.assert_allclose(drawn.std(0), grid.std(-1) / np.sqrt(8), rtol=0.03)
+    np.testing.assert_allclose(drawn.mean(0), grid.mean(-1), atol=0.02)
+
+
+def test_welch_agrees_with_scipy():
+    x, y = X[:, 0], Y[:7, 1]
+    expected = stats.ttest_ind(x, y, equal_var=False, alternative="greater").pvalue
+    assert statistics.p_greater(*statistics.welch(x, y)) == pytest.approx(expected, rel=1e-10)
+    shifted = stats.ttest_ind(x - 0.1, y, equal_var=False, alternative="greater").pvalue
+    assert statistics.p_greater(*statistics.welch(x, y, 0.1)) == pytest.approx(shifted, rel=1e-10)
+    with_nan = statistics.p_greater(*statistics.welch(np.append(x, np.nan), y))
+    assert with_nan == pytest.approx(expected, rel=1e-10)
+    assert statistics.p_greater(*statistics.welch(x[:1], y[:1])) == 1.0
+    one_task = statistics.mean_over_tasks_test([x], [y])
+    assert statistics.p_greater(*one_task) == pytest.approx(expected, rel=1e-10)
+
+
+def test_single_setting_tests_by_hand():
+    grid = np.random.default_rng(5).normal(size=(2, 3, 6)) + np.array([[0, 3, 1], [2, 0, 1]])[:, :, None]
+    margin = np.array([0.5, 0.25])
+    p_fails, p_suffices = statistics.single_setting_tests(grid, margin)
+    for h in range(3):
+        loses, keeps = [], []
+        for e, rival in itertools.product(range(2), range(3)):
+            if rival != h:
+                x, y = grid[e, rival] - margin[e], grid[e, h]
+                loses.append(stats.ttest_ind(x, y, equal_var=False, alternative="greater").pvalue)
+                keeps.append(stats.ttest_ind(x, y, equal_var=False, alternative="less").pvalue)
+        assert p_fails[h] == pytest.approx(min(1, 4 * min(loses)), rel=1e-8)
+        assert p_suffices[h] == pytest.approx(max(keeps), rel=1e-8)
+
+
+def test_a_setting_not_run_on_a_task_is_neither_blamed_nor_trusted():
+    grid = np.zeros((2, 3, 4)) + np.random.default_rng(6).normal(size=(2, 3, 4)) * 1e-3
+    grid[1, 2] = np.nan
+    p_fails, p_suffices = statistics.single_setting_tests(grid, np.array([0.1, 0.1]))
+    assert p_suffices[0] < 0.01  # its absent rival does not stand in the way
+    assert p_suffices[2] == 1.0
+    assert p_fails[2] == 1.0

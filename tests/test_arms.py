@@ -1,0 +1,516 @@
+"""Each arm's mathematics: first updates against slow loops, identities between arms, what masks hold."""
+
+import math
+
+import pytest
+import torch
+from reference import FAMILIES, dense_fisher, distribution, family_name, one, policy_gradient, random_fleet
+from torch.utils._pytree import tree_map
+
+from study.algorithm import NAMES, clip, kl_adaptive, kl_per_sample, page
+from study.fleet import Rollout
+from study.objective import change, fisher_vector_product, surrogate_gradient
+from study.policy import Categorical, Gaussian
+from study.rollout import Batch
+from study.sgd import Adam, epochs
+from study.solver import bisect, conjugate_gradient
+
+families = pytest.mark.parametrize("family", FAMILIES, ids=family_name)
+SGD_ARMS = [name for name in NAMES if name not in ("trpo", "natural_gradient")]
+
+
+def updated(fleet, theta, rollout, algorithm, state=None):
+    """theta, state and facts after one update of an algorithm's page."""
+    made = page(algorithm)
+    return made.update(fleet, theta, made.start(fleet, theta) if state is None else state, rollout)
+
+
+def slow_terms(policy, theta, batch: Batch):
+    """ratio, KL(old || new), KL(new || old), advantage [n], one sample at a time through torch.distributions."""
+    terms = []
+    for observation, action, old_phi, advantage in zip(batch.observation, batch.action, batch.old, batch.advantage):
+        new, old = (
+            distribution(policy.family, policy(theta, observation[None])[0]),
+            distribution(policy.family, old_phi),
+        )
+        action = action[0] if isinstance(policy.family, Categorical) else action
+        ratio = torch.exp(new.log_prob(action) - old.log_prob(action))
+        divergence = torch.distributions.kl_divergence
+        terms.append(torch.stack([ratio, divergence(old, new), divergence(new, old), advantage]))
+    return torch.stack(terms).unbind(1)
+
+
+def slow_descent(fleet, theta, rollout: Rollout, run: int, loss, size: int = 8):
+    """theta [P] of one run after plain loops over epochs and minibatches with an optimizer of torch.optim."""
+    parameter, rate = torch.nn.Parameter(theta[run].clone()), fleet.learning_rate[run].item()
+    choices = {"adam": lambda p: torch.optim.Adam(p, rate, eps=1e-5), "sgd": lambda p: torch.optim.SGD(p, rate)}
+    optimizer = choices[fleet.optimizer]([parameter])
+    for epoch in rollout.order[run]:
+        for some in epoch.split(size):
+            optimizer.zero_grad()
+            minibatch = Batch(*(field[some] for field in one(rollout.batch, run)))
+            loss(*slow_terms(fleet.policy, parameter, minibatch)).backward()
+            optimizer.step()
+    return parameter.detach()
+
+
+def slow_kl(fleet, theta, rollout, run):
+    return slow_terms(fleet.policy, theta, one(rollout.batch, run))[1].mean()
+
+
+def penalised(beta):
+    return lambda r, kl, _, a: -(r * a).mean() + beta * kl.mean()
+
+
+def clipped(epsilon):
+    def loss(r, kl, _, a):
+        return -sum(min(x * y, min(max(x, 1 - epsilon), 1 + epsilon) * y) for x, y in zip(r, a)) / len(r)
+
+    return loss
+
+
+def hinged(beta, target):
+    return lambda r, kl, _, a: penalised(beta)(r, kl, _, a) + 1000 * max(0, kl.mean() - 2 * target) ** 2
+
+
+def reversed_kl(beta):
+    return lambda r, kl, reverse, a: -(r * a).mean() + beta * reverse.mean()
+
+
+def unpenalised(r, kl, _, a):
+    return -(r * a).mean()
+
+
+TARGET = 1e-5  # nats; small, so that the hinge and the bounds of the rules are met on the way
+FIRST_UPDATES = [  # algorithm, numbers, loss(numbers) by the equation, minibatch size
+    ("unpenalised", {}, lambda n: unpenalised, 8),
+    ("clip", {"clip_epsilon": 0.01}, lambda n: clipped(0.01), 8),
+    ("kl_per_sample", {"clip_epsilon": 0.01}, lambda n: clipped(0.01), 8),
+    ("kl_fixed", {"beta": 0.7}, lambda n: penalised(0.7), 8),
+    ("kl_replay", {"beta": 0.7}, lambda n: penalised(0.7), 8),
+    ("kl_adaptive", {"beta": 0.7, "rule": "ppo"}, lambda n: penalised(0.7), 8),
+    ("kl_adaptive", {"beta": 0.7, "rule": "modular_rl", "kl_target": TARGET}, lambda n: hinged(0.7, TARGET), 8),
+    ("kl_adaptive", {"beta": 0.7, "rule": "log_space"}, lambda n: penalised(0.7), 8),
+    ("kl_dual", {"beta": 0.7}, lambda n: penalised(0.7), 8),
+    ("kl_scheduled", {"beta": 0.7, "full_batch": False}, lambda n: reversed_kl(0.7), 8),
+    ("kl_scheduled", {"beta": 0.7, "full_batch": True}, lambda n: reversed_kl(0.7), 32),
+    ("kl_stop", {"kl_target": 1e9}, lambda n: unpenalised, 8),
+]
+
+
+@families
+@pytest.mark.parametrize("optimizer, rate", [("adam", 0.01), ("sgd", 0.001)])
+@pytest.mark.parametrize(
+    "algorithm, numbers, loss, size", FIRST_UPDATES, ids=lambda x: x if isinstance(x, str) else None
+)
+def test_first_update_is_the_slow_loop(algorithm, numbers, loss, size, optimizer, rate, family, rng):
+    fleet, theta, rollout = random_fleet(
+        algorithm, family, rng, [numbers, numbers], optimizer=optimizer, learning_rate=rate, total_steps=10 * 32
+    )
+    new, _, _ = updated(fleet, theta, rollout, algorithm)
+    for run in range(2):
+        slow = slow_descent(fleet, theta, rollout, run, loss(numbers), size)
+        assert (slow - theta[run]).abs().max() > 1e-5
+        torch.testing.assert_close(new[run], slow, rtol=0, atol=1e-8)
+
+
+@families
+def test_first_update_of_kl_theory_is_the_slow_loop_with_the_theorys_beta(family, rng):
+    fleet, theta, rollout = random_fleet("kl_theory", family, rng, [{}, {}], gamma=0.9)
+    new, _, facts = updated(fleet, theta, rollout, "kl_theory")
+    for run in range(2):
+        beta = 4 * max(abs(a) for a in rollout.batch.advantage[run].tolist()) * 0.9 / (1 - 0.9)
+        assert facts["beta"][run].item() == pytest.approx(beta)
+        slow = slow_descent(fleet, theta, rollout, run, penalised(beta))
+        torch.testing.assert_close(new[run], slow, rtol=0, atol=1e-8)
+
+
+def test_kl_theory_refuses_gamma_one(rng):
+    with pytest.raises(ValueError, match="gamma=1"):
+        random_update = random_fleet("kl_theory", FAMILIES[0], rng, gamma=1.0)
+        updated(*random_update, "kl_theory")
+
+
+@families
+@pytest.mark.parametrize("stride", [1, 2])
+def test_first_update_of_natural_gradient_is_the_dense_solve(stride, family, rng):
+    numbers = [{"beta": beta, "damping": 0.1, "cg_iterations": 60, "fisher_stride": stride} for beta in (0.5, 20.0)]
+    fleet, theta, rollout = random_fleet("natural_gradient", family, rng, numbers)
+    new, _, facts = updated(fleet, theta, rollout, "natural_gradient")
+    for run, beta in enumerate((0.5, 20.0)):
+        batch = one(rollout.batch, run)
+        fisher = dense_fisher(fleet.policy, theta[run], batch.observation[::stride])
+        fisher = fisher + 0.1 * torch.eye(len(fisher), dtype=torch.float64)
+        gradient = policy_gradient(fleet.policy, theta[run], batch)
+        s = torch.linalg.solve(fisher, gradient)
+        torch.testing.assert_close(new[run], theta[run] + s / beta, rtol=0, atol=1e-8)
+        implied = math.sqrt(gradient @ s / (2 * 0.01))
+        assert facts["implied_beta"][run].item() == pytest.approx(implied, rel=1e-8)
+
+
+@families
+def test_trpo_without_line_search_takes_the_full_step_of_the_dense_solve(family, rng):
+    numbers = [{"max_kl": delta, "line_search": False, "cg_iterations": 60} for delta in (0.01, 1.0)]
+    fleet, theta, rollout = random_fleet("trpo", family, rng, numbers)
+    new, _, facts = updated(fleet, theta, rollout, "trpo")
+    assert "accepted" not in facts
+    for run, delta in enumerate((0.01, 1.0)):
+        batch = one(rollout.batch, run)
+        fisher = dense_fisher(fleet.policy, theta[run], batch.observation)
+        fisher = fisher + 0.1 * torch.eye(len(fisher), dtype=torch.float64)
+        gradient = policy_gradient(fleet.policy, theta[run], batch)
+        s = torch.linalg.solve(fisher, gradient)
+        step = s * torch.sqrt(2 * delta / (s @ fisher @ s))
+        torch.testing.assert_close(new[run], theta[run] + step, rtol=0, atol=1e-8)
+
+
+# Identities
+
+
+@families
+@pytest.mark.parametrize("algorithm", SGD_ARMS)
+def test_every_sgd_arm_takes_the_policy_gradient_as_its_first_step(algorithm, family, rng):
+    """At the old policy the KL has no slope and nothing is clipped; so MDPO with one full-batch step, too."""
+    fleet, theta, rollout = random_fleet(
+        algorithm, family, rng, epochs=1, minibatch_size=32, optimizer="sgd", learning_rate=0.1
+    )
+    new, _, _ = updated(fleet, theta, rollout, algorithm)
+    expected = theta[0] + 0.1 * policy_gradient(fleet.policy, theta[0], one(rollout.batch))
+    torch.testing.assert_close(new[0], expected, rtol=0, atol=1e-12)
+
+
+@families
+@pytest.mark.parametrize("normalization", ["none", "minibatch"])
+def test_kl_per_sample_has_the_gradient_of_clip_on_every_minibatch(normalization, family, rng):
+    numbers = [{"clip_epsilon": 0.02}, {"clip_epsilon": 0.1}]
+    changes = {"advantage_normalization": normalization, "learning_rate": 0.02, "optimizer": "sgd"}
+    fleet, theta, rollout = random_fleet("kl_per_sample", family, rng, numbers, **changes)
+    epsilon = fleet.settings.clip_epsilon
+    for order in rollout.order.repeat(1, 10, 1).split(8, dim=-1):  # SGD steps are gradients
+        for minibatch in order.split(1, dim=1):
+            one_step = (theta, Adam.start(theta), rollout.batch, minibatch, epsilon)
+            theirs, _ = epochs(fleet, clip.loss, *one_step)
+            theta, _ = epochs(fleet, kl_per_sample.loss, *one_step)
+            torch.testing.assert_close(theta, theirs, rtol=0, atol=1e-14)
+    share = updated(fleet, theta, rollout, "kl_per_sample")[2]["clipped_share"]
+    assert (share > 0).all()  # something was killed
+
+
+@families
+@pytest.mark.parametrize("algorithm", ["clip", "kl_per_sample"])
+def test_clipped_share_counts_the_samples_without_a_gradient(algorithm, family, rng):
+    fleet, theta, rollout = random_fleet(
+        algorithm, family, rng, [{"clip_epsilon": 0.05}, {"clip_epsilon": 0.2}], epochs=20, learning_rate=0.01
+    )
+    new, _, facts = updated(fleet, theta, rollout, algorithm)
+    for run, epsilon in enumerate((0.05, 0.2)):
+        batch, dead = one(rollout.batch, run), 0
+        for n in range(32):
+            parameter = new[run].clone().requires_grad_()
+            clip.loss(fleet.policy, parameter, Batch(*(f[n : n + 1] for f in batch)), epsilon).backward()
+            dead += int((parameter.grad == 0).all())
+        assert facts["clipped_share"][run].item() == dead / 32
+        assert 0 < dead < 32
+
+
+@families
+def test_natural_gradient_with_the_implied_beta_is_trpos_step_before_the_line_search(family, rng):
+    fleet, theta, rollout = random_fleet("trpo", family, rng, [{"line_search": False}] * 2)
+    trpo, _, facts = updated(fleet, theta, rollout, "trpo")
+    numbers = [{"beta": beta} for beta in facts["implied_beta"].tolist()]
+    rng.manual_seed(0)
+    other, same_theta, same_rollout = random_fleet("natural_gradient", family, rng, numbers)
+    torch.testing.assert_close(theta, same_theta)
+    new, _, _ = updated(other, same_theta, same_rollout, "natural_gradient")
+    torch.testing.assert_close(new, trpo, rtol=0, atol=1e-12)
+
+
+@families
+def test_natural_gradient_with_both_safeguards_is_trpo(family, rng):
+    fleet, theta, rollout = random_fleet("trpo", family, rng, [{"max_kl": 0.01}, {"max_kl": 0.5}])
+    trpo, _, trpo_facts = updated(fleet, theta, rollout, "trpo")
+    numbers = [{"max_kl": delta, "rescale": True, "line_search": True} for delta in (0.01, 0.5)]
+    fleet = random_fleet("natural_gradient", family, rng, numbers)[0]
+    new, _, facts = updated(fleet, theta, rollout, "natural_gradient")
+    torch.testing.assert_close(new, trpo, rtol=0, atol=0)
+    torch.testing.assert_close(facts["beta"], trpo_facts["implied_beta"])
+    assert {name: facts[name].tolist() for name in trpo_facts} == {k: v.tolist() for k, v in trpo_facts.items()}
+
+
+@families
+def test_kl_is_delta_times_lambda_over_beta_squared_for_small_steps(family, rng):
+    factors = (10.0, 100.0, 1000.0)
+    numbers = [{"damping": 0.0, "cg_iterations": 200, "beta": 1.0}]
+    fleet, theta, rollout = random_fleet("natural_gradient", family, rng, numbers)
+    implied = updated(fleet, theta, rollout, "natural_gradient")[2]["implied_beta"]
+    off = []
+    for factor in factors:
+        fleet.settings.beta = factor * implied
+        new, _, _ = updated(fleet, theta, rollout, "natural_gradient")
+        off.append(abs(slow_kl(fleet, new[0], rollout, 0).item() / (0.01 / factor**2) - 1))
+    assert off[2] < 0.003 and off[1] < off[0] and off[2] < off[1]
+
+
+@families
+def test_a_huge_penalty_keeps_the_policy_where_it_is_and_none_does_not(family, rng):
+    """The KL in the loss must not be identically zero (pytorch/rl#1920)."""
+    fleet, theta, rollout = random_fleet(
+        "kl_fixed", family, rng, [{"beta": 1e-6}, {"beta": 1e3}], epochs=100, learning_rate=1e-3
+    )
+    rollout = Rollout(*tree_map(lambda x: x[:1].expand_as(x), (tuple(rollout.batch), rollout.order)))
+    rollout = Rollout(Batch(*rollout.batch), rollout.order)
+    new, _, _ = updated(fleet, theta[:1].expand_as(theta), rollout, "kl_fixed")
+    kl = fleet.each(change)(new, rollout.batch).kl
+    assert kl[1] < 0.01 * kl[0]
+
+
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_every_arm_trains_the_log_standard_deviations(algorithm, rng):
+    """They were once missing from a trained set of parameters (openai/baselines#262)."""
+    fleet, theta, rollout = random_fleet(algorithm, Gaussian(2), rng)
+    new, _, _ = updated(fleet, theta, rollout, algorithm)
+    assert (new[:, -2:] != theta[:, -2:]).all()
+
+
+# Rules that move beta
+
+
+@pytest.mark.parametrize("kl, by", [(0.5, -1), (0.67, 0), (1.0, 0), (1.5, 0), (1.51, 1), (math.nan, 0), (math.inf, 1)])
+def test_ppos_rule_halves_and_doubles_outside_its_band(kl, by):
+    before, target = torch.tensor([3.0]), torch.tensor([1.0])
+    assert kl_adaptive.adapt(before, torch.tensor([kl]), target, "ppo").item() == 3 + by
+
+
+@pytest.mark.parametrize("kl, factor", [(0.69, 1 / 1.5), (0.71, 1), (1.29, 1), (1.31, 1.5), (math.nan, 1)])
+def test_modular_rls_rule_has_a_narrower_band_and_smaller_steps(kl, factor):
+    before, target = torch.tensor([3.0]).double(), torch.tensor([1.0]).double()
+    after = kl_adaptive.adapt(before, torch.tensor([kl]).double(), target, "modular_rl").exp2().item()
+    assert after == pytest.approx(8 * factor)
+
+
+@pytest.mark.parametrize("kl, factor", [(0.0, 0.98), (0.9, 0.99), (1.0, 1), (1.1, 1.01), (50.0, 1.02), (math.nan, 1)])
+def test_the_log_space_rule_follows_the_clipped_relative_error(kl, factor):
+    before, target = torch.tensor([3.0]).double(), torch.tensor([1.0]).double()
+    after = kl_adaptive.adapt(before, torch.tensor([kl]).double(), target, "log_space").exp2().item()
+    assert after == pytest.approx(8 * factor)
+
+
+@pytest.mark.parametrize("rule", ["ppo", "modular_rl", "log_space"])
+@pytest.mark.parametrize("kl", [0.0, math.inf])
+def test_beta_neither_underflows_nor_overflows(rule, kl):
+    """An unbounded factor once reached infinity (ray-project/ray#18492)."""
+    log2_beta = torch.zeros(1)
+    for _ in range(3000):
+        log2_beta = kl_adaptive.adapt(log2_beta, torch.tensor([kl]), torch.ones(1), rule)
+    beta = log2_beta.exp2()
+    assert beta > 0 and beta.square().isfinite()
+    back = kl_adaptive.adapt(log2_beta, torch.tensor([1e6 if kl == 0 else 0.0]), torch.ones(1), rule)
+    assert back != log2_beta  # and it finds back at once
+
+
+@families
+@pytest.mark.parametrize("algorithm", ["kl_adaptive", "kl_dual"])
+def test_beta_moves_once_per_update_by_the_kl_of_the_full_batch(algorithm, family, rng):
+    """A rule applied in every minibatch moves beta hundreds of times (torchrl adapts inside its forward pass)."""
+    numbers = [{"beta": 2.0, "kl_target": target} for target in (1e-9, 1e3)]
+    fleet, theta, rollout = random_fleet(algorithm, family, rng, numbers)
+    new, state, facts = updated(fleet, theta, rollout, algorithm)
+    assert facts["beta"].tolist() == [2, 2]
+    if algorithm == "kl_adaptive":
+        assert state.log2_beta.exp2().tolist() == [4, 1]
+    else:
+        kl = slow_kl(fleet, new[1], rollout, 1).item()
+        assert state.log2_beta[1].exp2().item() == pytest.approx(2 * math.exp(0.1 * (kl / 1e3 - 1)), rel=1e-8)
+        assert state.log2_beta[0] == 40  # a large excess goes to the bound, not to infinity
+
+
+def test_kl_scheduled_anneals_from_beta_to_the_number_of_updates_times_beta(rng):
+    fleet, theta, rollout = random_fleet("kl_scheduled", FAMILIES[0], rng, [{"beta": 0.5}], total_steps=4 * 32)
+    state, betas = None, []
+    for _ in range(4):
+        theta, state, facts = updated(fleet, theta, rollout, "kl_scheduled", state)
+        betas.append(facts["beta"].item())
+    assert betas == pytest.approx([0.5, 0.5 / 0.75, 0.5 / 0.5, 0.5 / 0.25])
+
+
+# Masks
+
+
+@families
+def test_kl_stop_holds_parameters_and_adam_of_stopped_runs_only(family, rng):
+    targets = [0.0, 0.02, 1e9]
+    numbers = [{"kl_target": 1e-12 if t == 0 else t} for t in targets]
+    fleet, theta, rollout = random_fleet("kl_stop", family, rng, numbers, epochs=12, learning_rate=0.01)
+    new, adam, facts = updated(fleet, theta, rollout, "kl_stop")
+    run_epochs = [int(x) for x in facts["epochs_run"]]
+    assert run_epochs[0] == 1 < run_epochs[1] < run_epochs[2] == 12
+    assert adam.count.tolist() == [4 * n for n in run_epochs]
+    for run, n in enumerate(run_epochs):
+        short = Rollout(rollout.batch, rollout.order[:, :n])
+        slow = slow_descent(fleet, theta, short, run, unpenalised)
+        torch.testing.assert_close(new[run], slow, rtol=0, atol=1e-8)
+        if 1 < n < 12:  # the first epoch that exceeds the target is the last one run
+            before = slow_descent(fleet, theta, Rollout(rollout.batch, rollout.order[:, : n - 1]), run, unpenalised)
+            assert slow_kl(fleet, before, rollout, run) <= targets[run] < slow_kl(fleet, slow, rollout, run)
+
+
+BISECT = {"epochs": 6, "learning_rate": 0.01}
+
+
+@families
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_kl_bisect_ends_on_the_constraint_by_the_inner_loop_of_kl_fixed(optimizer, family, rng):
+    betas = (0.3, 2.0, 3.0)
+    fleet, theta, rollout = random_fleet("kl_bisect", family, rng, [{}] * 3, **BISECT, optimizer=optimizer)
+    slow = [slow_descent(fleet, theta, rollout, run, penalised(beta)) for run, beta in enumerate(betas)]
+    targets = [slow_kl(fleet, new, rollout, run).item() for run, new in enumerate(slow)]
+    fleet.settings.kl_target = torch.tensor(targets, dtype=torch.float64)
+    new, state, facts = updated(fleet, theta, rollout, "kl_bisect")
+    assert facts["accepted"].all() and (facts["tries"] <= 10).all()
+    for run, target in enumerate(targets):
+        assert slow_kl(fleet, new[run], rollout, run).item() == pytest.approx(target, rel=0.01)
+        slow = slow_descent(fleet, theta, rollout, run, penalised(facts["beta"][run].item()))
+        torch.testing.assert_close(new[run], slow, rtol=0, atol=1e-7)
+    assert facts["beta"].tolist() == pytest.approx(betas, rel=0.4)
+    assert (state.adam.count == (0 if optimizer == "sgd" else 6 * 4)).all()  # of one try, not of all
+    again = updated(fleet, theta, rollout, "kl_bisect", state._replace(adam=Adam.start(theta)))
+    assert (again[2]["tries"] == 1).all()  # the search starts at the last beta
+    torch.testing.assert_close(again[0], new, rtol=0, atol=0)
+
+
+def test_conjugate_gradients_do_not_underflow_once_they_have_converged():
+    """In float32 the square of a vanishing residual, still positive, met a product that was 0: an infinite step."""
+    diagonal = torch.tensor([[0.1, 0.35, 1.0, 5.0]])
+    b = torch.tensor([[0.1, 0.2, 0.05, 0.02]])
+    for iterations in range(1, 40):
+        x, residual = conjugate_gradient(lambda v: diagonal * v, b, iterations)
+        assert x.isfinite().all() and residual.isfinite().all()
+    torch.testing.assert_close(x, b / diagonal)
+
+
+@pytest.mark.parametrize("start", [-40.0, -3.0, 0.0, 7.0, 12.0, 40.0])
+def test_bisection_finds_the_root_of_a_falling_function_that_rises_again(start):
+    """As the KL does: flat without a penalty, then about beta^-2, then up, where large penalties are unstable."""
+
+    def function(x):
+        return 1 / (scale + 0.2 * 4**x) + 1e-9 * 2 ** (2 * x), x.clone()
+
+    scale = torch.tensor([0.01, 0.1, 0.5, 2.0], dtype=torch.float64)  # at the last the value never reaches 1
+    x = torch.full_like(scale, start)
+    root = bisect(function, x, x, torch.full_like(x, 0.01), 30, limit=40.0)
+    assert root.solved.tolist() == [True, True, True, False]
+    torch.testing.assert_close(function(root.x)[0][:3], torch.ones(3).double(), rtol=0, atol=0.01)
+    assert (root.x[:3] < 10).all()  # on the falling side
+    assert root.x[3] == -40
+    assert torch.equal(root.made, root.x)
+    assert (root.tries <= 22).all()
+
+
+def test_bisection_keeps_the_nearest_try_where_there_is_no_root():
+    def function(x):
+        return 2 + (x - 3).square(), x.clone()
+
+    x = torch.zeros(1)
+    root = bisect(function, x, x, torch.full_like(x, 0.01), 30, limit=40.0)
+    assert not root.solved and root.x == 3 and root.made == 3 and root.tries < 30
+
+
+def test_kl_bisect_together_is_alone(rng):
+    numbers = [{"kl_target": target, "beta": beta} for target, beta in ((0.003, 1.0), (0.01, 300.0), (10.0, 1.0))]
+    fleet, theta, rollout = random_fleet("kl_bisect", FAMILIES[0], rng, numbers, **BISECT)
+    together, _, facts = updated(fleet, theta, rollout, "kl_bisect")
+    for run in range(3):
+        alone_fleet = random_fleet("kl_bisect", FAMILIES[0], rng, numbers[run : run + 1], **BISECT)[0]
+        alone_fleet.policy = fleet.policy
+        alone_rollout = Rollout(Batch(*(f[run : run + 1] for f in rollout.batch)), rollout.order[run : run + 1])
+        alone, _, alone_facts = updated(alone_fleet, theta[run : run + 1], alone_rollout, "kl_bisect")
+        torch.testing.assert_close(together[run], alone[0], rtol=0, atol=1e-9)
+        assert facts["tries"][run] == alone_facts["tries"][0]
+
+
+@families
+def test_kl_bisect_says_so_where_the_optimizer_and_not_the_penalty_limits_the_step(family, rng):
+    numbers = [{"kl_target": 10.0}, {"kl_target": 0.005}]
+    fleet, theta, rollout = random_fleet("kl_bisect", family, rng, numbers, **BISECT)
+    new, state, facts = updated(fleet, theta, rollout, "kl_bisect")
+    assert facts["accepted"].tolist() == [False, True]
+    assert facts["beta"][0].item() == 2.0**-40
+    slow = slow_descent(fleet, theta, rollout, 0, unpenalised)
+    torch.testing.assert_close(new[0], slow, rtol=0, atol=1e-7)
+    again = updated(fleet, theta, rollout, "kl_bisect", state)[2]
+    assert again["tries"][0] == 1  # and knows at once in the next update
+
+
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_a_broken_run_leaves_its_neighbours_bit_for_bit_unchanged(algorithm, rng):
+    fleet, theta, rollout = random_fleet(algorithm, FAMILIES[0], rng, [{}, {}, {}], learning_rate=0.01)
+    clean, _, _ = updated(fleet, theta, rollout, algorithm)
+    advantage = rollout.batch.advantage.clone()
+    advantage[1] = math.nan
+    broken, _, facts = updated(
+        fleet, theta, Rollout(rollout.batch._replace(advantage=advantage), rollout.order), algorithm
+    )
+    assert torch.equal(broken[0], clean[0]) and torch.equal(broken[2], clean[2])
+    if "accepted" in facts:
+        assert not facts["accepted"][1]
+        assert torch.equal(broken[1], theta[1])  # rejected, not silently stepped (rllab#24, sb3-contrib#38)
+
+
+@pytest.mark.parametrize("algorithm", ["trpo", "natural_gradient"])
+def test_a_step_too_long_is_shortened_and_both_kls_are_kept(algorithm, rng):
+    """A log that reports 0, or the rejected step's KL, hides what the line search did (sb3-contrib#240)."""
+    numbers = [{"line_search": True, "damping": 0.0, "max_kl": delta} for delta in (1.0, 1e-4)]
+    if algorithm == "natural_gradient":
+        numbers = [n | {"beta": 0.1} for n in numbers]
+    fleet, theta, rollout = random_fleet(algorithm, FAMILIES[0], rng, numbers)
+    new, _, facts = updated(fleet, theta, rollout, algorithm)
+    for run, delta in enumerate((1.0, 1e-4)):
+        kl = slow_kl(fleet, new[run], rollout, run).item()
+        assert kl <= delta
+        if facts["backtracks"][run] > 0:
+            assert facts["kl_attempted"][run] > kl
+    assert facts["backtracks"].max() > 0
+
+
+def test_no_gradient_means_no_step_and_nothing_broken(rng):
+    """A zero gradient divides nothing by nothing, with a line search or without."""
+    for line_search in (True, False):
+        fleet, theta, rollout = random_fleet("trpo", FAMILIES[0], rng, [{"line_search": line_search}])
+        batch = rollout.batch._replace(advantage=torch.zeros_like(rollout.batch.advantage))
+        new, _, _ = updated(fleet, theta, Rollout(batch, rollout.order), "trpo")
+        assert torch.equal(new, theta)
+
+
+# Optimizer
+
+
+@families
+def test_a_reset_optimizer_makes_every_update_a_first_one(family, rng):
+    kept, theta, rollout = random_fleet("kl_fixed", family, rng, learning_rate=0.01)
+    reset = random_fleet("kl_fixed", family, rng, learning_rate=0.01, reset_optimizer=True)[0]
+    reset.policy = kept.policy
+    _, state, _ = updated(kept, theta, rollout, "kl_fixed")
+    fresh, _, _ = updated(kept, theta, rollout, "kl_fixed")
+    after_reset, after, _ = updated(reset, theta, rollout, "kl_fixed", state)
+    after_kept, _, _ = updated(kept, theta, rollout, "kl_fixed", state)
+    assert torch.equal(after_reset, fresh) and not torch.equal(after_kept, fresh)
+    assert after.count.item() == 8
+
+
+@pytest.mark.parametrize("algorithm", SGD_ARMS)
+def test_every_sgd_arm_takes_the_optimizer_of_the_configuration(algorithm, rng):
+    made = {}
+    for optimizer in ("adam", "sgd"):
+        rng.manual_seed(0)
+        fleet, theta, rollout = random_fleet(algorithm, FAMILIES[0], rng, optimizer=optimizer)
+        made[optimizer] = updated(fleet, theta, rollout, algorithm)[0] - theta
+    assert made["adam"].norm() > 2 * made["sgd"].norm() > 0  # Adam does not know the gradient's scale
+
+
+def test_fisher_products_and_gradients_are_those_of_the_natural_gradient(rng):
+    """What the pages of the second order share is the objective's own."""
+    fleet, theta, rollout = random_fleet("natural_gradient", FAMILIES[0], rng, [{"beta": 1.0, "cg_iterations": 60}])
+    new, _, _ = updated(fleet, theta, rollout, "natural_gradient")
+    s = new - theta
+    products = fleet.each(fisher_vector_product)(theta, rollout.batch.observation, s) + 0.1 * s
+    torch.testing.assert_close(products, fleet.each(surrogate_gradient)(theta, rollout.batch), rtol=0, atol=1e-9)

@@ -1,0 +1,200 @@
+"""Whole runs of every arm: the columns they fill, what they resume, what a reward's scale does to them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import configuration
+
+from study.algorithm import NAMES
+from study.config import ConfigError
+from study.fleet import Trainer
+from study.rollout import normalise
+
+ALWAYS = (
+    "env_steps", "episodes", "kl_after", "kl_attempted", "surrogate_gain", "entropy", "implied_beta",
+    "implied_beta_crossfit", "sigma_advantage", "score_share", "gradient_norm", "cg_residual", "explained_variance",
+    "value_loss", "max_ratio",
+)  # fmt: skip
+SOMETIMES = {
+    "beta": {name for name in NAMES if name.startswith("kl_")} - {"kl_per_sample", "kl_stop"} | {"natural_gradient"},
+    "backtracks": {"trpo"},
+    "accepted": {"trpo", "kl_bisect"},
+    "tries": {"kl_bisect"},
+    "epochs_run": {"kl_stop"},
+    "clipped_share": {"clip", "kl_per_sample"},
+}
+SHORT = {
+    "horizon": 128, "total_steps": 3 * 128, "epochs": 2, "minibatch_size": 32, "hidden": [8],
+    "diagnostics": {"cg_iterations": 3},
+}  # fmt: skip
+
+
+def runs(algorithm, numbers=({}, {}), seeds=(0, 1), task="cartpole", dtype=torch.float32, **changes) -> Trainer:
+    configs = [configuration(task, algorithm, n, seed=seed, **(SHORT | changes)) for n, seed in zip(numbers, seeds)]
+    return Trainer(configs, dtype)
+
+
+@pytest.mark.parametrize("task", ["cartpole", "pendulum"])
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_every_arm_fills_every_column_that_applies_to_it(algorithm, task):
+    for result in runs(algorithm, task=task).train():
+        assert result.status == "complete"
+        curves = result.curves
+        assert curves[list(ALWAYS)].notna().all().all()
+        for column, arms in SOMETIMES.items():
+            assert curves[column].notna().all() if algorithm in arms else curves[column].isna().all(), column
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch", "minibatch"])
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_implied_beta_is_the_advantages_scale_times_the_scores_share(algorithm, normalization):
+    """implied_beta = s R / sqrt(2 delta), row by row; s is the rms of the advantages as the algorithm saw them."""
+    trainer, seen = runs(algorithm, advantage_normalization=normalization, reward_scale=7.0), []
+    update = trainer.page.update
+
+    class Page:
+        @staticmethod
+        def update(fleet, theta, state, rollout):
+            seen.append(rollout.batch.advantage.square().mean(-1).sqrt().double().numpy())
+            return update(fleet, theta, state, rollout)
+
+    trainer.page = Page
+    results = trainer.train()
+    delta = getattr(results[0].config.algorithm, "max_kl", 0.01)
+    for run, result in enumerate(results):
+        s = np.array([rms[run] for rms in seen])
+        np.testing.assert_allclose(
+            result.curves["implied_beta"], s * result.curves["score_share"] / np.sqrt(2 * delta), rtol=1e-4
+        )
+        if normalization != "none":  # unit variance
+            np.testing.assert_allclose(s, 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_every_arm_resumes_to_the_same_bits(algorithm, tmp_path):
+    """State that a page keeps between updates (Adam, beta, the update's number) is in the checkpoint."""
+    whole = runs(algorithm, chapter=1)
+    whole.train()
+    interrupted, path = runs(algorithm, chapter=1), tmp_path / "checkpoint.pt"
+
+    def interrupt(trainer):
+        if trainer.iteration == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.train(interrupt, path)
+    resumed = runs(algorithm, chapter=1)
+    resumed.train(checkpoint=path)
+    assert torch.equal(resumed.theta, whole.theta) and torch.equal(resumed.critic_theta, whole.critic_theta)
+
+
+# A reward's scale
+
+
+def with_a_silent_critic(trainer: Trainer) -> Trainer:
+    """Value 0 throughout, so that raw advantages scale as the rewards do."""
+    trainer.critic_theta = torch.zeros_like(trainer.critic_theta)
+    trainer.train()
+    return trainer
+
+
+def scaled(algorithm, numbers, **changes) -> Trainer:
+    """One seed with rewards x 1 and x 100, raw advantages, in one fleet; changes may hold a pair per key."""
+    settings = SHORT | {"advantage_normalization": "none", "value_learning_rate": 1e-30, "total_steps": 5 * 128}
+    pairs = {"reward_scale": (1.0, 100.0)} | changes
+    configs = [
+        configuration("cartpole", algorithm, numbers[i], **settings | {key: pair[i] for key, pair in pairs.items()})
+        for i in (0, 1)
+    ]
+    return with_a_silent_critic(Trainer(configs, torch.float64))
+
+
+def test_a_reward_scale_leaves_kl_fixed_on_its_path_if_beta_is_scaled_with_it():
+    trainer = scaled("kl_fixed", ({"beta": 2.0}, {"beta": 200.0}), optimizer=("sgd", "sgd"), learning_rate=(0.1, 0.001))
+    torch.testing.assert_close(trainer.theta[0], trainer.theta[1], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(*np.array(trainer.rows["implied_beta"]).T * [[100.0], [1.0]], rtol=1e-8)
+    adam = scaled("kl_fixed", ({"beta": 2.0}, {"beta": 200.0}))  # Adam divides the scale out, all but its epsilon
+    torch.testing.assert_close(adam.theta[0], adam.theta[1], rtol=0, atol=2e-3)
+
+
+def test_a_reward_scale_moves_kl_fixed_if_beta_is_not_scaled_with_it():
+    kl = scaled("kl_fixed", ({"beta": 2.0}, {"beta": 2.0}), epochs=(20, 20)).latest("kl_after")
+    assert kl[1] > 2 * kl[0]
+
+
+@pytest.mark.parametrize("algorithm", ["trpo", "kl_bisect", "kl_stop"])
+def test_a_constraint_ignores_the_rewards_scale(algorithm):
+    numbers = [{"damping": 0.1}] * 2 if algorithm == "trpo" else [{"kl_target": 1e-4}] * 2
+    if algorithm == "kl_bisect":
+        numbers = [{"kl_target": 1e-4, "beta": beta, "tolerance": 1e-8, "max_tries": 60} for beta in (1.0, 100.0)]
+    changes = {} if algorithm == "trpo" else {"optimizer": ("sgd", "sgd"), "learning_rate": (0.1, 0.001)}
+    trainer = scaled(algorithm, numbers, **changes)
+    torch.testing.assert_close(trainer.theta[0], trainer.theta[1], rtol=0, atol=1e-6)
+
+
+def test_standardised_advantages_are_the_ones_learned_from():
+    """They were once computed and not used (openai/baselines#64)."""
+    trainer, seen = runs("kl_fixed"), []
+    start = trainer.page.update
+
+    class Page:
+        @staticmethod
+        def update(fleet, theta, state, rollout):
+            seen.append(rollout.batch.advantage)
+            return start(fleet, theta, state, rollout)
+
+    trainer.page = Page
+    trainer.train()
+    for advantage in seen:
+        torch.testing.assert_close(advantage, normalise(advantage), rtol=0, atol=1e-5)
+
+
+# Replay
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A study of two seeds of one arm, and of another arm."""
+    results = runs("trpo").train()
+    curves = pd.concat([result.curves for result in results])
+    table = [
+        {"run_id": r.config.run_id, "task": r.config.task.name, "arm": "trpo max_kl=0.01", "seed": r.config.seed}
+        for r in results
+    ]
+    table.append(table[0] | {"run_id": "another", "arm": "clip"})
+    curves.to_parquet(tmp_path / "curves.parquet")
+    pd.DataFrame(table).to_parquet(tmp_path / "runs.parquet")
+    return tmp_path / "curves.parquet", results
+
+
+def replay(path, mean="none", arm="trpo max_kl=0.01", **changes) -> Trainer:
+    numbers = {"beta": None, "source": str(path), "source_arm": arm, "mean": mean}
+    return runs("kl_replay", (numbers, numbers), **changes)
+
+
+def test_kl_replay_uses_the_implied_betas_of_the_same_seed_update_by_update(source):
+    path, results = source
+    for mine, theirs in zip(replay(path).train(), results):
+        np.testing.assert_allclose(mine.curves["beta"], theirs.curves["implied_beta"], rtol=1e-6)
+    for mine, theirs in zip(replay(path, "geometric").train(), results):
+        constant = np.exp(np.log(theirs.curves["implied_beta"]).mean())
+        np.testing.assert_allclose(mine.curves["beta"], constant, rtol=1e-6)
+
+
+def test_kl_replay_names_what_is_missing(source, tmp_path):
+    path, _ = source
+    with pytest.raises(ConfigError, match="nothing.*is missing"):
+        replay(tmp_path / "nothing" / "curves.parquet")
+    with pytest.raises(ConfigError, match="arm 'trpo', task cartpole, seed 0: 0 runs.*clip, trpo max_kl=0.01"):
+        replay(path, arm="trpo")
+    with pytest.raises(ConfigError, match="seed 5: 0 runs"):
+        replay(path, seeds=(5, 6))
+    with pytest.raises(ConfigError, match="3 positive implied betas for the 4 updates"):
+        replay(path, total_steps=4 * 128)
+
+
+@pytest.mark.parametrize("numbers", [{"beta": None}, {"source": "x"}, {"beta": None, "source": "x"}])
+def test_kl_replay_wants_either_a_constant_or_a_source(numbers):
+    with pytest.raises(ConfigError, match="either beta, or source and source_arm"):
+        configuration("cartpole", "kl_replay", numbers)

@@ -1,0 +1,435 @@
+"""Fleets in lockstep: a run's results are its own, together or alone, interrupted or not, whoever diverges."""
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import configuration
+from reference import distribution, one
+from test_rollout import double_sum
+
+from study import disk
+from study.algorithm import NAMES
+from study.config import Task
+from study.fleet import Episodes, Trainer
+from study.record import CURVES
+from study.rollout import Stream, generator
+
+SMALL = {"horizon": 128, "minibatch_size": 32, "epochs": 2}
+NUMBERS = {  # three runs whose numbers differ wherever they may
+    "trpo": [{"max_kl": 0.01}, {"max_kl": 0.003}, {"max_kl": 0.03}],
+    "kl_adaptive": [{"kl_target": 0.01}, {"kl_target": 1e-4}, {"beta": 5.0}],
+}
+
+
+def configs(task="cartpole", algorithm="trpo", iterations=4, seeds=(0, 1, 2), numbers=None, clock=None, **changes):
+    """One configuration per seed; of the made-up Clock, where its arguments are given."""
+    settings = SMALL | {"total_steps": iterations * 128} | changes
+    numbers = numbers or NUMBERS.get(algorithm, [{}] * 3)
+    made = [configuration(task, algorithm, n, seed=seed, **settings) for n, seed in zip(numbers, seeds)]
+    if clock is not None:
+        own = Task(name="clock", id="made_up:Clock-v0", backend="gymnasium", total_steps=1, kwargs=clock)
+        made = [config.model_copy(update={"task": own}) for config in made]
+    return made
+
+
+def same(a: pd.DataFrame, b: pd.DataFrame):
+    """Bit for bit; NaN where NaN."""
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
+class Spy:
+    """Stands for an algorithm's page and keeps what each update was given and gave."""
+
+    def __init__(self, trainer: Trainer):
+        self.page, self.seen = trainer.page, []
+        trainer.page = self
+
+    def update(self, fleet, theta, state, rollout):
+        new, state, facts = self.page.update(fleet, theta, state, rollout)
+        self.seen.append(SimpleNamespace(theta=theta, new=new, batch=rollout.batch, order=rollout.order))
+        return new, state, facts
+
+
+# Together and alone
+
+
+@pytest.mark.parametrize("task", ["cartpole", "invertedpendulum"])
+@pytest.mark.parametrize("algorithm", ["trpo", "kl_adaptive"])
+def test_together_is_alone_to_rounding(task, algorithm):
+    """Four updates in float64; learning rate, discount and the algorithm's numbers differ between the runs.
+
+    With 4 conjugate gradient iterations: at 10 the search directions are no longer orthogonal, and rounding is
+    multiplied a millionfold before it reaches a parameter.
+    """
+    numbers = [n | ({"cg_iterations": 4} if algorithm == "trpo" else {}) for n in NUMBERS[algorithm]]
+    fleet = configs(task, algorithm, numbers=numbers, diagnostics={"cg_iterations": 4})
+    rates = zip(fleet, (0.9, 0.99, 1.0), (1e-3, 3e-4, 1e-4))
+    fleet = [c.model_copy(update={"gamma": gamma, "learning_rate": rate}) for c, gamma, rate in rates]
+    together = Trainer(fleet, dtype=torch.float64)
+    results = together.train()
+    for run, config in enumerate(fleet):
+        alone = Trainer([config], dtype=torch.float64)
+        (result,) = alone.train()
+        assert result.status == results[run].status == "complete"
+        for name, values in alone.rows.items():
+            for mine, theirs in zip(values, together.rows[name]):
+                np.testing.assert_allclose(mine[0], theirs[run], rtol=1e-8, atol=1e-10, err_msg=name)
+        torch.testing.assert_close(alone.theta[0], together.theta[run], rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(alone.critic_theta[0], together.critic_theta[run], rtol=1e-7, atol=1e-9)
+    assert not torch.allclose(together.theta[0], together.theta[1])
+
+
+def test_a_runs_draws_do_not_depend_on_its_fleet_mates():
+    """Seed 1 between other seeds, at another place: the same initial parameters, noise, orders and episodes."""
+    few = Trainer(configs(seeds=(0, 1), numbers=[{}] * 2), dtype=torch.float64)
+    many = Trainer(configs(seeds=(7, 8, 9, 1), numbers=[{}] * 4), dtype=torch.float64)
+    assert torch.equal(few.theta[1], many.theta[3]) and torch.equal(few.critic_theta[1], many.critic_theta[3])
+    spies = Spy(few), Spy(many)
+    few.train(), many.train()
+    for a, b in zip(spies[0].seen, spies[1].seen):
+        assert torch.equal(a.order[1], b.order[3])
+        assert torch.equal(a.batch.action[1], b.batch.action[3])
+        assert torch.equal(a.batch.observation[1], b.batch.observation[3])
+
+
+def test_runs_of_one_seed_and_one_configuration_are_the_same_run():
+    trainer = Trainer(configs(seeds=(4, 4), numbers=[{}] * 2))
+    a, b = trainer.train()
+    pd.testing.assert_frame_equal(a.curves, b.curves)
+
+
+def test_a_fleet_of_runs_that_cannot_share_one_is_refused():
+    with pytest.raises(ValueError, match="fleet_key"):
+        Trainer(configs()[:1] + configs(horizon=256)[1:])
+
+
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_two_same_trainings_give_the_same_bits(algorithm):
+    first, second = (Trainer(configs(algorithm=algorithm, iterations=2)) for _ in range(2))
+    for a, b in zip(first.train(), second.train()):
+        same(a.curves, b.curves)
+    assert torch.equal(first.theta, second.theta) and torch.equal(first.critic_theta, second.critic_theta)
+
+
+# Divergence
+
+
+@pytest.mark.parametrize("task", ["cartpole", "pendulum", "invertedpendulum"])
+@pytest.mark.parametrize("algorithm", ["trpo", "kl_adaptive"])
+def test_a_fleet_mate_turned_to_nan_changes_no_other_runs_bits(task, algorithm, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes about NaN actions to a file in the current folder
+    runs = configs(task, algorithm)
+    clean, poisoned = Trainer(runs), Trainer(runs)
+
+    def poison(trainer):
+        if trainer.iteration == 2:
+            trainer.theta = trainer.theta.clone()
+            trainer.theta[1] = torch.nan
+
+    expected, results = clean.train(), poisoned.train(report=poison)
+    for run in (0, 2):
+        same(results[run].curves, expected[run].curves)
+        assert torch.equal(poisoned.theta[run], clean.theta[run])
+        assert torch.equal(poisoned.critic_theta[run], clean.critic_theta[run])
+    assert [result.status for result in results] == ["complete", "diverged", "complete"]
+    assert [len(result.curves) for result in results] == [4, 3, 4], "the row that broke is the last"
+    same(results[1].curves[:2], expected[1].curves[:2])
+
+
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_a_task_that_emits_nan_stops_its_own_run_only(algorithm):
+    """From its 40th episode on one copy observes NaN: that run is frozen as it was before, and marked."""
+    seeds = (0, 1, 2, 3)
+    odd = [int(generator(seed, Stream.ENVIRONMENT, 0).integers(2**31)) % 2 == 1 for seed in seeds]
+    assert any(odd) and not all(odd)
+    numbers = [{}] * 4
+    clean = Trainer(configs(algorithm=algorithm, seeds=seeds, numbers=numbers, clock={}))
+    poisoned = Trainer(configs(algorithm=algorithm, seeds=seeds, numbers=numbers, clock={"poison": [1, 40]}))
+    thetas = []
+    expected = clean.train(report=lambda trainer: thetas.append(trainer.theta))
+    results = poisoned.train()
+    for run, broken in enumerate(odd):
+        columns = [name for name in CURVES if name != "run_id"]
+        rows = 2 if broken else 4  # 32 episodes of 4 steps per iteration: the second breaks
+        assert results[run].status == ("diverged" if broken else "complete")
+        assert len(results[run].curves) == rows
+        kept = 1 if broken else 4
+        same(results[run].curves[columns][:kept], expected[run].curves[columns][:kept])
+        assert torch.equal(poisoned.theta[run], thetas[0 if broken else -1][run])
+
+
+def test_a_fleet_of_diverged_runs_stops():
+    trainer = Trainer(configs(numbers=[{}], seeds=(0,)))
+
+    def poison(trainer):
+        trainer.theta = torch.full_like(trainer.theta, torch.nan)
+
+    (result,) = trainer.train(report=poison)
+    assert result.status == "diverged" and trainer.iteration == 2 and len(result.curves) == 2
+
+
+# Chapters and checkpoints
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("task", "algorithm"), [("cartpole", "trpo"), ("cartpole", "kl_adaptive"), ("pendulum", "clip"), ("hopper", "trpo")]
+)
+def test_a_resumed_training_gives_the_bits_of_an_uninterrupted_one(task, algorithm, tmp_path):
+    """Three chapters of two iterations; interrupted within the second and within the third, fresh each time."""
+    runs = configs(task, algorithm, iterations=6, chapter=2, reward_scaling=True)
+    whole = Trainer(runs)
+    expected = whole.train()
+    file = tmp_path / "checkpoint.pt"
+    for stop in (3, 5):
+
+        def interrupt(trainer, stop=stop):
+            if trainer.iteration == stop:
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            Trainer(runs).train(report=interrupt, checkpoint=file)
+    resumed = Trainer(runs)
+    iterations = []
+    results = resumed.train(report=lambda trainer: iterations.append(trainer.iteration), checkpoint=file)
+    assert iterations == [5, 6], "the finished chapters are not run again"
+    for a, b in zip(results, expected):
+        same(a.curves, b.curves)
+        assert (a.final_return, a.auc_return, a.status) == (b.final_return, b.auc_return, b.status)
+    for name in ("theta", "critic_theta"):
+        assert torch.equal(getattr(resumed, name), getattr(whole, name))
+    assert np.array_equal(resumed.moments.variance, whole.moments.variance)
+
+
+def test_a_finished_training_is_read_back_from_its_checkpoint(tmp_path):
+    runs = configs(chapter=2)
+    expected = Trainer(runs).train(checkpoint=tmp_path / "checkpoint.pt")
+    for a, b in zip(Trainer(runs).train(checkpoint=tmp_path / "checkpoint.pt"), expected):
+        same(a.curves, b.curves)
+
+
+def test_a_diverged_run_stays_diverged_after_a_resume(tmp_path):
+    runs = configs(iterations=6, chapter=2)
+
+    def poison(trainer):
+        if trainer.iteration == 1:
+            trainer.theta = trainer.theta.clone()
+            trainer.theta[1] = torch.nan
+
+    def stop(trainer):
+        poison(trainer)
+        if trainer.iteration == 5:
+            raise Interrupted
+
+    expected = Trainer(runs).train(report=poison)
+    with pytest.raises(Interrupted):
+        Trainer(runs).train(report=stop, checkpoint=tmp_path / "checkpoint.pt")
+    results = Trainer(runs).train(checkpoint=tmp_path / "checkpoint.pt")
+    assert [result.status for result in results] == ["complete", "diverged", "complete"]
+    for a, b in zip(results, expected):
+        same(a.curves, b.curves)
+
+
+def test_a_checkpoint_of_other_runs_is_refused(tmp_path):
+    file = tmp_path / "checkpoint.pt"
+    Trainer(configs(chapter=2)).train(checkpoint=file)
+    with pytest.raises(disk.Damaged, match="other runs"):
+        Trainer(configs(chapter=2, seeds=(0, 1, 5))).load(file)
+
+
+def test_a_chapter_opens_new_environments_from_seed_and_chapter():
+    """Its first observations are those of fresh copies; no episode reaches over the boundary."""
+    runs = configs(iterations=4, chapter=2, clock={"length": 1000})
+    trainer = Trainer(runs)
+    opened = []
+    trainer.train(report=lambda t: opened.append(t.copies))
+    assert opened[0] is opened[1] and opened[2] is opened[3] and opened[0] is not opened[2]
+    assert trainer.latest("episodes").tolist() == [0, 0, 0] and np.isnan(trainer.latest("return_last100")).all()
+    assert trainer.episodes.open_return.tolist() == [sum(range(1, 257))] * 3
+    seeds = [int(generator(c.seed, Stream.ENVIRONMENT, 1).integers(2**31)) for c in runs]
+    assert trainer.copies._copies._seeds == seeds
+
+
+# What is recorded
+
+
+def test_episode_statistics_are_a_slow_loop():
+    rng = np.random.default_rng(0)
+    episodes, open_return, finished = Episodes(3), [0.0] * 3, [[], [], []]
+    for _ in range(12):
+        reward, ended = rng.standard_normal((3, 60)), rng.random((3, 60)) < np.array([[0.0], [0.03], [0.4]])
+        count, mean, last = episodes.add(reward, ended)
+        for run in range(3):
+            now = []
+            for r, end in zip(reward[run], ended[run]):
+                open_return[run] += r
+                if end:
+                    now.append(open_return[run])
+                    open_return[run] = 0.0
+            finished[run] += now
+            assert count[run] == len(now)
+            np.testing.assert_allclose(mean[run], np.mean(now) if now else np.nan, rtol=1e-9, atol=1e-9)
+            recent = finished[run][-100:]
+            np.testing.assert_allclose(last[run], np.mean(recent) if recent else np.nan, rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(episodes.open_return[run], open_return[run], rtol=1e-9, atol=1e-9)
+    assert not finished[0] and len(finished[2]) > 200
+
+
+OWN_COLUMNS = {  # what only some algorithms have
+    "trpo": {"backtracks", "accepted"},
+    "kl_fixed": {"beta"},
+    "kl_adaptive": {"beta"},
+    "clip": {"clipped_share"},
+    "unpenalised": set(),
+}
+
+
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_every_column_is_recorded_in_every_iteration(algorithm):
+    results = Trainer(configs(algorithm=algorithm, iterations=3)).train()
+    for result in results:
+        curves = result.curves
+        assert list(curves.columns) == list(CURVES)
+        assert curves["run_id"].unique().tolist() == [result.config.run_id]
+        assert curves["iteration"].tolist() == [0, 1, 2] and curves["env_steps"].tolist() == [128, 256, 384]
+        always = [
+            "kl_after",
+            "kl_attempted",
+            "surrogate_gain",
+            "entropy",
+            "implied_beta",
+            "implied_beta_crossfit",
+            "sigma_advantage",
+            "score_share",
+            "gradient_norm",
+            "cg_residual",
+            "explained_variance",
+            "value_loss",
+            "max_ratio",
+        ]
+        assert np.isfinite(curves[always]).all(axis=None)
+        own = OWN_COLUMNS.get(algorithm)
+        if own is not None:
+            sometimes = ["beta", "backtracks", "accepted", "clipped_share"]
+            assert {name for name in sometimes if curves[name].notna().all()} == own
+            assert {name for name in sometimes if curves[name].notna().any()} == own
+            assert algorithm == "trpo" or (curves["kl_after"] == curves["kl_attempted"]).all()
+        assert result.status == "complete"
+        assert result.final_return == curves["return_last100"].iloc[-1]
+        np.testing.assert_allclose(result.auc_return, curves["return_mean"].mean())
+        if algorithm == "trpo":
+            assert (curves["kl_after"] <= result.config.algorithm.max_kl).all()
+
+
+@pytest.mark.parametrize("task", ["cartpole", "invertedpendulum"])
+@pytest.mark.parametrize("algorithm", ["trpo", "kl_fixed"])
+def test_kl_after_is_that_of_the_full_batch_at_the_final_parameters(task, algorithm):
+    trainer = Trainer(configs(task, algorithm), dtype=torch.float64)
+    spy, policy = Spy(trainer), trainer.fleet.policy
+    trainer.train()
+    for iteration, seen in enumerate(spy.seen):
+        row = {name: values[iteration] for name, values in trainer.rows.items()}
+        for run in range(3):
+            observation = seen.batch.observation[run]
+            old = distribution(policy.family, policy(seen.theta[run], observation))
+            new = distribution(policy.family, policy(seen.new[run], observation))
+            kl = torch.distributions.kl_divergence(old, new).mean().item()
+            np.testing.assert_allclose(row["kl_after"][run], kl, rtol=1e-6, atol=1e-12)
+            np.testing.assert_allclose(row["entropy"][run], new.entropy().mean().item(), rtol=1e-9)
+            action = seen.batch.action[run]
+            action = action if policy.family.extra else action[:, 0]
+            ratio = torch.exp(new.log_prob(action) - old.log_prob(action))
+            gain = ((ratio - 1) * seen.batch.advantage[run]).mean().item()
+            np.testing.assert_allclose(row["surrogate_gain"][run], gain, rtol=1e-6, atol=1e-12)
+            np.testing.assert_allclose(row["max_ratio"][run], ratio.max().item(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("task", ["cartpole", "invertedpendulum"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_rejected_step_is_recorded_as_no_kl_after_and_the_kl_attempted(task, dtype, monkeypatch):
+    """Reporting the rejected step's KL as the update's, or 0 for both, hides what happened."""
+    monkeypatch.setattr("study.solver.acceptable", lambda gain, kl, bound: torch.zeros_like(gain, dtype=torch.bool))
+    trainer = Trainer(configs(task), dtype=dtype)
+    before = trainer.theta.clone()
+    for result in trainer.train():
+        curves = result.curves
+        assert (curves["kl_after"].abs() < 1e-12).all() and (curves["surrogate_gain"].abs() < 1e-6).all()
+        assert (curves["kl_attempted"] > 1e-4).all()
+        assert (curves["accepted"] == 0).all() and (curves["backtracks"] == 10).all()
+    assert torch.equal(trainer.theta, before)
+
+
+def test_the_policy_that_learns_is_the_policy_that_acted():
+    """After the first iteration the actions standardise to the very noise that was drawn: nothing moved meanwhile."""
+    trainer = Trainer(configs("invertedpendulum"), dtype=torch.float64)
+    spy = Spy(trainer)
+    trainer.train()
+    for iteration, seen in enumerate(spy.seen[1:], 1):
+        for run, config in enumerate(trainer.configs):
+            mean, log_std = seen.batch.old[run].chunk(2, -1)
+            noise = generator(config.seed, Stream.NOISE, iteration).standard_normal((128, 1))
+            standardised = (seen.batch.action[run] - mean) * torch.exp(-log_std)
+            np.testing.assert_allclose(standardised, noise, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+@pytest.mark.parametrize("reward_scaling", [False, True])
+def test_the_algorithm_sees_the_advantages_of_the_true_episodes(normalization, reward_scaling, monkeypatch):
+    """GAE by the double sum on what was collected; computed and then used, standardised where that is asked for."""
+    from study import fleet
+
+    collected, real = [], fleet.collect
+    monkeypatch.setattr(fleet, "collect", lambda *args: collected.append(real(*args)) or collected[-1])
+    runs = configs(
+        "hopper", advantage_normalization=normalization, reward_scaling=reward_scaling, reward_scale=0.5, iterations=3
+    )
+    trainer = Trainer(runs, dtype=torch.float64)
+    spy, kept = Spy(trainer), []
+    keep = lambda t: kept.append((copy.deepcopy(t.moments), t.critic_theta, t.reward_scale.moments.variance))  # noqa: E731
+    trainer.train(report=keep)
+    terminated = 0
+    for iteration in (1, 2):
+        moments, critic_theta, _ = kept[iteration - 1]
+        _, _, variance = kept[iteration]
+        experience, _ = collected[iteration]
+        for run, config in enumerate(runs):
+
+            def value(x, run=run, moments=moments, critic_theta=critic_theta):
+                standard = torch.from_numpy(moments.standardise(x))
+                return trainer.critic(critic_theta, standard)[run, :, 0].detach().numpy()
+
+            reward = 0.5 * experience.reward[run]
+            if reward_scaling:
+                reward = reward / np.sqrt(variance[run] + 1e-8)
+            expected = double_sum(
+                reward,
+                value(experience.observation),
+                value(experience.next_observation),
+                experience.terminated[run],
+                experience.truncated[run],
+                config.gamma,
+                config.gae_lambda,
+            )
+            np.testing.assert_allclose(trainer.rows["sigma_advantage"][iteration][run], expected.std(), rtol=1e-8)
+            if normalization == "batch":
+                expected = (expected - expected.mean()) / expected.std()
+            seen = one(spy.seen[iteration].batch, run).advantage
+            np.testing.assert_allclose(seen, expected, rtol=1e-6, atol=1e-6)
+            terminated += experience.terminated[run].sum()
+    assert terminated > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["trpo", "clip", "kl_adaptive"])
+def test_cartpole_is_learned(algorithm):
+    """A random policy's episodes last about 22 steps."""
+    runs = [configuration("cartpole", algorithm, seed=seed, total_steps=61440, hidden=[64, 64]) for seed in range(3)]
+    returns = [result.final_return for result in Trainer(runs).train()]
+    assert np.median(returns) > 150, returns

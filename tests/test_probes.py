@@ -1,0 +1,153 @@
+"""Five tiny tasks of rising difficulty, their values and best actions known, for every arm."""
+
+import gymnasium
+import numpy as np
+import pytest
+from conftest import configuration
+
+from study.algorithm import NAMES
+from study.config import Task
+from study.fleet import Trainer
+from study.policy import Gaussian
+
+GAMMA = 0.9
+
+
+class Probe(gymnasium.Env):
+    """Episodes of `length` steps; reward(observation, action) at the end of each."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+    action_space = gymnasium.spaces.Discrete(2)
+    length = 1
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.step_number = 0
+        self.seen = self.first()
+        return np.array([self.seen], np.float32), {}
+
+    def step(self, action):
+        self.step_number += 1
+        ended = self.step_number == self.length
+        reward = self.reward(self.seen, action) if ended else 0.0
+        self.seen = self.seen + 1 if self.length > 1 else self.seen
+        return np.array([self.seen], np.float32), reward, ended, False, {}
+
+    def first(self):
+        return 0.0
+
+
+class Either(Probe):
+    """The first observation is -1 or 1."""
+
+    def first(self):
+        return float(self.np_random.choice([-1, 1]))
+
+
+class ConstantReward(Probe):
+    def reward(self, seen, action):
+        return 1.0
+
+
+class ObservationDependent(Either):
+    def reward(self, seen, action):
+        return seen
+
+
+class Delayed(Probe):
+    length = 2
+
+    def reward(self, seen, action):
+        return 1.0
+
+
+class ActionDependent(Probe):
+    def reward(self, seen, action):
+        return 1.0 if action == 1 else -1.0
+
+
+class Both(Either):
+    def reward(self, seen, action):
+        return seen if action == 1 else -seen
+
+
+class BothContinuous(Either):
+    action_space = gymnasium.spaces.Box(-2, 2, (1,))
+
+    def reward(self, seen, action):
+        return 1.0 - abs(float(action[0]) - seen)
+
+
+for probe in (ConstantReward, ObservationDependent, Delayed, ActionDependent, Both, BothContinuous):
+    gymnasium.register(f"{probe.__name__}-v0", entry_point=probe)
+
+VALUES = {  # of each first observation, once the critic has seen enough
+    "ConstantReward": {0.0: 1.0},
+    "ObservationDependent": {-1.0: -1.0, 1.0: 1.0},
+    "Delayed": {0.0: GAMMA, 1.0: 1.0},
+}
+LEARNERS = [name for name in NAMES if name != "kl_theory"]
+NUMBERS = {
+    "natural_gradient": {"beta": 2.0},
+    "kl_stop": {"kl_target": 0.03},
+    "kl_bisect": {"tolerance": 0.1, "max_tries": 8},
+}
+
+
+def trained(algorithm: str, probe: str, numbers: dict | None = None, iterations: int = 30, **changes) -> Trainer:
+    """A fleet of two seeds after its budget."""
+    task = Task(name=probe, id=f"{probe}-v0", backend="gymnasium", total_steps=64 * iterations)
+    settings = {
+        "total_steps": 64 * iterations, "horizon": 64, "epochs": 4, "minibatch_size": 32, "hidden": [16],
+        "learning_rate": 0.01, "value_learning_rate": 0.02, "gamma": GAMMA,
+        "diagnostics": {"fisher_stride": 1, "cg_iterations": 2},
+    }  # fmt: skip
+    settings |= changes
+    numbers = NUMBERS.get(algorithm, {}) | (numbers or {})
+    configs = [configuration("cartpole", algorithm, numbers, seed=seed, **settings) for seed in (0, 1)]
+    trainer = Trainer([config.model_copy(update={"task": task}) for config in configs])
+    trainer.train()
+    return trainer
+
+
+def values(trainer: Trainer, observations: list[float]) -> np.ndarray:
+    """[R, n] the critic's, at observations."""
+    raw = np.broadcast_to(np.array(observations)[None, :, None], (2, len(observations), 1))
+    seen = trainer.fleet.tensor(trainer.moments.standardise(raw))
+    return trainer.critic(trainer.critic_theta, seen).squeeze(-1).detach().numpy()
+
+
+@pytest.mark.parametrize("algorithm", NAMES)
+@pytest.mark.parametrize("probe", VALUES)
+def test_every_arms_critic_learns_the_values(probe, algorithm):
+    trainer = trained(algorithm, probe, iterations=15, minibatch_size=64, value_learning_rate=0.04)
+    found = values(trainer, list(VALUES[probe]))
+    np.testing.assert_allclose(found, np.broadcast_to(list(VALUES[probe].values()), found.shape), atol=0.1)
+    assert trainer.alive.all()
+
+
+@pytest.mark.parametrize("algorithm", LEARNERS)
+@pytest.mark.parametrize("probe", ["ActionDependent", "Both"])
+def test_every_arm_that_can_learn_finds_the_best_action(probe, algorithm):
+    trainer = trained(algorithm, probe)
+    assert (trainer.latest("return_last100") > 0.8).all(), trainer.latest("return_last100")
+
+
+QUICK = ("trpo", "kl_fixed", "clip")
+
+
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in LEARNERS]
+)
+def test_every_arm_that_can_learn_finds_the_best_continuous_action(algorithm):
+    trainer = trained(algorithm, "BothContinuous", iterations=60)
+    assert isinstance(trainer.fleet.policy.family, Gaussian)
+    first, last = trainer.rows["return_mean"][0], trainer.latest("return_last100")
+    assert (last > first + 0.5).all(), (first, last)
+
+
+def test_kl_theory_does_not_learn_because_its_steps_are_tiny():
+    theory, fixed = (trained(name, "ActionDependent", gamma=0.99) for name in ("kl_theory", "kl_fixed"))
+    assert (np.array(theory.rows["beta"]) > 4 * 0.99 / 0.01).all()
+    assert (theory.latest("return_last100") < 0.8).all()
+    assert np.max(theory.rows["kl_after"]) < 0.1 * np.max(fixed.rows["kl_after"])
