@@ -7,6 +7,7 @@ already finished when the sweep looks at it.
 """
 
 import argparse
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -114,11 +115,13 @@ def main() -> None:
         fixed = command(folder, 6 * arguments.seeds // 5, GRIDS[-1])
         runs = len(TASKS) * len(BETAS) * (6 * arguments.seeds // 5)
         timed(f"compose and plan {runs} new runs", *fixed, "execution.dry_run=true")
-        invent(folder, arguments.seeds)
+        inventing = multiprocessing.get_context("spawn").Process(target=invent, args=(folder, arguments.seeds))
+        inventing.start()  # a process of its own: its memory would be counted as that of our children
+        inventing.join()
         runs = len(TASKS) * (len(BETAS) + 4) * arguments.seeds
         size = (folder / "big/curves.parquet").stat().st_size / 1e6
         print(f"{runs} finished runs invented, curves.parquet has {size:.0f} MB")
-        timed("load: nothing is left to train", *command(folder, arguments.seeds, GRIDS[-1]))
+        timed("load: nothing is left to train", *command(folder, arguments.seeds, GRIDS[-1]), "execution.workers=1")
         timed("status", "-m", "study.status", str(folder / "big"))
         timed("analysis", "-m", "analysis", str(folder / "big"))
     finally:

@@ -69,7 +69,8 @@ def show(folder: Path, out: Console) -> None:
     waiting = sum(count["waiting"] for count in counts.values())
     if not alive and waiting:
         held = len(list(store.checkpoints.glob("*.pt")))
-        out.print(f"nobody is at work; {held} fleets have checkpoints; the same command goes on", highlight=False)
+        held = f"{held} fleet has a checkpoint" if held == 1 else f"{held} fleets have checkpoints"
+        out.print(f"nobody is at work; {held}; the same command goes on", highlight=False)
     elif not alive:
         out.print("nothing is left to do" if not failed else "the same command tries the failed runs again")
 
