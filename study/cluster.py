@@ -123,7 +123,7 @@ class Dask:
         self.client = client
         self.topic = f"study-{os.getpid()}-{time.time_ns()}"
         self.futures: dict[Any, Fleet] = {}
-        client.subscribe_topic(self.topic, lambda event: report(Progressed(**event[1])))
+        client.subscribe_topic(self.topic, lambda event: report(Progressed(**event[1]["progressed"])))
 
     def slots(self) -> int:
         return sum(self.client.nthreads().values())
@@ -161,7 +161,7 @@ def _train(work: Work, topic: str) -> Outcome:
         if _unwanted(worker, key):
             raise Stopped
         if progressed.iteration == progressed.iterations or time.monotonic() - last > 0.5:
-            worker.log_event(topic, asdict(progressed))
+            worker.log_event(topic, {"progressed": asdict(progressed)})  # Dask adds a key of its own
             last = time.monotonic()
 
     return work.train(report)

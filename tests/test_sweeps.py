@@ -360,6 +360,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch, capfd):
     arguments = [*FAULTY, *faults, f"execution.results={tmp_path}"]
     code, said = command(monkeypatch, capfd, *arguments, "name=a", "execution.workers=2")
     assert code == 0 and mark.exists() and "failed" not in said
+    assert " 0 steps/s" not in said  # news of the workers came through
     code, said = command(monkeypatch, capfd, *arguments, "name=b", ALONE)  # the mark is there: nothing dies
     assert_same(tmp_path / "a", read(tmp_path / "b"))
 
