@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -219,8 +221,6 @@ def engine(choice: str | dict, workers: int, report: Callable, stopping: Callabl
 
 
 def _plugin():
-    import signal
-
     from distributed import WorkerPlugin
 
     class Deaf(WorkerPlugin):
@@ -258,15 +258,20 @@ def make(choice: str | dict, workers: int):
         return choice
     settings = dict(choice)
     kind, jobs = settings.pop("kind", None), settings.pop("jobs", 1)
+    settings.setdefault("scheduler_options", {"dashboard_address": ":0"})
     if kind not in BATCH_SYSTEMS:
         raise ConfigError(f"execution.cluster.kind={kind}: must be one of {', '.join(BATCH_SYSTEMS)} (conf/cluster/)")
+    handler = signal.getsignal(signal.SIGINT)
     try:
-        import dask_jobqueue
+        import dask_jobqueue  # makes Ctrl-C exit with 0, as if all were done
     except ImportError:
         raise ConfigError(f"execution.cluster.kind={kind}: needs dask-jobqueue: pip install -e '.[cluster]'") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
     try:
         cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[kind])(**settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"execution.cluster: {' '.join(str(error).split())} (conf/cluster/)") from None
-    cluster.scale(jobs=jobs)
+    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # a job that ends early is replaced
     return cluster
