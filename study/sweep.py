@@ -43,6 +43,7 @@ def run(configs: list[Config]) -> pd.DataFrame:
     store.open()
     store.merge()  # what an interrupted sweep left
     finished = store.finished()
+    tidy(store, finished)
     todo = [config for config in configs if config.run_id not in finished]
     if len(todo) < len(configs):
         console.print(f"{len(configs) - len(todo)} of {len(configs)} runs are finished already in {store.folder}")
@@ -55,6 +56,15 @@ def run(configs: list[Config]) -> pd.DataFrame:
         report(sweep.failed, store)
     rows = store.runs().set_index("run_id", drop=False)
     return rows.loc[[config.run_id for config in configs if config.run_id in rows.index]]
+
+
+def tidy(store, finished: set[str]) -> None:
+    """Drops checkpoints that nobody needs: of fleets whose results were kept just before their launcher died."""
+    entries = Plan(store.work).read().entries
+    for checkpoint in store.checkpoints.glob("*.pt"):
+        entry = entries.get(checkpoint.stem)
+        if entry is not None and (entry.parts is not None or finished.issuperset(entry.runs)):
+            checkpoint.unlink(missing_ok=True)
 
 
 def check(configs: list[Config]) -> None:
