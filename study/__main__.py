@@ -48,7 +48,7 @@ def many(jobs: list, refused: list) -> list[dict | None]:
 def _train(parse_all: Callable) -> list[dict | None]:
     """Exits with 2 if a run is refused (nothing is trained then), with 1 if one failed or nothing more can be
     kept, with 128 + signal if stopped; what is finished is kept."""
-    from study import disk, preview, sweep
+    from study import cluster, disk, preview, sweep
     from study.config import ConfigError
 
     try:
@@ -59,7 +59,7 @@ def _train(parse_all: Callable) -> list[dict | None]:
         rows = sweep.run(configs)
     except ConfigError as error:
         sweep.refuse(error)
-    except disk.Unwritable as error:
+    except (disk.Unwritable, cluster.Lost) as error:
         sweep.console.print(f"[red]error:[/] {error}. What is finished is kept; the same command goes on")
         sys.exit(1)
     except sweep.Interrupted as stop:

@@ -30,6 +30,10 @@ BATCH_SYSTEMS = {
 }
 
 
+class Lost(Exception):
+    """The cluster is gone."""
+
+
 class Stopped(Exception):
     """Asked to stop; the current iteration is finished."""
 
@@ -128,27 +132,29 @@ class Dask:
         client.subscribe_topic(self.topic, lambda event: report(Progressed(**event[1]["progressed"])))
 
     def slots(self) -> int:
-        return sum(self.client.nthreads().values())
+        try:
+            if self.client.status == "running":
+                return sum(self.client.nthreads().values())
+        except (OSError, TimeoutError):
+            pass
+        raise Lost("the Dask scheduler does not answer any more")
 
     def submit(self, work: Work) -> None:
         future = self.client.submit(_train, work, self.topic, key=f"{work.fleet.name}-{time.time_ns()}", pure=False)
         self.futures[future] = work.fleet
 
     def done(self, timeout: float) -> list[tuple[Fleet, Outcome]]:
-        from distributed import wait
-
-        if not self.futures:
-            time.sleep(timeout)
-            return []
-        try:
-            wait(list(self.futures), timeout=timeout, return_when="FIRST_COMPLETED")
-        except TimeoutError:
-            return []
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and not any(future.done() for future in self.futures):
+            time.sleep(0.05)
         return [(self.futures.pop(future), _outcome(future)) for future in list(self.futures) if future.done()]
 
     def stop(self) -> None:
         """Workers see within one iteration that their fleet is not wanted any more."""
-        self.client.cancel(list(self.futures), force=True)
+        try:
+            self.client.cancel(list(self.futures), force=True)
+        except (OSError, TimeoutError):
+            pass  # it is gone, or going
 
 
 def _train(work: Work, topic: str) -> Outcome:
@@ -184,7 +190,7 @@ def _unwanted(worker, key: str) -> bool:
 def _outcome(future) -> Outcome:
     from distributed.scheduler import KilledWorker
 
-    if future.status == "cancelled":
+    if future.status in ("cancelled", "lost"):
         return Outcome(stopped=True)
     error = future.exception()
     if error is None:
@@ -203,7 +209,9 @@ def engine(choice: str | dict, workers: int, report: Callable, stopping: Callabl
     import dask
     from distributed import Client
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a dying worker is our news, told in one line
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] == "distributed":  # a dying worker is our news, told in one line
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     with dask.config.set({"distributed.comm.timeouts.connect": "30s", "distributed.admin.log-format": "%(message)s"}):
         cluster = make(choice, workers)
         try:

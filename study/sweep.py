@@ -188,7 +188,9 @@ class Sweep:
                 self._keep(fleet, outcome.results)
             elif outcome.hopeless:
                 raise disk.Unwritable(outcome.error)
-            elif not outcome.stopped:
+            elif outcome.stopped:
+                self.waiting.append(fleet)
+            else:
                 self._split(fleet, outcome)
         finally:
             claim.release()

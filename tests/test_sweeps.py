@@ -551,6 +551,20 @@ def test_any_dask_scheduler_will_do(tmp_path, monkeypatch, capfd):
 
 
 @pytest.mark.slow
+def test_a_lost_scheduler_ends_the_sweep_in_one_line(tmp_path, monkeypatch):
+    from distributed import LocalCluster
+
+    monkeypatch.setenv("FAULTY_SLOW", "0.05")
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", memory_limit=0) as cluster:
+        launcher = start(*FAULTY, f"execution.cluster={cluster.scheduler_address}", f"execution.results={tmp_path}")
+        wait_for(lambda: list(tmp_path.glob("trial/.work/checkpoints/*.pt")))
+    said = launcher.communicate(timeout=120)[1]
+    assert launcher.returncode == 1 and "the Dask scheduler does not answer any more" in said, said
+    assert "The same command" in said or "the same command" in said
+    assert "Traceback" not in said, said
+
+
+@pytest.mark.slow
 def test_two_launchers_share_the_work(tmp_path, monkeypatch):
     log = tmp_path / "log"
     arguments = [*FAULTY, "execution.fleet_size=1", ALONE, "name=s", f"execution.results={tmp_path}", "seed=range(8)"]
