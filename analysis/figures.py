@@ -21,6 +21,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 INK = "#1b1f24"
 FAINT = "#8b9097"
 WIDTH = 7.2  # inches: the text width of a two-column paper
+FORMATS = ("svg", "pdf", "png")
 STYLE = {
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -111,9 +112,11 @@ def save(figure, path):
     with matplotlib.rc_context(STYLE):
         figure.set_facecolor("white")
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})
-        FigureCanvasPdf(figure).print_pdf(path.with_suffix(".pdf"), metadata={"CreationDate": None})
-        figure.set_dpi(160)
-        FigureCanvasAgg(figure).print_png(path.with_suffix(".png"))
+        if "pdf" in FORMATS:
+            FigureCanvasPdf(figure).print_pdf(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+        if "png" in FORMATS:
+            figure.set_dpi(160)
+            FigureCanvasAgg(figure).print_png(path.with_suffix(".png"))
     path.with_suffix(".svg").write_text(svg.getvalue(), encoding="utf-8")
     return svg.getvalue()
 
@@ -606,7 +609,9 @@ def kl_budget(frame):
                 ax.axhline(row[column], color=colour, ls=line, lw=1.2)
         ax.set_title(title)
     collapse.set_ylim(-0.03, 1.03)
-    ratio.set_yscale("log")
+    if "max_ratio_p99" in numbers:
+        ratio.set_yscale("log")
+        log_axis(ratio.yaxis)
     legend_below(figure, [histogram], columns=5)
     return figure
 

@@ -400,7 +400,7 @@ def kl_budget(study, runs):
             ],
             columns=["kind", "value"],
         )
-        rows.append(ends.assign(**head))
+        rows.append(ends.dropna().assign(**head))
     return pd.concat(rows, ignore_index=True)
 
 

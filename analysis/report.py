@@ -84,7 +84,7 @@ def _section(study, item, out, write):
 
 def _draw(panel, frame, csv, out):
     svg = figures.save(panel.figure(frame), out / "figures" / panel.name)
-    links = " ".join(f'<a href="figures/{panel.name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "pdf", "png"))
+    links = " ".join(f'<a href="figures/{panel.name}.{kind}">{kind.upper()}</a>' for kind in figures.FORMATS)
     caption = html.escape(panel.caption)
     return (
         f'<figure><div class="plot">{page.inline_svg(svg, panel.name, panel.title)}</div>'
