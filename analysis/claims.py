@@ -15,8 +15,6 @@ from scipy import stats
 
 from . import statistics
 from .arms import (
-    NAMES,
-    SYMBOLS,
     NotApplicable,
     default_arm,
     grid,
@@ -29,6 +27,7 @@ from .arms import (
     sweep,
 )
 from .data import KNOBS, PHASES
+from .names import ALGORITHMS, SYMBOLS, algorithm_name, listed, percent
 
 ALPHA = 0.05
 # "Performs well" on a task: loses less than this share of what the task's best arm gains over
@@ -306,7 +305,7 @@ def fixed_is_not_sufficient(study):
     numbers, p_beats, p_enough = compare_with_fixed(study.main, FEEDBACK)
     best = numbers.groupby("beta")["difference"].mean().idxmin()
     against = "; ".join(
-        f"{NAMES[row.rival]} {row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+        f"{ALGORITHMS[row.rival]} {row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
         for row in numbers[numbers["beta"] == best].itertuples()
     )
     sentence = (
@@ -314,7 +313,7 @@ def fixed_is_not_sufficient(study):
         f"{against} ({numbers['seeds'].min()} seeds). "
     )
     if p_beats.min() <= ALPHA:
-        winners = [NAMES[name] for name in p_beats.index[p_beats <= ALPHA]]
+        winners = [ALGORITHMS[name] for name in p_beats.index[p_beats <= ALPHA]]
         return (
             SUPPORTED,
             f"{sentence}Every fixed β is beaten by more than {MEAN_MARGIN:g} by {listed(winners)} (p = "
@@ -345,7 +344,7 @@ def compare_two(runs, algorithm, reference):
     scores = [[arm.loc[arm["task"] == task, "score"].to_numpy() / gain for task, gain in learned_tasks] for arm in arms]
     difference, error, freedom = statistics.mean_over_tasks_test(*scores)
     half = stats.t.ppf(1 - ALPHA / 2, freedom) * error if error > 0 else error
-    names = [f"{NAMES.get(arm['algorithm'].iloc[0], arm['algorithm'].iloc[0])}" for arm in arms]
+    names = [algorithm_name(arm["algorithm"].iloc[0]) for arm in arms]
     for i, arm in enumerate(arms):
         if arm["algorithm"].iloc[0] == "kl_fixed":
             names[i] = f"the best single β ({arm['setting'].iloc[0]:g})"
@@ -474,17 +473,6 @@ def loss_of_single_beta(runs):
     return float(loss(means)), loss(statistics.resampled_means(scores))
 
 
-# Words ----------------------------------------------------------------------------------
-
-
-def percent(share):
-    return f"{100 * share:.0f} %"
-
-
-def listed(values):
-    return ", ".join(f"{value:g}" if isinstance(value, (float, np.floating)) else str(value) for value in values)
-
-
 def _same_rule_for(algorithm):
     return lambda study: one_number_for_all_tasks(study.main, algorithm)
 
@@ -582,7 +570,7 @@ CLAIMS = [
     *(
         (
             f"A for {SYMBOLS[KNOBS[algorithm][0]]}",
-            f"No single {SYMBOLS[KNOBS[algorithm][0]]} of {NAMES[algorithm]} performs well across different problems.",
+            f"No single {SYMBOLS[KNOBS[algorithm][0]]} of {ALGORITHMS[algorithm]} performs well across problems.",
             "The rule of claim A, word for word: the question is asked of every method that has a number to choose.",
             (algorithm,),
             _same_rule_for(algorithm),

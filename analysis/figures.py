@@ -18,9 +18,13 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
+from .data import KNOBS
+from .names import ALGORITHMS, SYMBOLS, arm_name, task_name
+
 INK = "#1b1f24"
 FAINT = "#8b9097"
 WIDTH = 7.2  # inches: the text width of a two-column paper
+
 FORMATS = ("svg", "pdf", "png")
 STYLE = {
     "font.size": 8,
@@ -67,23 +71,6 @@ ALGORITHM_STYLE = {
 }
 OTHER_COLOURS = ["#88ccee", "#117733", "#ddcc77", "#aa4499", "#999933", "#661100"]
 TASK_COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#882255", "#e69f00", "#1b1f24"]
-SYMBOLS = {"kl_fixed": "β", "kl_adaptive": "target", "trpo": "δ", "clip": "ε"}
-TITLES = {"kl_fixed": "fixed β", "kl_adaptive": "adaptive β", "trpo": "TRPO", "clip": "clipping"}
-TASK_NAMES = {
-    "halfcheetah": "HalfCheetah",
-    "hopper": "Hopper",
-    "inverteddoublependulum": "InvDoublePend",
-    "invertedpendulum": "InvPendulum",
-    "reacher": "Reacher",
-    "swimmer": "Swimmer",
-    "walker2d": "Walker2d",
-    "ant": "Ant",
-    "humanoid": "Humanoid",
-    "cartpole": "CartPole",
-    "acrobot": "Acrobot",
-    "lunarlander": "LunarLander",
-    "pendulum": "Pendulum",
-}
 ALGORITHM_ORDER = ["unpenalised", "clip", "kl_adaptive", "kl_fixed", "trpo"]
 BETA_RAMP = LinearSegmentedColormap.from_list("beta", ["#f2b45c", "#e3704a", "#b8356a", "#6b2a7a"])
 
@@ -119,12 +106,6 @@ def save(figure, path):
             FigureCanvasAgg(figure).print_png(path.with_suffix(".png"))
     path.with_suffix(".svg").write_text(svg.getvalue(), encoding="utf-8")
     return svg.getvalue()
-
-
-def task_name(task):
-    """A task's name for a title; long names of the user's own are cut."""
-    name = TASK_NAMES.get(task, str(task))
-    return name if len(name) <= 16 else name[:15] + "…"
 
 
 def facets(names, height=1.65, columns=4, title=task_name, **options):
@@ -179,17 +160,6 @@ def arm_curves(frame):
             if (task, arm) in groups:
                 curve = groups[task, arm]
                 yield task, arm, curve, colour, line, 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
-
-
-def short(arm):
-    """An arm's label for a legend."""
-    return (
-        arm.replace("kl_fixed beta=", "β=")
-        .replace("kl_adaptive kl_target=", "adaptive, target ")
-        .replace("trpo max_kl=", "TRPO, δ=")
-        .replace("clip clip_epsilon=", "clip, ε=")
-        .replace("advantage_normalization=none", "raw advantages")
-    )
 
 
 def legend_below(figure, axes, columns=6):
@@ -273,7 +243,7 @@ def learning_curves(frame):
     """Return over training per task; bands are 95 % bootstrap intervals of the mean."""
     figure, axes = facets(frame["task"].unique())
     for task, arm, curve, colour, line, thick in arm_curves(frame):
-        axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=short(arm))
+        axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=arm_name(arm))
         axes[task].fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
     for ax in axes.values():
         steps_axis(ax)
@@ -292,7 +262,7 @@ def beta_profile(frame):
         for _, band in here[here["kind"] == "band"].iterrows():
             colour, line = ALGORITHM_STYLE.get(band["algorithm"], (FAINT, ":"))
             ax.axhspan(band["low"], band["high"], color=colour, alpha=0.13, lw=0)
-            ax.axhline(band["mean"], color=colour, ls=line, lw=1.2, label=short(band["arm"]))
+            ax.axhline(band["mean"], color=colour, ls=line, lw=1.2, label=arm_name(band["arm"]))
         ax.plot(sweep["setting"], sweep["mean"], color="#b8356a", lw=1.4, zorder=3, label="fixed β")
         error = np.abs([sweep["mean"] - sweep["low"], sweep["high"] - sweep["mean"]])
         ax.errorbar(
@@ -331,7 +301,7 @@ def achieved_kl(frame):
     figure, axes = facets(frame["task"].unique(), sharey=True)
     for task, arm, curve, colour, line, thick in arm_curves(frame):
         ax = axes[task]
-        ax.plot(curve["env_steps"], curve["median"], color=colour, ls=line, lw=thick, label=short(arm))
+        ax.plot(curve["env_steps"], curve["median"], color=colour, ls=line, lw=thick, label=arm_name(arm))
         ax.fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
     for ax in axes.values():
         ax.set_yscale("log")
@@ -395,7 +365,7 @@ def table_1(frame):
     figure = Figure(
         figsize=(max(3.6, min(WIDTH, 1.6 + 0.8 * len(columns))), 0.75 + 0.23 * len(arms)), layout="constrained"
     )
-    ax = table_axes(figure.subplots(), [short(arm) for arm in arms], columns)
+    ax = table_axes(figure.subplots(), [arm_name(arm) for arm in arms], columns)
     for y, arm in enumerate(arms):
         for x, column in enumerate(columns):
             if (arm, column) in cells.index:
@@ -464,7 +434,7 @@ def transfer(frame):
                 tuned_on == "all tasks",
             )
         ax.axhline(len(names) - 1.5, color=INK, lw=0.8)
-        ax.set_ylabel(f"{TITLES[algorithm]}: {SYMBOLS[algorithm]} tuned on")
+        ax.set_ylabel(f"{ALGORITHMS[algorithm]}: {SYMBOLS[KNOBS[algorithm][0]]} tuned on")
     for ax in grid.flat[len(algorithms) :]:
         ax.remove()
     return figure
@@ -497,7 +467,7 @@ def sensitivity(frame):
         ha="left",
         va="bottom",
     )
-    ax.set_yticks(range(len(frame)), [f"{SYMBOLS[name]} ({TITLES[name]})" for name in frame["algorithm"]])
+    ax.set_yticks(range(len(frame)), [f"{SYMBOLS[KNOBS[name][0]]} ({ALGORITHMS[name]})" for name in frame["algorithm"]])
     ax.invert_yaxis()
     ax.set_xlabel("sensitivity Φ")
     return figure
@@ -579,7 +549,7 @@ def kl_budget(frame):
         counts, (colour, line) = by_arm[arm], styles[arm]
         histogram.plot(
             10 ** (counts["log10_kl_over_delta"] + 0.083), counts["value"], color=colour, ls=line, lw=1.3,
-            label=short(arm), drawstyle="steps-mid",
+            label=arm_name(arm), drawstyle="steps-mid",
         )  # fmt: skip
     histogram.set_xscale("log")
     log_axis(histogram.xaxis)
@@ -667,7 +637,7 @@ def comparison(frame):
     for arm, (colour, line) in styles.items():
         curve = by_arm[arm]
         thick = 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
-        grid[0].plot(curve["threshold"], curve["value"], color=colour, ls=line, lw=thick, label=short(arm))
+        grid[0].plot(curve["threshold"], curve["value"], color=colour, ls=line, lw=thick, label=arm_name(arm))
         grid[0].fill_between(curve["threshold"], curve["low"], curve["high"], color=colour, alpha=0.1, lw=0)
     grid[0].set_xlabel("normalised score τ (untrained 0, best run 1)")
     grid[0].set_ylabel("share of runs above τ")
@@ -680,7 +650,7 @@ def comparison(frame):
             colour, _ = styles[row["arm"]]
             ax.plot([row["low"], row["high"]], [y, y], color=colour, lw=2.2)
             ax.plot(row["value"], y, "o", color=colour, ms=5, mec=INK, mew=0.5)
-        ax.set_yticks(range(len(better)), [short(arm) for arm in better["arm"]])
+        ax.set_yticks(range(len(better)), [arm_name(arm) for arm in better["arm"]])
         ax.set_ylim(len(better) - 0.5, -0.5)
         ax.set_xlim(-0.02, 1.02)
         ax.set_title("P(TRPO > arm)")

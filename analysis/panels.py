@@ -571,12 +571,6 @@ def reward_scales(study, runs):
     )
 
 
-def span(counts):
-    """ "3", or "3 to 5" where counts differ."""
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"
-
-
 def finite_median(values):
     values = values[np.isfinite(values)]
     return np.median(values) if len(values) else np.nan

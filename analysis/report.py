@@ -14,6 +14,7 @@ import scipy
 from . import claims, figures, page, panels, published, tables
 from .arms import NotApplicable
 from .data import StudyError
+from .names import span
 
 TITLE = "Penalty or constraint: experiment"
 COMMANDS_SHOWN = 12
@@ -164,7 +165,7 @@ def _data(study):
     seeds = runs.groupby(["condition", "task", "arm"])["seed"].nunique()
     lines = [
         f"{len(runs)} runs of {runs['arm'].nunique()} arms on {len(study.tasks)} tasks ({', '.join(study.tasks)}), "
-        f"{panels.span(seeds)} seeds per arm and task, {_steps(runs)} environment steps per run.",
+        f"{span(seeds)} seeds per arm and task, {_steps(runs)} environment steps per run.",
         "Seeds are the unit of every interval and test. Intervals are 95 % percentile bootstrap intervals; the score "
         "of a run is "
         "its mean return over the last 100 episodes; the floor of each task is the untrained policy’s return.",
