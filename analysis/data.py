@@ -31,6 +31,7 @@ CURVE_COLUMNS = [
 REQUIRED_CURVE_COLUMNS = {"run_id", "iteration", "env_steps", "return_mean", "kl_after"}
 
 PHASES = 5  # fifths of training
+RAW = "advantage_normalization=none"
 
 
 class StudyError(Exception):
@@ -72,8 +73,10 @@ class Study:
 
     @cached_property
     def raw_condition(self):
-        """The most frequent condition with raw advantages, or None."""
+        """The condition with raw advantages and nothing else, or the most frequent one with them, or None."""
         raw = self.runs.loc[self.runs["advantages"] == "raw", "condition"]
+        if (raw == RAW).any():
+            return RAW
         return None if raw.empty else raw.mode().iloc[0]
 
     def under(self, condition):

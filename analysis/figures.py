@@ -24,6 +24,7 @@ from .names import ALGORITHMS, SYMBOLS, arm_name, task_name
 INK = "#1b1f24"
 FAINT = "#8b9097"
 WIDTH = 7.2  # inches: the text width of a two-column paper
+DOTTED = (0, (2, 1.5))
 
 FORMATS = ("svg", "pdf", "png")
 STYLE = {
@@ -328,7 +329,7 @@ def implied_beta(frame):
             crossfit = estimate == "cross-fitted"
             x = curve["progress"]
             ax.plot(
-                x, curve["mean"], color=colours[task], lw=1.6 if crossfit else 0.9, ls="-" if crossfit else (0, (1, 1))
+                x, curve["mean"], color=colours[task], lw=1.6 if crossfit else 0.9, ls="-" if crossfit else DOTTED
             )
             if crossfit:
                 # An interval that reaches below zero is open at the bottom of a log axis: not drawn there.
@@ -349,7 +350,7 @@ def implied_beta(frame):
     next(iter(grid.values())).set_ylabel("implied β")
     handles = [
         matplotlib.lines.Line2D([], [], color=INK, lw=1.6, label="cross-fitted (noise removed)"),
-        matplotlib.lines.Line2D([], [], color=INK, lw=0.9, ls=(0, (1, 1)), label="full batch (noise included)"),
+        matplotlib.lines.Line2D([], [], color=INK, lw=0.9, ls=DOTTED, label="full batch (noise included)"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
@@ -490,7 +491,7 @@ def decomposition(frame):
             solid = estimate == "cross-fitted" or quantity == "sigma"
             ax.plot(
                 curve["progress"], curve["mean"], color=colours[task], lw=1.5 if solid else 0.9,
-                ls="-" if solid else (0, (1, 1)), label=task_name(task) if solid else None,
+                ls="-" if solid else DOTTED, label=task_name(task) if solid else None,
             )  # fmt: skip
             if solid:
                 ax.fill_between(curve["progress"], curve["low"], curve["high"], color=colours[task], alpha=0.13, lw=0)

@@ -239,7 +239,7 @@ def aggregates_text(frame):
 TABLES = [
     Table(
         "table_1_by_task",
-        "PPO’s Table 1, by task",
+        "Table 1 with intervals",
         panels.table_1,
         table_1_text,
         "Untrained policy = 0, best single run = 1 per task; mean over seeds with 95 % bootstrap interval; "
