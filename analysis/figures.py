@@ -328,9 +328,7 @@ def implied_beta(frame):
         for (task, estimate), curve in curves[curves["units"] == unit].groupby(["task", "estimate"]):
             crossfit = estimate == "cross-fitted"
             x = curve["progress"]
-            ax.plot(
-                x, curve["mean"], color=colours[task], lw=1.6 if crossfit else 0.9, ls="-" if crossfit else DOTTED
-            )
+            ax.plot(x, curve["mean"], color=colours[task], lw=1.6 if crossfit else 0.9, ls="-" if crossfit else DOTTED)
             if crossfit:
                 # An interval that reaches below zero is open at the bottom of a log axis: not drawn there.
                 ax.fill_between(x, curve["low"], curve["high"], color=colours[task], alpha=0.13, lw=0)
@@ -553,9 +551,9 @@ def kl_budget(frame):
             label=arm_name(arm), drawstyle="steps-mid",
         )  # fmt: skip
     histogram.set_xscale("log")
-    log_axis(histogram.xaxis)
     if len(used):
         histogram.set_xlim(10 ** (used.min() - 0.2), 10 ** (used.max() + 0.4))
+    log_axis(histogram.xaxis)
     histogram.axvline(1, color=FAINT, lw=0.9, ls="--")
     histogram.set_title("KL of updates")
     histogram.set_xlabel("KL / δ")
@@ -575,6 +573,8 @@ def kl_budget(frame):
                     ax.plot(beta, fixed.loc[fixed["setting"] == beta, column], "o", ms=4.5, color=colour)
                 log_beta_axis(ax, fixed["setting"])
                 ax.set_xlabel("β (fixed)")
+            else:
+                ax.set_xticks([])
             for _, row in numbers[numbers["algorithm"] != "kl_fixed"].iterrows():
                 colour, line = styles[row["arm"]]
                 ax.axhline(row[column], color=colour, ls=line, lw=1.2)
