@@ -138,6 +138,11 @@ def load(directories, whole_seeds=False):
     every_run = every_run.sort_values("failed", kind="stable").drop_duplicates("run_id")
     described = _describe(every_run)
     described, notes = _one_budget_per_task(described)
+    # The same run under two names: trained again for another study.
+    repeated = described.duplicated(["task", "arm", "seed", "failed"])
+    if repeated.any():
+        notes.append(f"{repeated.sum()} runs found in two studies count once.")
+    described = described[~repeated]
     usable = described[~described["failed"]]
     missing = _missing(described)
     if whole_seeds and not missing.empty:
