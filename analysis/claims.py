@@ -55,6 +55,7 @@ class Verdict:
     sentence: str
     numbers: pd.DataFrame
     needs: tuple  # algorithms whose runs must be complete
+    tested: bool = True  # False where the study has no such arms
 
 
 HIDDEN = "Hidden adaptation"
@@ -75,7 +76,7 @@ def _evaluate(study, name, claim, rule, needs, judge):
     try:
         verdict, sentence, numbers = judge(study)
     except NotApplicable as reason:
-        verdict, sentence, numbers = UNDECIDED, f"The study cannot tell: it {reason}.", pd.DataFrame()
+        return Verdict(name, claim, rule, UNDECIDED, f"The study {reason}.", pd.DataFrame(), needs, tested=False)
     return Verdict(name, claim, rule, verdict, sentence, numbers, needs)
 
 
@@ -430,7 +431,7 @@ def implied_spread(study, resamples=statistics.RESAMPLES):
 def normalisation_is_hidden_adaptation(study):
     frame, samples = implied_spread(study)
     if np.isnan(samples).mean() > 0.05:
-        raise NotApplicable("has tasks whose implied beta does not stand above the noise")
+        raise NotApplicable("needs tasks whose implied beta stands above the noise")
     low, high = statistics.interval(samples)
     few = frame["seeds"].min() < 2
     ranges = frame.groupby("advantages")["implied_beta"].agg(["min", "max"])
