@@ -8,15 +8,6 @@ import pandas as pd
 from . import statistics
 from .data import KNOBS, PHASES
 
-NAMES = {
-    "kl_fixed": "fixed β",
-    "kl_adaptive": "adaptive β",
-    "trpo": "TRPO",
-    "clip": "clipping",
-    "unpenalised": "no penalty",
-}
-SYMBOLS = {"beta": "β", "kl_target": "target KL", "max_kl": "δ", "clip_epsilon": "ε"}
-
 
 class NotApplicable(Exception):
     """The study has no arms for this panel or claim; the message says which."""

@@ -31,6 +31,7 @@ CURVE_COLUMNS = [
 REQUIRED_CURVE_COLUMNS = {"run_id", "iteration", "env_steps", "return_mean", "kl_after"}
 
 PHASES = 5  # fifths of training
+RAW = "advantage_normalization=none"
 
 
 class StudyError(Exception):
@@ -72,8 +73,10 @@ class Study:
 
     @cached_property
     def raw_condition(self):
-        """The most frequent condition with raw advantages, or None."""
+        """The condition with raw advantages and nothing else, or the most frequent one with them, or None."""
         raw = self.runs.loc[self.runs["advantages"] == "raw", "condition"]
+        if (raw == RAW).any():
+            return RAW
         return None if raw.empty else raw.mode().iloc[0]
 
     def under(self, condition):
@@ -135,6 +138,11 @@ def load(directories, whole_seeds=False):
     every_run = every_run.sort_values("failed", kind="stable").drop_duplicates("run_id")
     described = _describe(every_run)
     described, notes = _one_budget_per_task(described)
+    # The same run under two names: trained again for another study.
+    repeated = described.duplicated(["task", "arm", "seed", "failed"])
+    if repeated.any():
+        notes.append(f"{repeated.sum()} runs found in two studies count once.")
+    described = described[~repeated]
     usable = described[~described["failed"]]
     missing = _missing(described)
     if whole_seeds and not missing.empty:

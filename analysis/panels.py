@@ -400,7 +400,7 @@ def kl_budget(study, runs):
             ],
             columns=["kind", "value"],
         )
-        rows.append(ends.assign(**head))
+        rows.append(ends.dropna().assign(**head))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -569,12 +569,6 @@ def reward_scales(study, runs):
     return pd.DataFrame(
         rows, columns=["task", "algorithm", "setting", "reward_scale", "advantages", "mean", "low", "high", "runs"]
     )
-
-
-def span(counts):
-    """ "3", or "3 to 5" where counts differ."""
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def finite_median(values):

@@ -145,7 +145,8 @@ def resampled_means(grid, resamples=RESAMPLES, seed=0):
     total = np.einsum("bes,ehs->beh", counts, np.where(known, grid, 0.0))
     weight = np.einsum("bes,ehs->beh", counts, known.astype(float))
     # No draw of a ragged cell: fall back on its plain mean.
-    plain = np.nanmean(grid, axis=-1)
+    runs = known.sum(-1)
+    plain = np.where(runs, np.where(known, grid, 0.0).sum(-1) / np.maximum(1, runs), np.nan)
     return np.where(weight > 0, total / np.where(weight > 0, weight, 1), plain)
 
 
