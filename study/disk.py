@@ -86,8 +86,9 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
     write(path, lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True))
 
 
-def read_table(path: Path, columns: list[str], keys: list[str]) -> pd.DataFrame:
-    """The columns just as they were written; one that is younger than the file is null, but for the keys.
+def read_table(path: Path, columns: list[str], keys: list[str] | None = None) -> pd.DataFrame:
+    """The columns just as they were written; one that is younger than the file is null, but for
+    the keys (all of them, if not given).
 
     Raises Damaged where that cannot be had.
 
@@ -98,7 +99,7 @@ def read_table(path: Path, columns: list[str], keys: list[str]) -> pd.DataFrame:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
         frame = table.to_pandas()
-        missing = [name for name in keys if name not in frame]
+        missing = [name for name in (columns if keys is None else keys) if name not in frame]
         written = (table.schema.metadata or {}).get(DIGEST)
         seen = digest(frame).encode() if written is not None else None
     except FileNotFoundError:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from study import disk
 from study.config import Config
+from study.console import printer
 from study.plan import Fleet, Plan
 from study.progress import duration
 
@@ -23,7 +23,7 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> None:
     from study.store import Store
     from study.sweep import cores, unusable
 
-    out = Console(soft_wrap=True)
+    out = printer()
     configs = list({config.run_id: config for config in configs}.values())
     wrong = {config.run_id: reason for config, reason in unusable(configs)}
     refused = refused + [

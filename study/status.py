@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from study.console import printer
 from study.plan import Plan
 from study.progress import duration
 
@@ -68,7 +69,8 @@ def show(folder: Path, out: Console) -> None:
     waiting = sum(count["waiting"] for count in counts.values())
     if not alive and waiting:
         held = len(list(store.checkpoints.glob("*.pt")))
-        out.print(f"nobody is at work; {held} fleets have checkpoints; the same command goes on", highlight=False)
+        held = f"{held} fleet has a checkpoint" if held == 1 else f"{held} fleets have checkpoints"
+        out.print(f"nobody is at work; {held}; the same command goes on", highlight=False)
     elif not alive:
         out.print("nothing is left to do" if not failed else "the same command tries the failed runs again")
 
@@ -107,7 +109,7 @@ def main() -> None:
     if not (folder / "runs.parquet").exists() and not (folder / ".work").exists():
         print(f"error: {folder} holds no study", file=sys.stderr)
         sys.exit(2)
-    show(folder, Console(soft_wrap=True))
+    show(folder, printer())
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ class Store:
         frames = []
         for file in self._files("runs"):
             try:
-                frames.append(disk.read_table(file, COLUMNS["runs"]))
+                frames.append(disk.read_table(file, COLUMNS["runs"], KEYS["runs"]))
             except (FileNotFoundError, disk.Damaged):  # merged a moment ago, or for the next launcher to set aside
                 pass
         frames = [frame for frame in frames if len(frame)] or [self._empty("runs")]
@@ -159,7 +159,9 @@ class Store:
         frames = [frame for frame in frames if len(frame)]
         if not frames:
             return self._empty(kind)
-        frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+        if len(frames) == 1:
+            return frames[0]
+        frame = pd.concat(frames, ignore_index=True)
         return frame.drop_duplicates(KEYS[kind], keep="last", ignore_index=True)
 
     @staticmethod

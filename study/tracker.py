@@ -31,4 +31,4 @@ def write(study: Path, results: list) -> None:
             for name in result.curves.columns.drop(["run_id", "iteration", "env_steps"]):
                 known = result.curves[["env_steps", name]].dropna()
                 for steps, number in known.itertuples(index=False):
-                    writer.add_scalar(name, float(number), int(steps), new_style=True)
+                    writer.add_scalar(name, float(number), int(steps))

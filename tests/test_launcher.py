@@ -12,6 +12,7 @@ from hydra.test_utils.launcher_common_tests import (
     IntegrationTestSuite,
     LauncherTestSuite,
 )
+from hydra.version import _UNSPECIFIED_, VersionBase
 from test_command_line import SMALL, command
 
 from hydra_plugins.fleet.launcher import FleetLauncher
@@ -21,15 +22,23 @@ from hydra_plugins.fleet.launcher import FleetLauncher
 # (hydra.job.chdir) or environment variables (hydra.job.env_set) of each run's own cannot be had, and are refused.
 
 
+@pytest.fixture
+def as_hydra_starts(hydra_restore_singletons):
+    """The suite counts on the version base of a fresh process, whatever other tests have set."""
+    VersionBase.instance().version_base = _UNSPECIFIED_
+
+
 def test_discovery():
     assert FleetLauncher.__name__ in [plugin.__name__ for plugin in Plugins.instance().discover(Launcher)]
 
 
+@pytest.mark.usefixtures("as_hydra_starts")
 @pytest.mark.parametrize("launcher_name, overrides", [("fleet", [])])
 class TestFleetLauncher(LauncherTestSuite):
     pass
 
 
+@pytest.mark.usefixtures("as_hydra_starts")
 @pytest.mark.parametrize("launcher_name, overrides", [("fleet", ["hydra.sweeper.max_batch_size=2"])])
 class TestFleetLauncherInBatches(BatchedSweeperTestSuite):
     pass

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -371,11 +372,82 @@ def test_packing_is_the_same_whatever_is_finished_already():
     assert [fleet.name for fleet in pack(configs, done)] == [fleets[0].name, fleets[2].name]
 
 
+# Plan and status
+
+
+def test_a_dry_run_tells_all_and_does_nothing(tmp_path, finished, monkeypatch, capfd):
+    shutil.copytree(finished, tmp_path / "s")
+    before = sorted((file, file.stat().st_mtime_ns) for file in tmp_path.rglob("*"))
+    arguments = [*STUDY, "execution.dry_run=true", "name=s", f"execution.results={tmp_path}"]
+    arguments = [word for word in arguments if not word.startswith(("algorithm=", "seed=", "task="))]
+    arguments += ["task=cartpole,nope,acrobot", "algorithm=trpo,clip", "seed=range(6)", "execution.workers=1"]
+    monkeypatch.setattr(sys, "argv", ["study", *arguments])
+    from study.__main__ import main
+
+    main()
+    said = " ".join(capfd.readouterr().out.split())
+    assert "20 of 24 runs to train in 10 fleets on 1 worker" in said
+    assert "cartpole trpo 6 4 1 x 2 768 " in said  # runs, finished, fleets, steps; then a measured time
+    assert "acrobot clip 6 3 x 2 2,304 unknown" in said
+    assert said.count("refused:") == 1 and "Could not find 'task/nope'" in said and "and 11 more" in said
+    assert "none there yet: acrobot clip, acrobot trpo, cartpole clip" in said
+    assert before == sorted((file, file.stat().st_mtime_ns) for file in tmp_path.rglob("*"))
+    assert not list(tmp_path.glob("t*"))
+
+
+def test_status_of_a_stopped_and_of_a_finished_study(tmp_path, finished, monkeypatch, capfd):
+    arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
+    _interrupt(monkeypatch, capfd, arguments, iteration=3)
+    assert _status(tmp_path / "s", monkeypatch, capfd).endswith(
+        "cartpole kl_fixed 4 cartpole trpo 4 nobody is at work; 1 fleet has a checkpoint; the same command goes on"
+    )
+    assert _status(finished, monkeypatch, capfd).endswith("cartpole kl_fixed 4 cartpole trpo 4 nothing is left to do")
+
+
+def test_status_of_a_running_study_disturbs_nothing(tmp_path, undisturbed, monkeypatch, capfd):
+    seen, update = [], sweep.Meter.update
+
+    def looking(meter, progressed):
+        update(meter, progressed)
+        if progressed.iteration == 3 and not seen:
+            wait_for(meter.file.exists)
+            time.sleep(2 * meter.BEAT)
+            seen.append(_status(tmp_path / "s", monkeypatch, capfd))
+
+    monkeypatch.setattr(sweep.Meter, "BEAT", 0.1)
+    monkeypatch.setattr(sweep.Meter, "update", looking)
+    code, _ = command(monkeypatch, capfd, *STUDY, ALONE, "name=s", f"execution.results={tmp_path}")
+    assert code == 0
+    assert "(2 runs) 3/6" in seen[0] and f"process {os.getpid()}" in seen[0] and "steps/s on 1 worker" in seen[0]
+    assert_same(tmp_path / "s", undisturbed)
+
+
+def _status(study, monkeypatch, capfd):
+    from study import status
+
+    monkeypatch.setattr(sys, "argv", ["status", str(study)])
+    status.main()
+    return " ".join(capfd.readouterr().out.split())
+
+
+def test_tensorboard_shows_what_the_store_holds(tmp_path, monkeypatch, capfd):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    arguments = ["task=cartpole", *SMALL, "execution.tracker=tensorboard", "name=s", f"execution.results={tmp_path}"]
+    code, _ = command(monkeypatch, capfd, *arguments)
+    assert code == 0
+    (folder,) = (file.parent for file in tmp_path.glob("s/tensorboard/cartpole/*/seed=0/*"))
+    shown = events.EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    curves = read(tmp_path / "s")[1]
+    for name in ("return_mean", "kl_after", "implied_beta"):
+        seen = [(event.step, np.float32(event.value)) for event in shown.Scalars(name)]
+        assert seen == list(curves[["env_steps", name]].dropna().itertuples(index=False, name=None))
+
+
 # At length
 
 
 @pytest.mark.slow
-def test_twenty_random_kills_lose_no_row(tmp_path, monkeypatch, capfd, capsys):
+def test_twenty_random_kills_lose_no_row(tmp_path, monkeypatch, capfd):
     """kill -9 of one process or of the whole tree at random moments, until twenty have hit."""
     rng = random.Random(0)
     arguments = [*FAULTY, "algorithm=trpo,kl_fixed", "execution.fleet_size=1", f"execution.results={tmp_path}"]
@@ -396,7 +468,7 @@ def test_twenty_random_kills_lose_no_row(tmp_path, monkeypatch, capfd, capsys):
             if kills < 20:
                 fleets = study / ".work/checkpoints"
                 before = sorted((file, file.stat().st_mtime_ns) for file in fleets.glob("*.pt"))
-                wait_for(lambda: launcher.poll() is not None or _moved(fleets, before))
+                wait_for(partial(_stirred, launcher, fleets, before))
                 time.sleep(rng.uniform(0, 3))
             if kills < 20 and launcher.poll() is None and rng.random() < 0.5 and (below := children(launcher.pid)):
                 os.kill(rng.choice(below), signal.SIGKILL)
@@ -412,7 +484,7 @@ def test_twenty_random_kills_lose_no_row(tmp_path, monkeypatch, capfd, capsys):
             break
         assert_same(study, expected)
     lost = len(expected[1]) - len(read(study)[1])
-    with capsys.disabled():
+    with capfd.disabled():
         print(
             f"\n{kills} kills ({of_one} of one process, {kills - of_one} of the whole tree) over {studies} studies: "
             f"{launches} launches, {resumed} fleets resumed from a checkpoint, {lost} rows lost, "
@@ -421,9 +493,13 @@ def test_twenty_random_kills_lose_no_row(tmp_path, monkeypatch, capfd, capsys):
     assert lost == 0
 
 
-def _moved(fleets, before):
+def _stirred(launcher, fleets, before):
+    """Whether a checkpoint was written, or all is over."""
     try:
-        return sorted((file, file.stat().st_mtime_ns) for file in fleets.glob("*.pt")) != before
+        return (
+            launcher.poll() is not None
+            or sorted((file, file.stat().st_mtime_ns) for file in fleets.glob("*.pt")) != before
+        )
     except FileNotFoundError:
         return True
 
