@@ -170,12 +170,12 @@ def per_task(runs, tasks, column="normalised"):
 
 def phase_returns(study, runs):
     """{task: (settings, values [P, H, S])} return of fixed betas in each phase of training."""
-    returns = pd.DataFrame(study.over_training("return_mean", PHASES))
+    returns = study.over_training("return_mean", PHASES)
     # After a run has diverged its policy is worth the untrained one; without an ended episode
     # the last known return stands.
-    broken = study.runs["status"] == "diverged"
-    returns = returns.where(returns.notna() | ~broken, study.runs["untrained"], axis=0)
-    returns = returns.ffill(axis=1).to_numpy()
+    broken = (study.runs["status"] == "diverged").to_numpy()[:, None]
+    returns = np.where(np.isnan(returns) & broken, study.runs["untrained"].to_numpy()[:, None], returns)
+    returns = pd.DataFrame(returns).ffill(axis=1).to_numpy()
     result = {}
     for task, group in plain(runs, "kl_fixed").groupby("task"):
         settings, seeds = sorted(group["setting"].unique()), sorted(group["seed"].unique())

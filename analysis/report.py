@@ -1,7 +1,6 @@
 """index.html and report.md of a study: verdicts, figures, tables, what is missing, and where it all comes from."""
 
 import html
-import io
 import platform
 import re
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from . import claims, page, panels, published, tables
+from . import claims, figures, page, panels, published, tables
 from .arms import NotApplicable
 from .data import StudyError
 
@@ -84,7 +83,7 @@ def _section(study, item, out, write):
 
 
 def _draw(panel, frame, csv, out):
-    svg = _export(panel.figure(frame), out / "figures" / panel.name)
+    svg = figures.save(panel.figure(frame), out / "figures" / panel.name)
     links = " ".join(f'<a href="figures/{panel.name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "pdf", "png"))
     caption = html.escape(panel.caption)
     return (
@@ -93,16 +92,6 @@ def _draw(panel, frame, csv, out):
         f'<p class="files">{page.download("numbers (CSV)", panel.name + ".csv", csv)} {links}</p>',
         f"![{panel.title}](figures/{panel.name}.svg)\n\n{panel.caption} ([numbers](tables/{panel.name}.csv))",
     )
-
-
-def _export(figure, path):
-    """Saves SVG, PDF and PNG; returns the SVG's text. No dates inside: the same data give the same files."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None})
-    path.with_suffix(".svg").write_text(buffer.getvalue(), encoding="utf-8")
-    figure.savefig(path.with_suffix(".pdf"), facecolor="white", metadata={"CreationDate": None})
-    figure.savefig(path.with_suffix(".png"), facecolor="white", dpi=160)
-    return buffer.getvalue()
 
 
 def _tabulate(table, frame, csv, out):

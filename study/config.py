@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -80,8 +82,11 @@ class Execution(Strict):
     compile: bool | Literal["auto"]
     device: str
     workers: Count | None
+    cluster: str | dict[str, Any] = "local"
     fleet_size: Count
     results: str
+    dry_run: bool = False
+    tracker: Literal["none", "tensorboard"] = "none"
 
 
 class Config(Strict):
@@ -114,7 +119,18 @@ class Config(Strict):
         """Whole rollouts in the budget; a remainder shorter than one rollout is not run."""
         return self.total_steps // self.horizon
 
-    @property
+    def with_seed(self, seed: int) -> "Config":
+        """The same arm with another seed; nothing else is parsed or hashed twice."""
+        if type(seed) is not int or not 0 <= seed < 2**31:
+            return parse(self.model_dump(serialize_as_any=True) | {"seed": seed})
+        copy = self.model_copy(update={"seed": seed})
+        for name in ("run_id", "identity"):
+            copy.__dict__.pop(name, None)
+        copy.__dict__["identity"] = {**self.identity, "seed": seed}
+        copy.__dict__["fleet_key"], copy.__dict__["arm"] = self.fleet_key, self.arm
+        return copy
+
+    @cached_property
     def identity(self) -> dict:
         """What makes the run this run: everything but the study's name and how it is computed."""
         identity = self.model_dump(mode="json", exclude={"name", "execution"}, serialize_as_any=True)
@@ -123,24 +139,24 @@ class Config(Strict):
         identity["backend"] = backend(self.task)
         return identity
 
-    @property
+    @cached_property
     def run_id(self) -> str:
-        return _hash(self.identity)
+        return hashed(self.identity)
 
-    @property
+    @cached_property
     def fleet_key(self) -> str:
         """Equal for runs that can share a fleet: the identity without its per-run numbers."""
         shared = {key: value for key, value in self.identity.items() if not isinstance(value, float)}
         shared["algorithm"] = {k: v for k, v in shared["algorithm"].items() if not isinstance(v, float)}
         del shared["seed"]
-        return _hash(shared)
+        return hashed(shared)
 
-    @property
+    @cached_property
     def arm(self) -> str:
         """The algorithm with its leading number, and with whatever else differs from the defaults in conf/."""
         leading = next((name for name in LEADING if hasattr(self.algorithm, name)), None)
-        defaults = OmegaConf.load(CONF / "config.yaml")
-        own = OmegaConf.load(CONF / "algorithm" / f"{self.algorithm.name}.yaml")
+        defaults = _defaults("config.yaml")
+        own = _defaults(f"algorithm/{self.algorithm.name}.yaml")
         words = [self.algorithm.name]
         for name in type(self.algorithm).model_fields:
             given = getattr(self.algorithm, name)
@@ -155,6 +171,11 @@ class Config(Strict):
     @property
     def study(self) -> Path:
         return Path(self.execution.results) / self.name
+
+
+@cache
+def _defaults(file: str) -> Any:
+    return OmegaConf.load(CONF / file)
 
 
 def _plain(default: Any, like: Any) -> Any:
@@ -179,7 +200,27 @@ def backend(task: Task) -> str:
     return "envpool" if task.id in envpool.list_all_envs() else "gymnasium"
 
 
-def _hash(value: dict) -> str:
+# Modules that say who trains what and when, never what comes out.
+HOUSE = {"__main__", "cluster", "console", "disk", "plan", "preview", "progress", "status", "store", "sweep", "tracker"}
+
+
+@cache
+def code() -> str:
+    """A hash of all that decides a run's bits besides its configuration: the code, torch, the simulators."""
+    folder = Path(__file__).parent
+    sha = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        if file.stem not in HOUSE:
+            sha.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    for package in ("torch", "numpy", "gymnasium", "envpool", "mujoco"):
+        try:
+            sha.update(f"{package} {version(package)}".encode())
+        except PackageNotFoundError:
+            pass
+    return sha.hexdigest()[:16]
+
+
+def hashed(value: dict | list) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 

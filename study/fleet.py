@@ -1,5 +1,6 @@
 """A fleet: runs of one task and one algorithm, trained in lockstep as one batched program."""
 
+import io
 import logging
 import os
 import shutil
@@ -18,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from study import value
+from study import disk, value
 from study.algorithm import page
-from study.config import Config
+from study.config import Config, code
 from study.implied_beta import implied_beta
 from study.objective import change
 from study.policy import Network, Policy
@@ -180,20 +181,28 @@ class Trainer:
         return Copies(self.config.task, seeds)
 
     def train(self, report: Callable | None = None, checkpoint: Path | None = None) -> list[Result]:
-        """To the end of the budget. report(trainer) is called after every iteration."""
-        if checkpoint is not None and checkpoint.exists():
-            self.load(checkpoint)
-        while self.iteration < self.config.iterations and self.alive.any():
-            began = time.perf_counter()
-            if self.iteration % self.config.chapter == 0:
-                self._open_chapter()
-            self._iterate()
-            self.seconds += time.perf_counter() - began
-            if report is not None:
-                report(self)
-            if checkpoint is not None and self.iteration % self.config.chapter == 0:
-                self.save(checkpoint)
-        self.copies.close()
+        """To the end of the budget. report(trainer) is called after every iteration; it may raise to stop.
+
+        A damaged checkpoint, or one that other code has written, is set aside and not used.
+        """
+        try:
+            if checkpoint is not None and checkpoint.exists():
+                try:
+                    self.load(checkpoint)
+                except disk.Damaged as damage:
+                    disk.set_aside(checkpoint, str(damage), checkpoint.parent.parent / "set-aside")
+            while self.iteration < self.config.iterations and self.alive.any():
+                began = time.perf_counter()
+                if self.iteration % self.config.chapter == 0:
+                    self._open_chapter()
+                self._iterate()
+                self.seconds += time.perf_counter() - began
+                if checkpoint is not None and self.iteration % self.config.chapter == 0:
+                    self.save(checkpoint)
+                if report is not None:
+                    report(self)
+        finally:
+            self.copies.close()
         return [self._result(run) for run in range(len(self.configs))]
 
     def _open_chapter(self) -> None:
@@ -340,28 +349,34 @@ class Trainer:
     # Checkpoints: tensors, arrays as tensors, and numbers; nothing that loading would execute.
 
     def save(self, path: Path) -> None:
-        """Atomically; everything at a chapter's boundary, where no environment is open."""
+        """Atomically, with a digest; everything at a chapter's boundary, where no environment is open."""
         arrays = {name: np.array(values, dtype=float) for name, values in self.rows.items()}
         held = {
+            "code": code(),
             "runs": [config.run_id for config in self.configs],
             "iteration": self.iteration,
             "seconds": self.seconds,
             "learned": tree_flatten(self._learned())[0],
             "arrays": tree_map(torch.from_numpy, self._statistics()),
-            "last": [list(last) for last in self.episodes.last],
+            "last": [torch.tensor(list(last), dtype=torch.float64) for last in self.episodes.last],
             "alive": torch.from_numpy(self.alive),
             "rows": tree_map(torch.from_numpy, arrays),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        torch.save(held, temporary)
-        temporary.replace(path)
+        content = io.BytesIO()
+        torch.save(held, content)
+        disk.write_signed(path, content.getvalue())
 
     def load(self, path: Path) -> None:
-        """Raises ValueError if the checkpoint is another fleet's."""
-        held = torch.load(path, weights_only=True)
+        """Raises disk.Damaged, and changes nothing, if the checkpoint is damaged or not this fleet's."""
+        content = disk.read_signed(path)
+        try:
+            held = torch.load(content, weights_only=True)
+        except Exception as error:  # whatever its bytes lead to; nothing in them is executed
+            raise disk.Damaged(f"cannot be read: {type(error).__name__}") from None
+        if held["code"] != code():
+            raise disk.Damaged("was written by other code or another torch, whose numbers may differ")
         if held["runs"] != [config.run_id for config in self.configs]:
-            raise ValueError(f"{path} belongs to other runs")
+            raise disk.Damaged("belongs to other runs")
         self.iteration, self.seconds = held["iteration"], held["seconds"]
         structure = tree_flatten(self._learned())[1]
         leaves = [leaf.to(self.fleet.device) for leaf in held["learned"]]
@@ -369,7 +384,7 @@ class Trainer:
         for moments, held_moments in zip((self.moments, self.reward_scale.moments), held["arrays"]):
             for name, array in held_moments.items():
                 setattr(moments, name, array.numpy())
-        self.episodes.last = [deque(last, maxlen=100) for last in held["last"]]
+        self.episodes.last = [deque(last.tolist(), maxlen=100) for last in held["last"]]
         self.alive = held["alive"].numpy()
         self.rows = {
             name: [row.astype(bool) if name == "alive" else row for row in values.numpy()]

@@ -1,24 +1,27 @@
 """The results of a study on disk: runs.parquet and curves.parquet, always whole.
 
 A finished fleet is first put aside as a part of its own; merging folds all parts into the two files.
-Files appear under their names only when complete.
+Files appear under their names only when complete, and are believed only if their digest agrees (disk.py).
 """
 
-import os
 import subprocess
 import tempfile
+import time
+import uuid
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from study import disk
 from study.config import ConfigError
-from study.fleet import Result
 from study.record import CURVES, RUNS, dtype
 
 ROOT = Path(__file__).parent.parent
+COLUMNS = {"runs": list(RUNS), "curves": list(CURVES)}
+KEYS = {"runs": ["run_id"], "curves": ["run_id", "iteration"]}
 
 
 class Store:
@@ -26,67 +29,163 @@ class Store:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.work = folder / ".work"  # parts, checkpoints, the lock: nothing to keep once all is done
-        self.parts = self.work / "parts"
+        self.work = folder / ".work"  # nothing to keep once all is done
+        self.parts = self.work / "parts"  # results of finished fleets
+        self.checkpoints = self.work / "checkpoints"
+        self.claims = self.work / "claims"  # one lock per fleet, held by the process that sees to it
+        self.errors = self.work / "errors"  # traces of fleets that raised
+        self.aside = self.work / "set-aside"  # damaged files
+        self.lock = FileLock(self.work / "lock", thread_local=False)  # of the files all launchers write
+        self._known: tuple = ((), {})
 
     def open(self) -> None:
         """Makes the folder, if need be. Raises ConfigError where nothing can be written."""
         try:
-            self.parts.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.work):
-                pass
-        except OSError as error:
+            for folder in (self.parts, self.checkpoints, self.claims, self.errors):
+                folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.work) as file:
+                file.write(bytes(4096))
+            with self.lock:
+                if not (self.work / "token").exists():
+                    disk.write(self.work / "token", lambda file: file.write(uuid.uuid4().hex.encode()))
+        except (OSError, disk.Unwritable) as error:
             raise ConfigError(
-                f"results cannot be written to {self.folder}: {error.strerror} "
+                f"results cannot be written to {self.folder}: {getattr(error, 'strerror', None) or error} "
                 "(name and execution.results say where, conf/config.yaml or the command line)"
             ) from None
+        for left in [*self.work.rglob("*.tmp"), *self.work.glob("launchers/*.json")]:  # of the killed
+            try:
+                if time.time() - left.stat().st_mtime > 3600:
+                    left.unlink()
+            except FileNotFoundError:
+                pass
+
+    @property
+    def token(self) -> str:
+        """Tells this folder from any other, so that a worker elsewhere knows whether it sees the same."""
+        return (self.work / "token").read_text()
 
     def runs(self) -> pd.DataFrame:
         """All runs known so far, merged or not; the columns of record.RUNS."""
-        return self._read("runs", RUNS)
+        with self.lock:
+            return self._read("runs")
 
     def curves(self) -> pd.DataFrame:
-        return self._read("curves", CURVES)
+        with self.lock:
+            return self._read("curves")
+
+    def known(self) -> dict[str, str]:
+        """run_id -> status. Read anew only where a file has changed, since claims ask often."""
+        with self.lock:
+            files = self._files("runs")
+            signature = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+            if signature != self._known[0]:
+                runs = self._read("runs")
+                self._known = signature, dict(zip(runs["run_id"], runs["status"]))
+            return self._known[1]
 
     def finished(self) -> set[str]:
         """Ids of the runs that need not run again: a diverged run has its result, a failed one has none."""
-        runs = self.runs()
-        return set(runs["run_id"][runs["status"] != "failed"])
+        return {run_id for run_id, status in self.known().items() if status != "failed"}
 
-    def add(self, results: list[Result]) -> None:
+    def add(self, name: str, results: list) -> None:
         """Puts the results of one fleet aside; curves first, so that a run's row means its curve is there."""
-        part = results[0].config.run_id
         curves = [result.curves for result in results if result.curves is not None]
-        if curves:
-            stored = {name: dtype(name) for name in CURVES}
-            _write(pd.concat(curves).astype(stored)[list(CURVES)], self.parts / f"{part}.curves.parquet")
-        _write(pd.DataFrame([row(result) for result in results])[list(RUNS)], self.parts / f"{part}.runs.parquet")
+        stored = {column: dtype(column) for column in COLUMNS["curves"]}
+        with self.lock:
+            if curves:
+                disk.write_table(self.parts / f"{name}.curves.parquet", pd.concat(curves)[list(stored)].astype(stored))
+            runs = pd.DataFrame([row(result) for result in results])[COLUMNS["runs"]]
+            disk.write_table(self.parts / f"{name}.runs.parquet", runs)
 
     def merge(self) -> None:
-        """Folds the parts into runs.parquet and curves.parquet."""
-        with FileLock(self.work / "lock"):
+        """Folds the parts into runs.parquet and curves.parquet; sets aside what is damaged.
+
+        A run whose curve is missing, cut or damaged loses its row, so that it is trained again.
+        """
+        with self.lock:
+            runs, curves = self._read("runs"), self._read("curves")
+            lost = _without_curve(runs, curves)
             parts = sorted(self.parts.glob("*.parquet"))
-            if not parts:
+            if not parts and not lost.any():
                 return
-            runs = self.runs().sort_values(["task", "algorithm", "arm", "seed", "run_id"], ignore_index=True)
+            runs = runs[~lost].sort_values(["task", "algorithm", "arm", "seed", "run_id"], ignore_index=True)
             place = pd.Series(runs.index, index=runs["run_id"])
-            curves = self.curves()
-            curves = curves.iloc[np.lexsort([curves["iteration"], curves["run_id"].map(place)])]
-            _write(curves, self.folder / "curves.parquet")
-            _write(runs, self.folder / "runs.parquet")
+            position = curves["run_id"].map(place)
+            curves, position = curves[position.notna()], position[position.notna()]
+            curves = curves.iloc[np.lexsort([curves["iteration"], position])]
+            disk.write_table(self.folder / "curves.parquet", curves.reset_index(drop=True))
+            disk.write_table(self.folder / "runs.parquet", runs)
             for part in parts:
                 part.unlink()
 
-    def _read(self, kind: str, columns: dict) -> pd.DataFrame:
+    def peek(self) -> pd.DataFrame:
+        """runs() for onlookers: writes nothing, waits for nobody, passes over what is damaged."""
+        frames = []
+        for file in self._files("runs"):
+            try:
+                frames.append(disk.read_table(file, COLUMNS["runs"]))
+            except (FileNotFoundError, disk.Damaged):  # merged a moment ago, or for the next launcher to set aside
+                pass
+        frames = [frame for frame in frames if len(frame)] or [self._empty("runs")]
+        return pd.concat(frames, ignore_index=True).drop_duplicates("run_id", keep="last", ignore_index=True)
+
+    def claim(self, fleet: str) -> FileLock | None:
+        """The lock of a fleet, to be released when it is done; None while another process has it.
+
+        The system drops it when its holder dies, however it dies.
+        """
+        claim = FileLock(self.claims / f"{fleet}.lock", thread_local=False)
+        try:
+            claim.acquire(timeout=0)
+        except Timeout:
+            return None
+        return claim
+
+    def checkpoint(self, fleet: str) -> Path:
+        return self.checkpoints / f"{fleet}.pt"
+
+    def _files(self, kind: str) -> list[Path]:
         files = [self.folder / f"{kind}.parquet", *sorted(self.parts.glob(f"*.{kind}.parquet"))]
-        frames = [pd.read_parquet(file) for file in files if file.exists()]
+        return [file for file in files if file.exists()]
+
+    def _read(self, kind: str) -> pd.DataFrame:
+        frames = []
+        for file in self._files(kind):
+            try:
+                frames.append(disk.read_table(file, COLUMNS[kind], KEYS[kind]))
+            except disk.Damaged as damage:
+                disk.set_aside(file, str(damage), self.aside)
+        frames = [frame for frame in frames if len(frame)]
         if not frames:
-            return pd.DataFrame(columns=list(columns))
-        frame = pd.concat(frames, ignore_index=True)
-        return frame.drop_duplicates(["run_id"] if kind == "runs" else ["run_id", "iteration"], keep="last")
+            return self._empty(kind)
+        frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+        return frame.drop_duplicates(KEYS[kind], keep="last", ignore_index=True)
+
+    @staticmethod
+    def _empty(kind: str) -> pd.DataFrame:
+        return pd.DataFrame({name: pd.Series(dtype=_dtype(kind, name)) for name in COLUMNS[kind]})
 
 
-def row(result: Result) -> dict:
+def _dtype(kind: str, name: str) -> str:
+    if kind == "curves":
+        return dtype(name)
+    if name in ("seed", "total_steps"):
+        return "int64"
+    words = ("run_id", "task", "algorithm", "arm", "status", "commit", "config")
+    return "str" if name in words else "float64"
+
+
+def _without_curve(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
+    """Which finished runs lack a row of theirs: iterations are 0, 1, ... to the last."""
+    if runs.empty:
+        return pd.Series(False, index=runs.index)
+    iterations = curves.groupby("run_id")["iteration"].agg(["size", "max"]).reindex(runs["run_id"]).to_numpy(float)
+    whole = iterations[:, 0] == iterations[:, 1] + 1
+    return (runs["status"] != "failed") & ~pd.Series(whole, index=runs.index)
+
+
+def row(result) -> dict:
     """A run's row of runs.parquet."""
     config = result.config
     numbers = {name: getattr(config.algorithm, name, None) for name in ("beta", "kl_target", "max_kl", "clip_epsilon")}
@@ -105,16 +204,6 @@ def row(result: Result) -> dict:
         "commit": commit(),
         "config": config.model_dump_json(exclude={"execution"}, serialize_as_any=True),
     }
-
-
-def _write(frame: pd.DataFrame, path: Path) -> None:
-    """Atomically: written beside, flushed to the disk, then renamed."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        frame.to_parquet(file, index=False, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 @cache

@@ -1,50 +1,44 @@
 """Many runs: which are done, which share a fleet, who trains them, and what came of it."""
 
-import multiprocessing
 import os
+import signal
 import sys
-import time
-import traceback
-from collections import defaultdict
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from pathlib import Path
+import threading
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
+from study import disk, tracker
+from study.cluster import Outcome, Work, engine
 from study.config import Config, ConfigError
+from study.console import console
+from study.plan import Fleet, Plan
+from study.progress import Meter
 
-console = Console(stderr=True, soft_wrap=True)
 
+class Interrupted(Exception):
+    """Ctrl-C or a termination signal; the message says how to go on."""
 
-@dataclass(frozen=True)
-class Fleet:
-    """Runs to be trained together."""
-
-    configs: list[Config]
-
-    @property
-    def name(self) -> str:
-        return self.configs[0].run_id
-
-    @property
-    def steps(self) -> int:
-        return sum(config.iterations * config.horizon for config in self.configs)
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.number = number
 
 
 def run(configs: list[Config]) -> pd.DataFrame:
     """Trains whatever of these runs is not finished and returns their rows of runs.parquet, in order.
 
-    Raises ConfigError before anything is made if a run cannot be. A fleet that raises costs its own runs
-    only; they are marked failed, the others go on.
+    Raises ConfigError before anything is made if a run cannot be. A run that raises costs itself only: it is
+    marked failed, the others go on. Raises disk.Unwritable if nothing more can be kept, Interrupted if asked
+    to stop; whatever is finished by then is kept.
     """
     from study.store import Store
 
     configs = list({config.run_id: config for config in configs}.values())
     check(configs)
+    tracker.check(configs[0].execution.tracker)
     store = Store(configs[0].study)
     store.open()
     store.merge()  # what an interrupted sweep left
@@ -53,108 +47,212 @@ def run(configs: list[Config]) -> pd.DataFrame:
     if len(todo) < len(configs):
         console.print(f"{len(configs) - len(todo)} of {len(configs)} runs are finished already in {store.folder}")
     if todo:
-        train(pack(todo), store)
-        store.merge()
-    rows = store.runs().set_index("run_id", drop=False).loc[[config.run_id for config in configs]]
-    for _, failed in rows[rows["status"] == "failed"].iterrows():
-        console.print(f"[red]failed:[/] {failed['task']}, {failed['arm']}, seed {failed['seed']}")
-    return rows
+        sweep = Sweep(store, configs)
+        try:
+            sweep.train()
+        finally:
+            store.merge()
+        report(sweep.failed, store)
+    rows = store.runs().set_index("run_id", drop=False)
+    return rows.loc[[config.run_id for config in configs if config.run_id in rows.index]]
 
 
 def check(configs: list[Config]) -> None:
     """Makes each distinct task once, so that a wrong one is refused before anything is written; the device too."""
+    for _, reason in unusable(configs):
+        raise ConfigError(reason)
+
+
+def unusable(configs: list[Config]) -> list[tuple[Config, str]]:
+    """Runs whose task or device cannot be had here, and why."""
     import torch
 
     from study.task import Copies
 
-    for device in {config.execution.device for config in configs}:
-        try:
-            torch.zeros(1, device=device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"execution.device={device}: cannot be used here: {reason}") from None
-    tasks = {config.task.model_dump_json(): config.task for config in configs}
-    for task in tasks.values():
-        Copies(task, [0]).close()
-
-
-def pack(configs: list[Config]) -> list[Fleet]:
-    """Runs that can share a fleet do, in fleets of equal width; the longest work first."""
-    shared = defaultdict(list)
+    reasons: dict[tuple, str | None] = {}
+    refused = []
     for config in configs:
-        shared[config.fleet_key].append(config)
-    fleets = []
-    for runs in shared.values():
-        parts = -(-len(runs) // runs[0].execution.fleet_size)
-        width = -(-len(runs) // parts)
-        fleets += [Fleet(runs[start : start + width]) for start in range(0, len(runs), width)]
-    return sorted(fleets, key=lambda fleet: -fleet.steps)
+        if (device := ("device", config.execution.device)) not in reasons:
+            try:
+                torch.zeros(1, device=config.execution.device)
+                reasons[device] = None
+            except (RuntimeError, AssertionError) as error:
+                reason = str(error).splitlines()[0]
+                reasons[device] = f"execution.device={config.execution.device}: cannot be used here: {reason}"
+        if (task := ("task", config.task.name, config.task.id, str(config.task.kwargs))) not in reasons:
+            try:
+                Copies(config.task, [0]).close()
+                reasons[task] = None
+            except ConfigError as error:
+                reasons[task] = str(error)
+        if reason := reasons[device] or reasons[task]:
+            refused.append((config, reason))
+    return refused
 
 
-def train(fleets: list[Fleet], store) -> None:
-    """Each fleet on a worker process of its own core; a single fleet right here."""
-    workers = min(fleets[0].configs[0].execution.workers or os.cpu_count(), len(fleets))
-    runs = sum(len(fleet.configs) for fleet in fleets)
-    console.print(
-        f"training {_count(runs, 'run')} in {_count(len(fleets), 'fleet')} on {_count(workers, 'worker')}; "
-        f"results in {store.folder}"
-    )
-    with Meter(fleets) as meter:
-        if workers == 1:
-            for fleet in fleets:
-                keep(store, fleet, work(fleet, store.work, meter.update))
-        else:
-            _in_processes(fleets, store, workers, meter)
+def cores() -> int:
+    """That this process may use: a batch job's or a container's share, not the whole machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _in_processes(fleets: list[Fleet], store, workers: int, meter: "Meter") -> None:
-    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # read when a worker starts
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(workers, mp_context=context) as pool:
-        queue = manager.Queue()
-        tasks = {pool.submit(work, fleet, store.work, queue.put): fleet for fleet in fleets}
-        meter.listen(queue)
-        try:
-            for task in as_completed(tasks):
+@dataclass
+class Sweep:
+    """One launcher's work on a study."""
+
+    store: object
+    configs: list[Config]
+    failed: list[tuple[Config, str]] = field(default_factory=list)
+
+    def train(self) -> None:
+        """All fleets, each claimed before it is touched; waits for those that other launchers have claimed."""
+        store, execution = self.store, self.configs[0].execution
+        self.before = dict(store.known())
+        self.plan = Plan(store.work)
+        with store.lock:
+            fleets = self.plan.read().settle(self.configs, store.finished())
+            self.plan.write()
+        self.waiting = deque(fleets)
+        self.running: dict[str, tuple[Fleet, object]] = {}
+        here = execution.cluster == "local"
+        workers = min(execution.workers or cores(), len(fleets)) if here else 0
+        runs = sum(len(fleet.configs) for fleet in fleets)
+        where = _count(workers, "worker") if here else "the cluster"
+        console.print(
+            f"training {_count(runs, 'run')} in {_count(len(fleets), 'fleet')} on {where}; results in {store.folder}"
+        )
+        self.told = False
+        self.meter = Meter(sum(fleet.steps for fleet in fleets), store.work / "launchers")
+        with self.meter, _signals() as stop:
+            with engine(execution.cluster, workers, self.meter.update, lambda: stop.number) as self.engine:
                 try:
-                    keep(store, tasks[task], task.result())
-                except BrokenProcessPool:
-                    keep(store, tasks[task], [_failed(config) for config in tasks[task].configs])
-                    console.print(f"[red]a worker died[/] while {_title(tasks[task])} was under way")
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(pool._processes.values()):
-                process.terminate()
-            raise
+                    while (self.waiting or self.running) and not stop.number:
+                        self._hand_out()
+                        for fleet, outcome in self.engine.done(timeout=0.5):
+                            self._take_in(fleet, outcome)
+                finally:
+                    if self.running:
+                        self.engine.stop()
+                    for _, claim in self.running.values():
+                        claim.release()
+            if stop.number:
+                raise Interrupted(self._what_is_left(), stop.number)
+
+    def _hand_out(self) -> None:
+        slots = self.meter.workers = self.engine.slots()
+        for _ in range(len(self.waiting)):
+            if len(self.running) >= max(1, slots):
+                return
+            fleet = self.waiting.popleft()
+            claim = self.store.claim(fleet.name)
+            if claim is None:  # another launcher has it; if that one dies, its claim falls to us
+                self.waiting.append(fleet)
+                continue
+            with self.store.lock:
+                stands = self.plan.read().now(fleet)
+                if stands != [fleet]:
+                    self.plan.write()
+            if stands != [fleet]:  # it raised elsewhere and was split, or not all of its runs are asked for
+                claim.release()
+                self.waiting.extend(stands)
+            elif self._settled(fleet):
+                claim.release()
+                self.meter.drop(fleet, finished=True)
+            else:
+                self.running[fleet.name] = fleet, claim
+                self.engine.submit(Work(fleet, self.store.checkpoints.absolute(), self.store.token))
+        if self.waiting and not self.running and not self.told:
+            self.told = True
+            console.print(f"waiting for {_count(len(self.waiting), 'fleet')} that another process is training")
+
+    def _settled(self, fleet: Fleet) -> bool:
+        """Whether another launcher has seen to the fleet since we began."""
+        known = self.store.known()
+        statuses = [(known.get(config.run_id), self.before.get(config.run_id)) for config in fleet.configs]
+        return all(now is not None and (now != "failed" or before != "failed") for now, before in statuses)
+
+    def _take_in(self, fleet: Fleet, outcome: Outcome) -> None:
+        """Keeps a fleet's results; of a fleet without, trains each half again, down to the run that is to blame."""
+        _, claim = self.running.pop(fleet.name)
+        try:
+            if outcome.results is not None:
+                self._keep(fleet, outcome.results)
+            elif outcome.hopeless:
+                raise disk.Unwritable(outcome.error)
+            elif not outcome.stopped:
+                self._split(fleet, outcome)
+        finally:
+            claim.release()
+
+    def _keep(self, fleet: Fleet, results: list) -> None:
+        self.store.add(fleet.name, results)
+        self.store.checkpoint(fleet.name).unlink(missing_ok=True)
+        self.meter.drop(fleet, finished=True)
+        if fleet.configs[0].execution.tracker != "none":
+            tracker.write(self.store.folder, results)
+
+    def _split(self, fleet: Fleet, outcome: Outcome) -> None:
+        trace = self.store.errors / f"{fleet.name}.txt"
+        disk.write(trace, lambda file: file.write(f"{fleet.title}: {outcome.error}\n\n{outcome.trace}".encode()))
+        console.print(f"[red]{fleet.title}:[/] {outcome.error}", highlight=False)
+        if len(fleet.configs) > 1:
+            with self.store.lock:
+                halves = self.plan.read().split(fleet)
+                self.plan.write()
+            console.print(f"its runs are trained again in two fleets; the whole trace is in {trace}")
+            self.waiting.extendleft(reversed(halves))
+            self.store.checkpoint(fleet.name).unlink(missing_ok=True)
+            self.meter.drop(fleet, finished=False)
+        else:
+            self.failed.append((fleet.configs[0], outcome.error))
+            self._keep(fleet, [_failed(fleet.configs[0])])
+
+    def _what_is_left(self) -> str:
+        finished = self.store.finished()
+        done = sum(config.run_id in finished for config in self.configs)
+        again = sum(seen.since_checkpoint for seen in self.meter.running.values())
+        lost = f"; {_count(again, 'iteration')} since the last checkpoints will be made again" if again else ""
+        return (
+            f"stopped with {done} of {len(self.configs)} runs finished{lost}. "
+            "The same command goes on from there, to the same results"
+        )
 
 
-def keep(store, fleet: Fleet, results: list) -> None:
-    """Puts a fleet's results aside and drops its checkpoint."""
-    store.add(results)
-    _checkpoint(store.work, fleet).unlink(missing_ok=True)
+class _Stop:
+    """Set by the first signal; the second one interrupts at once."""
+
+    number = 0
+
+    def __call__(self, number, frame) -> None:
+        if self.number:
+            raise KeyboardInterrupt
+        self.number = number
+        console.print("stopping after the current iteration; once more to stop at once")
 
 
-def work(fleet: Fleet, folder: Path, report) -> list:
-    """Trains one fleet to its end; what a worker process does. A fleet that raises gives failed runs."""
-    import torch
-
-    from study.fleet import Trainer
-
-    torch.set_num_threads(1)
-    torch._inductor.config.compile_threads = 1
+@contextmanager
+def _signals():
+    """Ctrl-C, and the termination that a batch system sends before it kills."""
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        trainer = Trainer(fleet.configs)
-        return trainer.train(lambda trainer: report(Progressed.of(fleet, trainer)), _checkpoint(folder, fleet))
-    except Exception as error:
-        lines = traceback.format_exc()
-        console.print(f"[red]{_title(fleet)} raised {type(error).__name__}:[/] {error}", highlight=False)
-        (folder / f"{fleet.name}.error.txt").write_text(lines)
-        console.print(f"the whole trace is in {folder / f'{fleet.name}.error.txt'}")
-        return [_failed(config) for config in fleet.configs]
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _checkpoint(folder: Path, fleet: Fleet) -> Path:
-    return folder / "checkpoints" / f"{fleet.name}.pt"
+def report(failed: list[tuple[Config, str]], store) -> None:
+    """A table of what failed and why."""
+    if not failed:
+        return
+    table = Table("task", "arm", "seed", "reason", title=f"{_count(len(failed), 'run')} failed", box=None)
+    for config, reason in failed:
+        table.add_row(config.task.name, config.arm, str(config.seed), reason)
+    console.print(table)
+    console.print(f"whole traces are in {store.errors}; the same command tries these runs again", highlight=False)
 
 
 def _failed(config: Config):
@@ -165,84 +263,6 @@ def _failed(config: Config):
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" + ("" if number == 1 else "s")
-
-
-def _title(fleet: Fleet) -> str:
-    first = fleet.configs[0]
-    return f"{first.task.name} {first.algorithm.name} ({len(fleet.configs)} runs)"
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """One iteration of one fleet is done."""
-
-    fleet: str
-    title: str
-    steps: int  # environment steps since the start, all runs
-    return_last100: float  # means over the fleet's runs
-    kl_after: float
-
-    @classmethod
-    def of(cls, fleet: Fleet, trainer) -> "Progressed":
-        steps = trainer.iteration * trainer.config.horizon * len(fleet.configs)
-        returns = trainer.latest("return_last100")
-        mean = float(returns[returns == returns].mean()) if (returns == returns).any() else float("nan")
-        return cls(fleet.name, _title(fleet), steps, mean, float(trainer.latest("kl_after").mean()))
-
-
-class Meter:
-    """Progress of the whole sweep: a bar with ETA on a terminal, a line a minute elsewhere."""
-
-    EVERY = 60.0  # seconds between lines
-
-    def __init__(self, fleets: list[Fleet]):
-        self.total = sum(fleet.steps for fleet in fleets)
-        self.done: dict[str, int] = {}
-        self.first: dict[str, int] = {}  # steps a resumed fleet had behind it
-        self.began = self.printed = time.monotonic()
-        columns = ["{task.description}", BarColumn(), "{task.percentage:.0f}%", TimeElapsedColumn(), "left"]
-        columns += [TimeRemainingColumn(elapsed_when_finished=False), TextColumn("{task.fields[news]}")]
-        self.bar = Progress(*columns, console=console, speed_estimate_period=600)
-        self.bar_task = self.bar.add_task("training", total=self.total, news="")
-
-    def __enter__(self):
-        if console.is_terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_):
-        self.bar.stop()
-        if not console.is_terminal and self.done:
-            self._line("done")
-
-    def listen(self, queue) -> None:
-        import threading
-
-        def loop():
-            try:
-                while True:
-                    self.update(queue.get())
-            except (EOFError, ConnectionError):
-                pass  # the sweep is over
-
-        threading.Thread(target=loop, daemon=True).start()
-
-    def update(self, progressed: Progressed) -> None:
-        self.done[progressed.fleet] = progressed.steps
-        self.first.setdefault(progressed.fleet, progressed.steps)
-        steps = sum(self.done.values())
-        news = f"{progressed.title}: return {progressed.return_last100:.4g}, KL {progressed.kl_after:.3g}"
-        self.bar.update(self.bar_task, completed=steps, news=news)
-        if not console.is_terminal and time.monotonic() - self.printed > self.EVERY:
-            self._line(news)
-
-    def _line(self, news: str) -> None:
-        self.printed = time.monotonic()
-        seconds = self.printed - self.began
-        steps = sum(self.done.values())
-        rate = (steps - sum(self.first.values())) / seconds
-        left = f"{(self.total - steps) / rate / 60:.0f} min left" if rate > 0 else "time left unknown"
-        console.print(f"{steps / self.total:4.0%}  {seconds / 60:.1f} min  {rate:.0f} steps/s  {left}  {news}")
 
 
 def refuse(error: ConfigError) -> None:

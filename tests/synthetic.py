@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.signal import lfilter
 
 HORIZON = 2048
 
@@ -122,10 +123,8 @@ def study(tasks, arms, seeds=3, iterations=49, noise=0.05, width=0.6, quality=No
 def _curve(task, arm, level, seen, sigma, progress, noise, skew, rng):
     """Columns of one run. The return follows the quality of the moment with a lag."""
     iterations = len(progress)
-    reached, learned = np.empty(iterations), 0.0
-    for i in range(iterations):
-        learned += (level[i] - learned) * min(1.0, 6.0 / iterations)
-        reached[i] = learned
+    rate = min(1.0, 6.0 / iterations)
+    reached = lfilter([rate], [1, rate - 1], level)
     offset = -rng.uniform(0.5, 1.0) if skew and rng.random() < 0.2 else rng.normal() * noise
     reached = reached + offset * np.minimum(1, 3 * progress) + rng.normal(size=iterations) * 0.02
     returns = task.untrained + (task.best - task.untrained) * reached

@@ -1,0 +1,272 @@
+"""Who trains a fleet: this process, or the workers of a Dask cluster, local or anywhere."""
+
+import logging
+import os
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from study.config import ConfigError
+from study.disk import Unwritable
+from study.plan import Fleet
+from study.progress import Progressed
+
+# execution.cluster.kind -> class of dask_jobqueue
+BATCH_SYSTEMS = {
+    "slurm": "SLURMCluster",
+    "pbs": "PBSCluster",
+    "sge": "SGECluster",
+    "lsf": "LSFCluster",
+    "htcondor": "HTCondorCluster",
+    "oar": "OARCluster",
+    "moab": "MoabCluster",
+}
+
+
+class Stopped(Exception):
+    """Asked to stop; the current iteration is finished."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a fleet: its results, or why there are none."""
+
+    results: list | None = None
+    error: str | None = None  # it raised, or its worker died; one line
+    trace: str = ""
+    hopeless: bool = False  # no other fleet would fare better (disk full)
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """A fleet to be trained, as it travels to a worker."""
+
+    fleet: Fleet
+    folder: Path  # of checkpoints, if the worker sees the same folder as the client
+    token: str
+
+    def train(self, report: Callable[[Progressed], None]) -> Outcome:
+        """To its end. Whatever the fleet raises comes back as an outcome; stopping and dying do not."""
+        import torch
+
+        torch.set_num_threads(1)
+        torch._inductor.config.compile_threads = 1
+        try:
+            from study.fleet import Trainer
+
+            checkpoint = self._checkpoint()
+            results = Trainer(self.fleet.configs).train(
+                lambda trainer: report(Progressed.of(self.fleet, trainer)), checkpoint
+            )
+            if checkpoint.parent != self.folder:
+                checkpoint.unlink(missing_ok=True)  # the client drops those of the shared folder, with the results kept
+            return Outcome(results)
+        except Stopped:
+            return Outcome(stopped=True)
+        except Unwritable as error:
+            return Outcome(error=str(error), hopeless=True)
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            return Outcome(error=reason[:500], trace=traceback.format_exc())
+
+    def _checkpoint(self) -> Path:
+        """In the study's folder where this worker sees it, else in a folder of this machine's own."""
+        token = self.folder.parent / "token"
+        try:
+            shared = token.read_text() == self.token
+        except OSError:
+            shared = False
+        folder = self.folder if shared else Path(tempfile.gettempdir()) / f"study-checkpoints-{self.token}"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder / f"{self.fleet.name}.pt"
+
+
+class Here:
+    """This process, one fleet after the other."""
+
+    def __init__(self, report: Callable[[Progressed], None], stopping: Callable[[], bool]):
+        self.report, self.stopping, self.work = report, stopping, None
+
+    def slots(self) -> int:
+        return 1
+
+    def submit(self, work: Work) -> None:
+        self.work = work
+
+    def done(self, timeout: float) -> list[tuple[Fleet, Outcome]]:
+        if self.work is None:
+            return []
+        work, self.work = self.work, None
+        return [(work.fleet, work.train(self._report))]
+
+    def stop(self) -> None:
+        """Nothing to tell anybody: the report raises."""
+
+    def _report(self, progressed: Progressed) -> None:
+        self.report(progressed)
+        if self.stopping():
+            raise Stopped
+
+
+class Dask:
+    """The workers of a Dask cluster. Only as many fleets are handed out as there are threads to train them,
+    so that other launchers find work too. A fleet whose worker died is trained by another one, from its
+    checkpoint where that one sees it."""
+
+    def __init__(self, client, report: Callable[[Progressed], None]):
+        self.client = client
+        self.topic = f"study-{os.getpid()}-{time.time_ns()}"
+        self.futures: dict[Any, Fleet] = {}
+        client.subscribe_topic(self.topic, lambda event: report(Progressed(**event[1])))
+
+    def slots(self) -> int:
+        return sum(self.client.nthreads().values())
+
+    def submit(self, work: Work) -> None:
+        future = self.client.submit(_train, work, self.topic, key=f"{work.fleet.name}-{time.time_ns()}", pure=False)
+        self.futures[future] = work.fleet
+
+    def done(self, timeout: float) -> list[tuple[Fleet, Outcome]]:
+        from distributed import wait
+
+        if not self.futures:
+            time.sleep(timeout)
+            return []
+        try:
+            wait(list(self.futures), timeout=timeout, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            return []
+        return [(self.futures.pop(future), _outcome(future)) for future in list(self.futures) if future.done()]
+
+    def stop(self) -> None:
+        """Workers see within one iteration that their fleet is not wanted any more."""
+        self.client.cancel(list(self.futures), force=True)
+
+
+def _train(work: Work, topic: str) -> Outcome:
+    """What a Dask worker does."""
+    from distributed import get_worker
+
+    worker, key = get_worker(), _task_key()
+    last = -1.0
+
+    def report(progressed: Progressed) -> None:
+        nonlocal last
+        if _unwanted(worker, key):
+            raise Stopped
+        if progressed.iteration == progressed.iterations or time.monotonic() - last > 0.5:
+            worker.log_event(topic, asdict(progressed))
+            last = time.monotonic()
+
+    return work.train(report)
+
+
+def _task_key() -> str:
+    from distributed.worker import thread_state
+
+    return thread_state.key
+
+
+def _unwanted(worker, key: str) -> bool:
+    """Whether the task was cancelled while it ran, by a client that stops or is gone."""
+    task = worker.state.tasks.get(key)
+    return task is None or task.state not in ("executing", "long-running")
+
+
+def _outcome(future) -> Outcome:
+    from distributed.scheduler import KilledWorker
+
+    if future.status == "cancelled":
+        return Outcome(stopped=True)
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, KilledWorker):
+        return Outcome(error="its worker died again and again (out of memory?)", trace=str(error))
+    return Outcome(error=" ".join(f"{type(error).__name__}: {error}".split())[:500], trace=repr(error))
+
+
+@contextmanager
+def engine(choice: str | dict, workers: int, report: Callable, stopping: Callable[[], bool]):
+    """Here for one local worker, else Dask. Raises ConfigError if the cluster cannot be had."""
+    if choice == "local" and workers == 1:
+        yield Here(report, stopping)
+        return
+    import dask
+    from distributed import Client
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a dying worker is our news, told in one line
+    with dask.config.set({"distributed.comm.timeouts.connect": "30s", "distributed.admin.log-format": "%(message)s"}):
+        cluster = make(choice, workers)
+        try:
+            client = Client(cluster, timeout=30)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ConfigError(f"execution.cluster={choice}: no Dask scheduler answers there ({error})") from None
+        try:
+            if choice == "local":
+                client.register_plugin(_plugin())
+            yield Dask(client, report)
+        finally:
+            client.close(timeout=5)
+            if not isinstance(cluster, str):
+                cluster.close(timeout=5)
+
+
+def _plugin():
+    import signal
+
+    from distributed import WorkerPlugin
+
+    class Deaf(WorkerPlugin):
+        """Ctrl-C reaches every process of the terminal; it is the client's to say what follows."""
+
+        name = "deaf"
+
+        def setup(self, worker):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return Deaf()
+
+
+def make(choice: str | dict, workers: int):
+    """A cluster, or the address of a running scheduler."""
+    if choice == "local":
+        from distributed import LocalCluster
+
+        # No limit per worker: the system knows better what memory there is than a share per core does.
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+            env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+    if isinstance(choice, str):
+        if "://" not in choice:
+            raise ConfigError(
+                f"execution.cluster={choice}: must be local, the address of a Dask scheduler (tcp://HOST:PORT) "
+                "or a batch system (+cluster=slurm, conf/cluster/)"
+            )
+        return choice
+    settings = dict(choice)
+    kind, jobs = settings.pop("kind", None), settings.pop("jobs", 1)
+    if kind not in BATCH_SYSTEMS:
+        raise ConfigError(f"execution.cluster.kind={kind}: must be one of {', '.join(BATCH_SYSTEMS)} (conf/cluster/)")
+    try:
+        import dask_jobqueue
+    except ImportError:
+        raise ConfigError(f"execution.cluster.kind={kind}: needs dask-jobqueue: pip install -e '.[cluster]'") from None
+    try:
+        cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[kind])(**settings)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"execution.cluster: {' '.join(str(error).split())} (conf/cluster/)") from None
+    cluster.scale(jobs=jobs)
+    return cluster

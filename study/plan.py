@@ -1,0 +1,164 @@
+"""Which runs share a fleet, written down, so that a sweep that goes on packs as it did.
+
+A run's numbers depend on its fleet-mates by rounding only; with the plan kept not even by that.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from study import disk
+from study.config import Config, hashed
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Runs to be trained together."""
+
+    configs: list[Config]
+    name: str
+
+    @classmethod
+    def of(cls, configs: list[Config]) -> "Fleet":
+        return cls(configs, hashed([config.run_id for config in configs]))
+
+    @property
+    def iterations(self) -> int:
+        return self.configs[0].iterations
+
+    @property
+    def steps(self) -> int:
+        return self.iterations * self.configs[0].horizon * len(self.configs)
+
+    @property
+    def title(self) -> str:
+        return title(self.configs[0].task.name, self.configs[0].algorithm.name, len(self.configs))
+
+    def halves(self) -> list["Fleet"]:
+        middle = -(-len(self.configs) // 2)
+        return [Fleet.of(self.configs[:middle]), Fleet.of(self.configs[middle:])]
+
+
+def title(task: str, algorithm: str, runs: int) -> str:
+    return f"{task} {algorithm} ({runs} run{'' if runs == 1 else 's'})"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A fleet as it stands in the plan."""
+
+    runs: list[str]
+    task: str
+    algorithm: str
+    iterations: int
+    horizon: int
+    parts: list[str] | None = None  # names of the fleets that took its place when it raised
+
+    @classmethod
+    def of(cls, fleet: Fleet) -> "Entry":
+        first = fleet.configs[0]
+        runs = [config.run_id for config in fleet.configs]
+        return cls(runs, first.task.name, first.algorithm.name, first.iterations, first.horizon)
+
+
+class Plan:
+    """The fleets of a study by name: plan.json. Written under the store's lock only."""
+
+    def __init__(self, work: Path):
+        self.path, self.aside = work / "plan.json", work / "set-aside"
+        self.entries: dict[str, Entry] = {}
+        self._read: tuple | None = None
+
+    def read(self, mend: bool = True) -> "Plan":
+        """The plan as it is on disk now; a damaged one is set aside: packing then starts anew."""
+        try:
+            stat = self.path.stat()
+            if self._read != (stat.st_mtime_ns, stat.st_ino):
+                entries = disk.read_json(self.path)
+                self.entries = {name: Entry(**entry) for name, entry in entries.items()}
+                self._read = stat.st_mtime_ns, stat.st_ino
+        except FileNotFoundError:
+            self.entries = {}
+        except disk.Damaged as damage:
+            if mend:
+                disk.set_aside(self.path, str(damage), self.aside)
+            self.entries = {}
+        return self
+
+    def write(self) -> None:
+        disk.write_json(self.path, {name: asdict(entry) for name, entry in self.entries.items()})
+
+    def settle(self, configs: list[Config], finished: set[str]) -> list[Fleet]:
+        """The fleets that the unfinished of these runs belong to; packs those that have none yet.
+
+        A planned fleet of which only some runs are asked for comes back with those alone, under its name.
+        """
+        asked = {config.run_id: config for config in configs}
+        fleets, planned = [], set()
+        for name, entry in self.entries.items():
+            if entry.parts is None:
+                planned.update(entry.runs)
+                if any(run in asked and run not in finished for run in entry.runs):
+                    fleets.append(Fleet([asked[run] for run in entry.runs if run in asked], name))
+        new = self.add(pack([config for config in configs if config.run_id not in planned], finished))
+        return sorted(fleets + new, key=lambda fleet: -fleet.steps)
+
+    def add(self, fleets: Iterable[Fleet]) -> list[Fleet]:
+        fleets = list(fleets)
+        self.entries |= {fleet.name: Entry.of(fleet) for fleet in fleets}
+        return fleets
+
+    def split(self, fleet: Fleet) -> list[Fleet]:
+        """Two halves in place of a fleet that raised."""
+        halves = self.add(fleet.halves())
+        self.entries[fleet.name] = replace(self.entries[fleet.name], parts=[half.name for half in halves])
+        return halves
+
+    def now(self, fleet: Fleet) -> list[Fleet]:
+        """What stands for the fleet in the plan now: itself, its parts, or, if only some of its runs are asked
+        for, a new fleet of those; the others are planned again when they are asked for."""
+        entry = self.entries.get(fleet.name)
+        if entry is None:
+            return self.add([Fleet.of(fleet.configs)])
+        asked = {config.run_id: config for config in fleet.configs}
+        if entry.parts is None:
+            if len(asked) == len(entry.runs):
+                return [fleet]
+            del self.entries[fleet.name]
+            return self.add([Fleet.of(fleet.configs)])
+        parts = []
+        for name in entry.parts:
+            configs = [asked[run] for run in self.entries[name].runs if run in asked]
+            if configs:
+                parts += self.now(Fleet(configs, name))
+        return parts
+
+
+def pack(configs: list[Config], finished: set[str] = frozenset()) -> list[Fleet]:
+    """Fleets of equal width for all runs that are not finished, of those that can share one.
+
+    The finished ones take part first: had the plan been lost, the others would be packed as they were.
+    """
+    shared = defaultdict(list)
+    for config in configs:
+        shared[config.fleet_key].append(config)
+    fleets = []
+    for runs in shared.values():
+        broken = []
+        for fleet in _even(runs):
+            todo = [config for config in fleet.configs if config.run_id not in finished]
+            if len(todo) == len(fleet.configs):
+                fleets.append(fleet)
+            else:
+                broken += todo
+        fleets += _even(broken)
+    return fleets
+
+
+def _even(runs: list[Config]) -> list[Fleet]:
+    if not runs:
+        return []
+    parts = -(-len(runs) // runs[0].execution.fleet_size)
+    width = -(-len(runs) // parts)
+    return [Fleet.of(runs[start : start + width]) for start in range(0, len(runs), width)]

@@ -1,0 +1,34 @@
+"""The user's tracker beside the store: what is in curves.parquet, where TensorBoard finds it."""
+
+import shutil
+from pathlib import Path
+
+from study.config import ConfigError
+
+
+def check(choice: str) -> None:
+    """Raises ConfigError before anything is trained if the tracker cannot be had."""
+    if choice == "tensorboard":
+        try:
+            import tensorboard  # noqa: F401
+        except ImportError:
+            raise ConfigError(
+                "execution.tracker=tensorboard: needs tensorboard: pip install -e '.[tensorboard]'"
+            ) from None
+
+
+def write(study: Path, results: list) -> None:
+    """Event files in tensorboard/TASK/ARM/seed=SEED, over environment steps; a run's earlier ones are replaced."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    for result in results:
+        if result.curves is None:
+            continue
+        config = result.config
+        folder = study / "tensorboard" / config.task.name / config.arm.replace("/", "_") / f"seed={config.seed}"
+        shutil.rmtree(folder, ignore_errors=True)
+        with SummaryWriter(folder, max_queue=10_000) as writer:
+            for name in result.curves.columns.drop(["run_id", "iteration", "env_steps"]):
+                known = result.curves[["env_steps", name]].dropna()
+                for steps, number in known.itertuples(index=False):
+                    writer.add_scalar(name, float(number), int(steps), new_style=True)

@@ -1,0 +1,512 @@
+"""Sweeps survive what breaks them: kills, damage, a full disk, company; what they leave equals an undisturbed sweep."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from filelock import FileLock
+from test_command_line import command
+
+from study import disk, sweep
+from study.cluster import Here
+from study.fleet import Trainer
+from study.plan import Plan, pack
+from study.rollout import Stream, generator
+from study.store import Store
+
+SMALL = ["horizon=64", "total_steps=384", "chapter=2", "epochs=1", "hidden=[4]", "execution.compile=false"]
+STUDY = ["-m", "task=cartpole", *SMALL, "algorithm=trpo,kl_fixed", "seed=range(4)", "execution.fleet_size=2"]
+FAULTY = ["-m", "task=custom", "task.id=faulty:Faulty-v0", *SMALL, "algorithm=kl_fixed", "seed=range(4)"]
+ALONE = "execution.workers=1"
+
+
+@pytest.fixture(autouse=True)
+def faulty_environments(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """STUDY, trained in one go."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["study", *STUDY, ALONE, "name=s", f"execution.results={folder}"])
+        from study.__main__ import main
+
+        main()
+    return folder / "s"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(finished):
+    return read(finished)
+
+
+def read(study):
+    runs, curves = (pd.read_parquet(study / f"{kind}.parquet") for kind in ("runs", "curves"))
+    assert not list((study / ".work/parts").iterdir()) and not list((study / ".work/checkpoints").iterdir())
+    return runs.drop(columns=["wall_seconds", "config"]), curves
+
+
+def assert_same(study, expected):
+    for frame, other in zip(read(study), expected):
+        pd.testing.assert_frame_equal(frame, other, check_exact=True)
+
+
+def start(*arguments, **options):
+    """A launcher of its own, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "study", *arguments],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def children(pid):
+    """All descendants, by /proc."""
+    found = []
+    for child in (f"/proc/{pid}/task/{task}/children" for task in os.listdir(f"/proc/{pid}/task")):
+        for number in map(int, open(child).read().split()):
+            try:
+                found += [number, *children(number)]
+            except OSError:
+                pass
+    return found
+
+
+def environment_seed(seed):
+    """What a run's environment is first reset with: how faulty.py knows a run."""
+    return int(generator(seed, Stream.ENVIRONMENT, 0).integers(2**31))
+
+
+# Resume
+
+
+def test_a_killed_sweep_goes_on_to_the_same_results(tmp_path, undisturbed, monkeypatch, capfd):
+    arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
+    launcher = start(*arguments)
+    wait_for(lambda: list(tmp_path.glob("s/.work/parts/*.runs.parquet")))  # one fleet is through
+    wait_for(lambda: list(tmp_path.glob("s/.work/checkpoints/*.pt")))  # another one has a checkpoint
+    os.killpg(launcher.pid, signal.SIGKILL)
+    launcher.wait()
+    code, said = command(monkeypatch, capfd, *arguments)
+    assert code == 0 and "runs are finished already" in said
+    assert_same(tmp_path / "s", undisturbed)
+
+
+def test_an_interrupted_fleet_goes_on_from_its_checkpoint(tmp_path, undisturbed, monkeypatch, capfd):
+    arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
+    update, loaded, load = sweep.Meter.update, [], Trainer.load
+
+    def interrupting(meter, progressed):
+        update(meter, progressed)
+        if progressed.iteration == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(sweep.Meter, "update", interrupting)
+    code, said = command(monkeypatch, capfd, *arguments)
+    assert code == 130
+    assert "stopped with 0 of 8 runs finished; 1 iteration since the last checkpoints will be made again" in said
+    assert "The same command goes on" in said
+    monkeypatch.setattr(sweep.Meter, "update", update)
+    monkeypatch.setattr(Trainer, "load", lambda trainer, path: (load(trainer, path), loaded.append(trainer.iteration)))
+    code, _ = command(monkeypatch, capfd, *arguments)
+    assert code == 0 and loaded == [4]
+    assert_same(tmp_path / "s", undisturbed)
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_made_anew(tmp_path, undisturbed, monkeypatch, capfd):
+    study = tmp_path / "s"
+    arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
+    for damage in ("cut", "flipped"):
+        _interrupt(monkeypatch, capfd, arguments, iteration=3)
+        (checkpoint,) = (study / ".work/checkpoints").iterdir()
+        content = bytearray(checkpoint.read_bytes())
+        content[len(content) // 2] ^= 1
+        checkpoint.write_bytes(content[:1000] if damage == "cut" else content)
+        code, said = command(monkeypatch, capfd, *arguments)
+        assert code == 0 and said.count("damaged:") == 1 and checkpoint.name in said
+        assert any(aside.name.startswith(checkpoint.name) for aside in (study / ".work/set-aside").iterdir())
+        assert_same(study, undisturbed)
+        shutil.rmtree(study)
+
+
+def _interrupt(monkeypatch, capfd, arguments, iteration):
+    with monkeypatch.context() as patch:
+        update = sweep.Meter.update
+
+        def interrupting(meter, progressed):
+            update(meter, progressed)
+            if progressed.iteration == iteration:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        patch.setattr(sweep.Meter, "update", interrupting)
+        code, _ = command(patch, capfd, *arguments)
+        assert code == 130
+
+
+@pytest.mark.parametrize("victim", ["runs.parquet", "curves.parquet", ".work/plan.json"])
+def test_a_damaged_file_of_results_is_set_aside_and_made_anew(
+    victim, tmp_path, finished, undisturbed, monkeypatch, capfd
+):
+    arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
+    shutil.copytree(finished, tmp_path / "s")
+    file = tmp_path / "s" / victim
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content[:1000] if victim == "runs.parquet" else content)
+    if victim == ".work/plan.json":  # without a plan and with a part of the results, packing is the same
+        runs = pd.read_parquet(tmp_path / "s/runs.parquet")
+        disk.write_table(tmp_path / "s/runs.parquet", runs.iloc[2:])
+    code, said = command(monkeypatch, capfd, *arguments)
+    assert code == 0 and "damaged:" in said and file.name in said
+    assert_same(tmp_path / "s", undisturbed)
+
+
+def test_no_flipped_bit_in_a_file_goes_unseen(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"run_id": ["a", "b"] * 50, "iteration": np.arange(100, dtype="int32")})
+    frame["x"] = np.where(rng.random(100) < 0.3, np.nan, rng.normal(size=100)).astype("float32")
+    table, signed, plan = tmp_path / "t.parquet", tmp_path / "c.pt", tmp_path / "plan.json"
+    disk.write_table(table, frame)
+    disk.write_signed(signed, bytes(1000))
+    disk.write_json(plan, {"a": {"runs": ["x", "y"]}})
+    readers = {
+        table: lambda path: disk.read_table(path, list(frame), ["run_id"]).equals(frame),
+        signed: lambda path: disk.read_signed(path).read() == bytes(1000),
+        plan: lambda path: disk.read_json(path) == {"a": {"runs": ["x", "y"]}},
+    }
+    for path, equal in readers.items():
+        content = path.read_bytes()
+        assert equal(path)
+        for place in range(int(rng.integers(9)), len(content), 9):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << int(rng.integers(8))
+            path.write_bytes(damaged)
+            try:
+                assert equal(path), (path.name, place)
+            except disk.Damaged:
+                pass
+        path.write_bytes(content[: len(content) // 2])
+        with pytest.raises(disk.Damaged):
+            equal(path)
+
+
+def test_results_older_than_a_column_are_kept_and_it_is_null(tmp_path):
+    disk.write_table(tmp_path / "t.parquet", pd.DataFrame({"run_id": ["a", "b"]}))
+    frame = disk.read_table(tmp_path / "t.parquet", ["run_id", "younger"], ["run_id"])
+    assert list(frame["run_id"]) == ["a", "b"] and frame["younger"].isna().all()
+    with pytest.raises(disk.Damaged, match="no column iteration"):
+        disk.read_table(tmp_path / "t.parquet", ["run_id"], ["run_id", "iteration"])
+
+
+def test_a_checkpoint_of_other_code_is_not_used(tmp_path, monkeypatch, capfd):
+    arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
+    _interrupt(monkeypatch, capfd, arguments, iteration=3)
+    monkeypatch.setattr("study.fleet.code", lambda: "other")
+    _, said = command(monkeypatch, capfd, *arguments)
+    assert "written by other code" in said
+
+
+def test_loading_a_checkpoint_executes_nothing(tmp_path, monkeypatch):
+    import io
+
+    import torch
+
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "executed"),))
+
+    content = io.BytesIO()
+    torch.save({"code": Evil()}, content)
+    disk.write_signed(tmp_path / "x.pt", content.getvalue())
+    config = _config()
+    with pytest.raises(disk.Damaged, match="cannot be read"):
+        Trainer([config]).load(tmp_path / "x.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+def _config(**changes):
+    from conftest import configuration
+
+    return configuration(**{"horizon": 64, "total_steps": 384, "epochs": 1, "hidden": [4]} | changes)
+
+
+# Isolation
+
+
+def test_one_raising_run_fails_alone(tmp_path, monkeypatch, capfd):
+    bad = environment_seed(2)
+    arguments = [*FAULTY, ALONE, f"execution.results={tmp_path}", "name=s", f"+task.kwargs.raise_for=[{bad}]"]
+    code, said = command(monkeypatch, capfd, *arguments)
+    runs = pd.read_parquet(tmp_path / "s/runs.parquet")
+    assert code == 1
+    assert "1 run failed" in said and "ZeroDivisionError: on purpose" in said
+    assert dict(zip(runs["seed"], runs["status"])) == {0: "complete", 1: "complete", 2: "failed", 3: "complete"}
+    traces = [trace.read_text() for trace in (tmp_path / "s/.work/errors").iterdir()]
+    assert all("faulty.py" in trace for trace in traces) and len(traces) == 3  # four runs, two, one
+
+
+def test_a_run_of_nans_is_a_result_and_disturbs_nobody(tmp_path, monkeypatch, capfd):
+    bad = environment_seed(2)
+    for name, nan_for in (("with", bad), ("without", 0)):
+        arguments = [*FAULTY, ALONE, f"execution.results={tmp_path}", f"name={name}"]
+        code, _ = command(monkeypatch, capfd, *arguments, f"+task.kwargs.nan_for=[{nan_for}]")
+        assert code == 0
+    (runs, curves), (other_runs, other_curves) = (read(tmp_path / name) for name in ("with", "without"))
+    assert runs["status"].tolist() == ["complete", "complete", "diverged", "complete"]
+    columns = curves.columns.drop("run_id")
+    for seed in (0, 1, 3):
+        mine = curves[curves["run_id"] == runs["run_id"][seed]][columns].reset_index(drop=True)
+        other = other_curves[other_curves["run_id"] == other_runs["run_id"][seed]][columns].reset_index(drop=True)
+        pd.testing.assert_frame_equal(mine, other, check_exact=True)
+
+
+def test_a_full_disk_stops_the_sweep_with_one_line_and_keeps_what_is_finished(
+    tmp_path, undisturbed, monkeypatch, capfd
+):
+    arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
+    add = Store.add
+
+    def filling(store, name, results):
+        """The second fleet finds no room for its results."""
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if list(store.parts.glob("*.runs.parquet")):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        try:
+            add(store, name, results)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    monkeypatch.setattr(Store, "add", filling)
+    code, said = command(monkeypatch, capfd, *arguments)
+    assert code == 1 and said.count("error:") == 1 and "cannot be written" in said and "Traceback" not in said
+    assert len(pd.read_parquet(tmp_path / "s/runs.parquet")) == 2
+    monkeypatch.setattr(Store, "add", add)
+    code, said = command(monkeypatch, capfd, *arguments)
+    assert code == 0 and "2 of 8 runs are finished already" in said
+    assert_same(tmp_path / "s", undisturbed)
+
+
+# Company
+
+
+def test_a_claim_falls_with_its_holder(tmp_path):
+    store = Store(tmp_path)
+    store.open()
+    script = f"from filelock import FileLock; import time; lock = FileLock({str(tmp_path / '.work/claims/f.lock')!r})"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", f"{script}; lock.acquire(); print('ok', flush=True); time.sleep(99)"], stdout=-1
+    )
+    holder.stdout.readline()
+    assert store.claim("f") is None
+    holder.kill()
+    holder.wait()
+    claim = store.claim("f")
+    assert isinstance(claim, FileLock)
+    assert store.claim("f") is None
+    claim.release()
+
+
+def test_what_another_launcher_holds_is_waited_for_not_repeated(tmp_path, undisturbed, monkeypatch, capfd):
+    arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
+    _interrupt(monkeypatch, capfd, arguments, iteration=1)
+    store = Store(tmp_path / "s")
+    held = list(Plan(store.work).read().entries)[0]
+    claim, trained, train = store.claim(held), [], Trainer.train
+
+    def training(trainer, *arguments):
+        trained.append(trainer.configs[0].run_id)
+        return train(trainer, *arguments)
+
+    def release_late(engine, timeout, done=Here.done):
+        outcomes = done(engine, timeout)
+        if not outcomes and claim.is_locked:
+            claim.release()  # the other launcher dies without a result
+        return outcomes
+
+    monkeypatch.setattr(Trainer, "train", training)
+    monkeypatch.setattr("study.cluster.Here.done", release_late)
+    code, said = command(monkeypatch, capfd, *arguments)
+    assert code == 0 and "waiting for 1 fleet that another process is training" in said
+    assert len(trained) == 4 and trained[-1] in Plan(store.work).read().entries[held].runs
+    assert_same(tmp_path / "s", undisturbed)
+
+
+def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch, capfd):
+    bad, mark = environment_seed(2), tmp_path / "died"
+    faults = [f"+task.kwargs.kill_for=[{bad}]", f"+task.kwargs.mark={mark}", "execution.fleet_size=2"]
+    arguments = [*FAULTY, *faults, f"execution.results={tmp_path}"]
+    code, said = command(monkeypatch, capfd, *arguments, "name=a", "execution.workers=2")
+    assert code == 0 and mark.exists() and "failed" not in said
+    code, said = command(monkeypatch, capfd, *arguments, "name=b", ALONE)  # the mark is there: nothing dies
+    assert_same(tmp_path / "a", read(tmp_path / "b"))
+
+
+def test_packing_is_the_same_whatever_is_finished_already():
+    configs = [_config(seed=seed, execution={"fleet_size": 3}) for seed in range(8)]
+    fleets = pack(configs)
+    assert [len(fleet.configs) for fleet in fleets] == [3, 3, 2]
+    done = {config.run_id for config in fleets[1].configs}
+    assert [fleet.name for fleet in pack(configs, done)] == [fleets[0].name, fleets[2].name]
+
+
+# At length
+
+
+@pytest.mark.slow
+def test_twenty_random_kills_lose_no_row(tmp_path, monkeypatch, capfd, capsys):
+    """kill -9 of one process or of the whole tree at random moments, until twenty have hit."""
+    rng = random.Random(0)
+    arguments = [*FAULTY, "algorithm=trpo,kl_fixed", "execution.fleet_size=1", f"execution.results={tmp_path}"]
+    arguments += ["total_steps=768", "seed=range(3)"]
+    code, _ = command(monkeypatch, capfd, *arguments, ALONE, "name=undisturbed")
+    assert code == 0
+    expected = read(tmp_path / "undisturbed")
+    monkeypatch.setenv("FAULTY_SLOW", "0.02")  # 15 s a fleet
+    study, began = tmp_path / "s", time.monotonic()
+    kills, of_one, launches, resumed, studies = 0, 0, 0, 0, 0
+    while kills < 20:
+        shutil.rmtree(study, ignore_errors=True)
+        studies += 1
+        while True:
+            resumed += len(list(study.glob(".work/checkpoints/*.pt")))
+            launcher = start(*arguments, "execution.workers=2", "name=s")
+            launches += 1
+            if kills < 20:
+                fleets = study / ".work/checkpoints"
+                before = sorted((file, file.stat().st_mtime_ns) for file in fleets.glob("*.pt"))
+                wait_for(lambda: launcher.poll() is not None or _moved(fleets, before))
+                time.sleep(rng.uniform(0, 3))
+            if kills < 20 and launcher.poll() is None and rng.random() < 0.5 and (below := children(launcher.pid)):
+                os.kill(rng.choice(below), signal.SIGKILL)
+                kills, of_one = kills + 1, of_one + 1
+                time.sleep(rng.uniform(0, 8))
+            if kills < 20 and launcher.poll() is None and rng.random() < 0.7:
+                os.killpg(launcher.pid, signal.SIGKILL)
+                kills += 1
+                launcher.communicate()
+                continue
+            said = launcher.communicate()[1]
+            assert launcher.returncode == 0, said
+            break
+        assert_same(study, expected)
+    lost = len(expected[1]) - len(read(study)[1])
+    with capsys.disabled():
+        print(
+            f"\n{kills} kills ({of_one} of one process, {kills - of_one} of the whole tree) over {studies} studies: "
+            f"{launches} launches, {resumed} fleets resumed from a checkpoint, {lost} rows lost, "
+            f"{time.monotonic() - began:.0f} s"
+        )
+    assert lost == 0
+
+
+def _moved(fleets, before):
+    try:
+        return sorted((file, file.stat().st_mtime_ns) for file in fleets.glob("*.pt")) != before
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.slow
+def test_ctrl_c_of_a_sweep_on_workers(tmp_path, monkeypatch, capfd):
+    arguments = [*FAULTY, "execution.fleet_size=1", "execution.workers=2", f"execution.results={tmp_path}", "name=s"]
+    monkeypatch.setenv("FAULTY_SLOW", "0.02")
+    launcher = start(*arguments)
+    wait_for(lambda: len(list(tmp_path.glob("s/.work/checkpoints/*.pt"))) == 2)
+    os.killpg(launcher.pid, signal.SIGINT)  # as a terminal does: to the launcher and its workers alike
+    said = launcher.communicate(timeout=60)[1]
+    assert launcher.returncode == 130, said
+    assert "stopped with 0 of 4 runs finished" in said and "The same command goes on" in said
+    assert "Traceback" not in said and len(said.splitlines()) < 6, said
+    monkeypatch.delenv("FAULTY_SLOW")
+    code, _ = command(monkeypatch, capfd, *arguments)
+    assert code == 0
+    command(monkeypatch, capfd, *arguments, ALONE, "name=undisturbed")
+    assert_same(tmp_path / "s", read(tmp_path / "undisturbed"))
+
+
+@pytest.mark.slow
+def test_any_dask_scheduler_will_do(tmp_path, monkeypatch, capfd):
+    """Workers that see no folder of the study: results come over the wire, checkpoints are the worker's own."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster:
+        monkeypatch.setattr(Store, "token", "of a folder that no worker sees")
+        arguments = [*STUDY, f"execution.cluster={cluster.scheduler_address}", f"execution.results={tmp_path}"]
+        code, said = command(monkeypatch, capfd, *arguments, "name=s")
+        assert code == 0 and "on the cluster" in said
+    code, said = command(monkeypatch, capfd, *STUDY, "execution.cluster=tcp://127.0.0.1:1", "name=t")
+    assert code == 2 and "no Dask scheduler answers" in said
+
+
+@pytest.mark.slow
+def test_two_launchers_share_the_work(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    arguments = [*FAULTY, "execution.fleet_size=1", ALONE, "name=s", f"execution.results={tmp_path}", "seed=range(8)"]
+    arguments += [f"+task.kwargs.log={log}"]
+    monkeypatch.setenv("FAULTY_SLOW", "0.01")
+    launchers = [start(*arguments), start(*arguments)]
+    said = [launcher.communicate(timeout=300)[1] for launcher in launchers]
+    assert [launcher.returncode for launcher in launchers] == [0, 0], said
+    runs = read(tmp_path / "s")[0]
+    assert len(runs) == 8 and (runs["status"] == "complete").all()
+    trained = pd.read_csv(log, sep=" ", names=["seed", "pid"]).drop_duplicates()
+    first = trained[trained["seed"].isin([environment_seed(seed) for seed in range(8)])]
+    assert first["seed"].is_unique and set(first["pid"]) == {launcher.pid for launcher in launchers}
+
+
+@pytest.mark.slow
+def test_a_waiting_launcher_takes_over_from_one_that_is_killed(tmp_path, monkeypatch):
+    arguments = [*FAULTY, ALONE, "name=s", f"execution.results={tmp_path}"]
+    monkeypatch.setenv("FAULTY_SLOW", "0.02")
+    first = start(*arguments)
+    wait_for(lambda: list(tmp_path.glob("s/.work/checkpoints/*.pt")))
+    second = start(*arguments)
+    time.sleep(8)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    said = second.communicate(timeout=300)[1]
+    assert second.returncode == 0 and "waiting for 1 fleet" in said, said
+    assert (read(tmp_path / "s")[0]["status"] == "complete").all()
+
+
+@pytest.mark.slow
+def test_a_small_file_system_fills_up(tmp_path, monkeypatch, capfd):
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path)], capture_output=True)
+    if mount.returncode:
+        pytest.skip("cannot mount a small file system here")
+    try:
+        filler = tmp_path / "filler"
+        arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
+        _interrupt(monkeypatch, capfd, arguments, iteration=1)
+        free = shutil.disk_usage(tmp_path).free
+        filler.write_bytes(bytes(max(free - 16_384, 0)))
+        code, said = command(monkeypatch, capfd, *arguments)
+        assert code in (1, 2) and "No space left on device" in said and "Traceback" not in said
+        filler.unlink()
+        code, said = command(monkeypatch, capfd, *arguments)
+        assert code == 0
+        assert (read(tmp_path / "s")[0]["status"] == "complete").all()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
