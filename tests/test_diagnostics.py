@@ -216,3 +216,11 @@ def test_the_value_fit_has_its_own_adam_whatever_the_policys_optimizer():
         trainer = runs("kl_fixed", **change)
         trainer.train()
         assert (trainer.critic_adam.count == 24).all() and (trainer.state.count == steps).all()
+
+
+def test_an_arms_name_tells_its_leading_number_and_its_optimizer():
+    plain = {"hidden": [64, 64]}
+    assert configuration("cartpole", "natural_gradient", **plain).arm == "natural_gradient beta=3"
+    assert configuration("cartpole", "kl_bisect", **plain).arm == "kl_bisect kl_target=0.01"
+    other = configuration("cartpole", "kl_fixed", **plain, optimizer="sgd", reset_optimizer=True).arm
+    assert other == "kl_fixed beta=1 optimizer=sgd reset_optimizer=true"
