@@ -58,10 +58,6 @@ class Fleet:
             values = [getattr(config.algorithm, name) for config in configs]
             setattr(self.settings, name, self._stack(values) if isinstance(values[0], float) else values[0])
         self._compile = compile
-        if compile:
-            # All that each() ever compiles counts against one limit of torch's, 8: a process that had trained
-            # two fleets before went over it and fell back to eager.
-            torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 10_000
         self._made: dict[tuple, Callable] = {}
 
     def _stack(self, values: list[float]) -> Tensor:
