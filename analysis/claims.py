@@ -94,7 +94,7 @@ def one_number_for_all_tasks(runs, algorithm, column="score"):
     if everywhere.sum() < 2:
         raise NotApplicable(f"needs at least 2 values of {KNOBS[algorithm][0]} that were run on every task")
     p_fails, p_suffices = statistics.single_setting_tests(scores.values, MARGIN * scores.gain)
-    means = _means(scores.normalised)
+    means = statistics.seed_means(scores.normalised)
     losses = np.nanmax(means, axis=1, keepdims=True) - means
     numbers = pd.DataFrame(
         {
@@ -145,12 +145,6 @@ def one_number_for_all_tasks(runs, algorithm, column="score"):
     )
 
 
-def _means(values):
-    """Mean over seeds, NaN where a setting was not run."""
-    known = np.isfinite(values)
-    return np.where(known.any(-1), np.nansum(values, -1) / np.maximum(1, known.sum(-1)), np.nan)
-
-
 def no_single_beta(study):
     return one_number_for_all_tasks(study.main, "kl_fixed")
 
@@ -169,7 +163,7 @@ def no_single_beta_in_one_problem(study):
         if not np.isfinite(gain) or len(settings) < 2:
             continue
         p_fails, p_suffices = statistics.single_setting_tests(values, np.full(PHASES, MARGIN * gain))
-        means = np.nanmean(values, axis=-1)
+        means = statistics.seed_means(values)
         best_by_phase = settings[means.argmax(1)]
         losses = (means.max(1, keepdims=True) - means) / gain
         single = int(losses.max(0).argmin())
@@ -367,7 +361,7 @@ def _representative(runs, algorithm):
     scores = learned(grid(runs, "kl_fixed", runs))
     if not len(scores.settings):
         raise NotApplicable("needs one β that was run on every task")
-    best = scores.settings[np.nanmean(scores.normalised, axis=-1).mean(0).argmax()]
+    best = scores.settings[statistics.seed_means(scores.normalised).mean(0).argmax()]
     return plain(runs, "kl_fixed")[plain(runs, "kl_fixed")["setting"] == best]
 
 
@@ -476,7 +470,7 @@ def loss_of_single_beta(runs):
     def loss(means):
         return np.nanmean(np.nanmax(means, axis=-1), axis=-1) - means[..., everywhere].mean(-2).max(-1)
 
-    return float(loss(_means(scores))), loss(statistics.resampled_means(scores))
+    return float(loss(statistics.seed_means(scores))), loss(statistics.resampled_means(scores))
 
 
 def _same_rule_for(algorithm):

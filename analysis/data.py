@@ -159,7 +159,7 @@ def load(directories, whole_seeds=False):
         name=" + ".join(directory.name for directory in directories),
         directories=directories,
         runs=usable,
-        curves=_read_curves(directories, usable["run_id"]),
+        curves=_read_curves(directories, usable),
         missing=missing,
         notes=notes,
     )
@@ -182,8 +182,9 @@ def _read_runs(directory):
     return runs[[*RUN_COLUMNS, "study"]]
 
 
-def _read_curves(directories, run_ids):
-    """Curves of the runs in `run_ids`, column by column in float32 to spare memory."""
+def _read_curves(directories, runs):
+    """Curves of `runs`, column by column in float32 to spare memory. Every complete run must have one."""
+    run_ids = runs["run_id"]
     row_of = pd.Series(np.arange(len(run_ids), dtype=np.int32), index=run_ids)
     pieces, taken = [], np.zeros(len(run_ids), dtype=bool)
     for directory in directories:
@@ -213,9 +214,9 @@ def _read_curves(directories, run_ids):
         taken[np.unique(columns["run"])] = True
         pieces.append(columns)
     joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    if not taken.all():
-        lost = run_ids[~taken].tolist()
-        raise StudyError(f"{len(lost)} runs have no curve, the first is run_id {lost[0]}")
+    lost = run_ids[~taken & (runs["status"] == "complete").to_numpy()].tolist()
+    if lost:
+        raise StudyError(f"{len(lost)} complete runs have no curve, the first is run_id {lost[0]}")
     order = np.lexsort((joined["iteration"], joined["run"]))
     if np.any(order[1:] < order[:-1]):
         joined = {name: values[order] for name, values in joined.items()}

@@ -20,6 +20,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 
 from .data import KNOBS
 from .names import ALGORITHMS, SYMBOLS, arm_name, task_name
+from .published import PPO_PHI
 
 INK = "#1b1f24"
 FAINT = "#8b9097"
@@ -456,10 +457,10 @@ def sensitivity(frame):
             xytext=(5, 0), textcoords="offset points",
         )  # fmt: skip
     ax.axvline(0, color=INK, lw=0.6)
-    ax.axvline(0.10, color=FAINT, ls="--", lw=1)
+    ax.axvline(PPO_PHI, color=FAINT, ls="--", lw=1)
     ax.annotate(
         "PPO’s four numbers",
-        (0.10, 1.0),
+        (PPO_PHI, 1.0),
         xycoords=("data", "axes fraction"),
         fontsize=6.5,
         color=FAINT,

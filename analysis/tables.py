@@ -117,7 +117,7 @@ def best_settings(study, runs):
         if plain(runs, algorithm)["setting"].nunique() < 2:
             continue
         scores = learned(grid(runs, algorithm, runs, common=False))
-        means = np.nanmean(scores.normalised, axis=-1)
+        means = statistics.seed_means(scores.normalised)
         for e, task in enumerate(scores.tasks):
             run = np.isfinite(means[e])
             settings = scores.settings[run]
