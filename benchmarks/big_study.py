@@ -1,9 +1,9 @@
-"""A study of 10,000 runs x 488 iterations: seconds and memory to compose, plan, load and analyse it.
+"""A study of 10,000 runs x 488 iterations: seconds and memory to compose, plan, load and look at it.
 
 python benchmarks/big_study.py [--seeds 100] [--folder FOLDER]
 
 The results are made up; the runs, their ids and every command are real. Nothing is trained: the study is
-already finished when the sweep looks at it.
+already finished when the sweep looks at it. benchmarks/analysis_at_scale.py times the report of as large a study.
 """
 
 import argparse
@@ -123,7 +123,6 @@ def main() -> None:
         print(f"{runs} finished runs invented, curves.parquet has {size:.0f} MB")
         timed("load: nothing is left to train", *command(folder, arguments.seeds, GRIDS[-1]), "execution.workers=1")
         timed("status", "-m", "study.status", str(folder / "big"))
-        timed("analysis", "-m", "analysis", str(folder / "big"))
     finally:
         if arguments.folder is None:
             shutil.rmtree(folder)

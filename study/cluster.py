@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -123,7 +125,7 @@ class Dask:
         self.client = client
         self.topic = f"study-{os.getpid()}-{time.time_ns()}"
         self.futures: dict[Any, Fleet] = {}
-        client.subscribe_topic(self.topic, lambda event: report(Progressed(**event[1])))
+        client.subscribe_topic(self.topic, lambda event: report(Progressed(**event[1]["progressed"])))
 
     def slots(self) -> int:
         return sum(self.client.nthreads().values())
@@ -161,7 +163,7 @@ def _train(work: Work, topic: str) -> Outcome:
         if _unwanted(worker, key):
             raise Stopped
         if progressed.iteration == progressed.iterations or time.monotonic() - last > 0.5:
-            worker.log_event(topic, asdict(progressed))
+            worker.log_event(topic, {"progressed": asdict(progressed)})  # Dask adds a key of its own
             last = time.monotonic()
 
     return work.train(report)
@@ -219,8 +221,6 @@ def engine(choice: str | dict, workers: int, report: Callable, stopping: Callabl
 
 
 def _plugin():
-    import signal
-
     from distributed import WorkerPlugin
 
     class Deaf(WorkerPlugin):
@@ -245,7 +245,7 @@ def make(choice: str | dict, workers: int):
             threads_per_worker=1,
             processes=True,
             memory_limit=0,
-            dashboard_address=None,
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,
             env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
@@ -258,15 +258,20 @@ def make(choice: str | dict, workers: int):
         return choice
     settings = dict(choice)
     kind, jobs = settings.pop("kind", None), settings.pop("jobs", 1)
+    settings.setdefault("scheduler_options", {"dashboard_address": ":0"})
     if kind not in BATCH_SYSTEMS:
         raise ConfigError(f"execution.cluster.kind={kind}: must be one of {', '.join(BATCH_SYSTEMS)} (conf/cluster/)")
+    handler = signal.getsignal(signal.SIGINT)
     try:
-        import dask_jobqueue
+        import dask_jobqueue  # makes Ctrl-C exit with 0, as if all were done
     except ImportError:
         raise ConfigError(f"execution.cluster.kind={kind}: needs dask-jobqueue: pip install -e '.[cluster]'") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
     try:
         cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[kind])(**settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"execution.cluster: {' '.join(str(error).split())} (conf/cluster/)") from None
-    cluster.scale(jobs=jobs)
+    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # a job that ends early is replaced
     return cluster

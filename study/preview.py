@@ -68,8 +68,10 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> None:
     where = f"{width} worker{'' if width == 1 else 's'}" if execution.cluster == "local" else "the cluster"
     total = makespan([speeds.seconds(fleet) for fleet in fleets], width)
     todo = sum(len(fleet.configs) for fleet in fleets)
+    resumed = sum(store.checkpoint(fleet.name).exists() for fleet in fleets)
     out.print(
         f"{todo} of {len(configs)} runs to train in {len(fleets)} fleets on {where}"
+        + (f", {resumed} of them from a checkpoint" if resumed else "")
         + (f", time {_time(total)}" if fleets and execution.cluster == "local" else "")
         + f"; results in {store.folder}",
         highlight=False,
@@ -130,10 +132,10 @@ class Speeds:
         """What the times are made of."""
         unknown = {fleet.configs[0].task.name + " " + fleet.configs[0].algorithm.name
                    for fleet in fleets if np.isnan(self.seconds(fleet))}  # fmt: skip
-        words = "times are those of finished runs of the same task and algorithm in the results folder"
+        words = "times are measured: those of finished runs of the same task and algorithm in the results folder"
         if not unknown:
             return words
-        return f"{words}; none there yet: {', '.join(sorted(unknown))}"
+        return f"{words}; there is none yet of {', '.join(sorted(unknown))}"
 
 
 def _key(task: str, algorithm: str, config: dict) -> tuple:

@@ -13,7 +13,7 @@ class Faulty(gymnasium.Env):
     """Walks on a line. The run is known by the seed its environment was reset with.
 
     raise_for  seeds whose environment raises at its 40th step
-    kill_for   seeds whose environment kills its process at its 40th step, once per file `mark`
+    kill_for   seeds whose environment kills its process at its 40th step; once only if there is a file name `mark`
     nan_for    seeds whose reward is NaN from its 40th step on
     log        a file that gets a line "seed pid" at every seeded reset
 
@@ -46,8 +46,9 @@ class Faulty(gymnasium.Env):
         time.sleep(self.slow)
         if self.steps == 40 and self.seed in self.raise_for:
             raise ZeroDivisionError("on purpose")
-        if self.steps == 40 and self.seed in self.kill_for and not Path(self.mark).exists():
-            Path(self.mark).touch()
+        if self.steps == 40 and self.seed in self.kill_for and not (self.mark and Path(self.mark).exists()):
+            if self.mark:
+                Path(self.mark).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         self.place[0] += 0.1 if action else -0.1
         self.place[1] = self.np_random.normal()

@@ -360,6 +360,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch, capfd):
     arguments = [*FAULTY, *faults, f"execution.results={tmp_path}"]
     code, said = command(monkeypatch, capfd, *arguments, "name=a", "execution.workers=2")
     assert code == 0 and mark.exists() and "failed" not in said
+    assert " 0 steps/s" not in said  # news of the workers came through
     code, said = command(monkeypatch, capfd, *arguments, "name=b", ALONE)  # the mark is there: nothing dies
     assert_same(tmp_path / "a", read(tmp_path / "b"))
 
@@ -390,7 +391,7 @@ def test_a_dry_run_tells_all_and_does_nothing(tmp_path, finished, monkeypatch, c
     assert "cartpole trpo 6 4 1 x 2 768 " in said  # runs, finished, fleets, steps; then a measured time
     assert "acrobot clip 6 3 x 2 2,304 unknown" in said
     assert said.count("refused:") == 1 and "Could not find 'task/nope'" in said and "and 11 more" in said
-    assert "none there yet: acrobot clip, acrobot trpo, cartpole clip" in said
+    assert "there is none yet of acrobot clip, acrobot trpo, cartpole clip" in said
     assert before == sorted((file, file.stat().st_mtime_ns) for file in tmp_path.rglob("*"))
     assert not list(tmp_path.glob("t*"))
 
@@ -502,6 +503,19 @@ def _stirred(launcher, fleets, before):
         )
     except FileNotFoundError:
         return True
+
+
+@pytest.mark.slow
+def test_a_run_that_kills_every_worker_fails_alone(tmp_path, monkeypatch, capfd):
+    """As one that takes more memory than there is."""
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1")
+    bad = f"+task.kwargs.kill_for=[{environment_seed(2)}]"
+    launcher = start(*FAULTY, bad, "execution.fleet_size=2", "execution.workers=2", f"execution.results={tmp_path}")
+    said = " ".join(launcher.communicate(timeout=400)[1].split())
+    assert launcher.returncode == 1 and "1 run failed" in said, said
+    assert "its worker died again and again (out of memory?)" in said and "Traceback" not in said
+    runs = pd.read_parquet(tmp_path / "trial/runs.parquet")
+    assert dict(zip(runs["seed"], runs["status"])) == {0: "complete", 1: "complete", 2: "failed", 3: "complete"}
 
 
 @pytest.mark.slow
