@@ -134,7 +134,7 @@ def scale(runs, tasks, column="score"):
 
     A gain that is not positive is NaN: nothing was learned on the task, and shares of it mean nothing.
     """
-    best = runs.groupby(["task", "arm"])[column].mean().groupby("task").max().reindex(tasks).to_numpy()
+    best = runs.groupby(["task", "condition", "arm"])[column].mean().groupby("task").max().reindex(tasks).to_numpy()
     floor = runs.groupby("task")["untrained"].first().reindex(tasks).to_numpy()
     return floor, np.where(best > floor, best - floor, np.nan)
 

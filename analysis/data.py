@@ -15,6 +15,9 @@ KNOBS = {
     "kl_adaptive": ("kl_target", 0.01),
     "trpo": ("max_kl", 0.01),
     "clip": ("clip_epsilon", 0.2),
+    "kl_bisect": ("kl_target", 0.01),
+    "kl_dual": ("kl_target", 0.01),
+    "natural_gradient": ("beta", None),
 }
 KNOB_COLUMNS = ["beta", "kl_target", "max_kl", "clip_epsilon"]
 
@@ -42,10 +45,10 @@ class StudyError(Exception):
 class Study:
     """Runs and curves on one set of row numbers.
 
-    runs      one row per usable run; its index is the number that `curves.run` refers to.
-              Beside the promised columns: `condition` (settings of the protocol that differ
-              from the default, "" for none), `family` (the algorithm and its settings other
-              than the knob), `knob`, `setting` (the knob's value), `advantages`
+    runs      one row per usable run; its index is the number that `curves.run` refers to. `arm` is
+              without its condition. Beside the promised columns: `condition` (settings of the
+              protocol that differ from the default, "" for none), `family` (the algorithm and its
+              settings other than the knob), `knob`, `setting` (the knob's value), `advantages`
               ("normalised" or "raw"), `untrained` (return of the untrained policy of the
               task) and `score` (final return; a diverged run scores as the untrained policy).
     curves    one row per run and iteration, sorted; beside the promised columns `run` and
@@ -139,7 +142,7 @@ def load(directories, whole_seeds=False):
     described = _describe(every_run)
     described, notes = _one_budget_per_task(described)
     # The same run under two names: trained again for another study.
-    repeated = described.duplicated(["task", "arm", "seed", "failed"])
+    repeated = described.duplicated(["task", "arm", "condition", "seed", "failed"])
     if repeated.any():
         notes.append(f"{repeated.sum()} runs found in two studies count once.")
     described = described[~repeated]
@@ -227,7 +230,8 @@ def _describe(runs):
     """`runs` with condition, family, knob, setting and advantages, read off arm and config."""
     runs = runs.copy()
     described = [_describe_arm(*row) for row in zip(runs["algorithm"], runs["arm"], runs["config"])]
-    runs[["family", "condition", "advantages", "overrides"]] = pd.DataFrame(described, index=runs.index)
+    columns = ["arm", "family", "condition", "advantages", "overrides"]
+    runs[columns] = pd.DataFrame(described, index=runs.index)
     runs["knob"] = [KNOBS.get(algorithm, (None,))[0] for algorithm in runs["algorithm"]]
     runs["setting"] = np.nan
     for algorithm, (knob, _) in KNOBS.items():
@@ -237,7 +241,7 @@ def _describe(runs):
 
 
 def _describe_arm(algorithm, arm, config):
-    """(family, condition, advantages, overrides) of an arm such as "kl_fixed beta=3 horizon=512"."""
+    """(arm without its condition, family, condition, advantages, overrides) of "kl_fixed beta=3 horizon=512"."""
     try:
         config = json.loads(config)
     except (TypeError, ValueError):
@@ -246,6 +250,7 @@ def _describe_arm(algorithm, arm, config):
     knob = KNOBS.get(algorithm, (None,))[0]
     pairs = [part.split("=", 1) for part in arm.split()[1:] if "=" in part]
     key_is_own = {key: key.removeprefix("algorithm.") in own for key, _ in pairs}
+    label = [f"{key}={value}" for key, value in pairs if key_is_own[key]]
     family = [f"{key}={value}" for key, value in pairs if key_is_own[key] and key != knob]
     condition = [f"{key}={value}" for key, value in pairs if not key_is_own[key]]
     settings = {key: value for key, value in pairs}
@@ -256,6 +261,7 @@ def _describe_arm(algorithm, arm, config):
         for key, value in pairs
     ]
     return (
+        " ".join([algorithm, *label]),
         " ".join([algorithm, *family]),
         " ".join(condition),
         "raw" if str(normalisation).lower() in ("none", "false") else "normalised",

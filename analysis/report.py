@@ -177,7 +177,8 @@ def _data(study):
     runs = study.runs
     seeds = runs.groupby(["condition", "task", "arm"])["seed"].nunique()
     lines = [
-        f"{len(runs)} runs of {runs['arm'].nunique()} arms on {len(study.tasks)} tasks ({', '.join(study.tasks)}), "
+        f"{len(runs)} runs of {runs.groupby(['condition', 'arm']).ngroups} arms on {len(study.tasks)} tasks "
+        f"({', '.join(study.tasks)}), "
         f"{span(seeds)} seeds per arm and task, {_steps(runs)} environment steps per run.",
         "Seeds are the unit of every interval and test. Intervals are 95 % percentile bootstrap intervals; the score "
         "of a run is "
