@@ -4,7 +4,7 @@ import sys
 
 from rich.console import Console
 
-console = Console(stderr=True, soft_wrap=True)
+console = Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 120)
 
 
 def printer() -> Console:

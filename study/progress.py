@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from study import disk
@@ -139,10 +139,9 @@ class Meter:
             console.print(f"      {name} {iteration}/{iterations}  {arm}: {_pair(mean, kl)}", highlight=False)
 
     def _panel(self) -> Group:
-        bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeElapsedColumn()
-        )
-        bar.add_task(f"{self.rate:.0f} steps/s, {duration(self.left)} left", total=self.total, completed=self.done)
+        bar = Progress(TextColumn("{task.percentage:.0f}%"), BarColumn(), TextColumn("{task.description}"))
+        words = f"{duration(time.monotonic() - self.began)}  {self.rate:.0f} steps/s  {duration(self.left)} left"
+        bar.add_task(words, total=self.total, completed=self.done)
         table = Table("fleet", "iteration", "arm", "return", "KL", box=None, header_style="dim")
         for name, iteration, iterations, arm, mean, kl in self._arms()[: max(4, console.height - 6)]:
             table.add_row(name, f"{iteration}/{iterations}", arm, f"{mean:.4g}", f"{kl:.3g}")
