@@ -165,13 +165,17 @@ def arm_curves(frame):
 
 
 def legend_below(figure, axes, columns=6):
-    """One legend for all axes, without repeats, under the figure."""
+    """One legend for all axes, without repeats, under the figure; to be read row by row."""
     entries = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels()):
             entries.setdefault(label, handle)
     if entries:
-        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=min(columns, len(entries)))
+        columns = min(columns, len(entries))
+        # Matplotlib fills columns first.
+        order = [label for column in range(columns) for label in list(entries)[column::columns]]
+        handles = [entries[label] for label in order]
+        figure.legend(handles, order, loc="outside lower center", ncols=columns)
 
 
 def power_of_ten(value, _):
