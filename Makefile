@@ -17,7 +17,7 @@ test-all: .venv/installed       ## the slow tests too
 	$(PY) -m pytest -q -n auto -m "slow or not slow"
 
 report: .venv/installed         ## the report of the committed study, no training
-	$(PY) -m analysis results/quick
+	$(PY) -m analysis results/example
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'

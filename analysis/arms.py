@@ -8,15 +8,6 @@ import pandas as pd
 from . import statistics
 from .data import KNOBS, PHASES
 
-NAMES = {
-    "kl_fixed": "fixed β",
-    "kl_adaptive": "adaptive β",
-    "trpo": "TRPO",
-    "clip": "clipping",
-    "unpenalised": "no penalty",
-}
-SYMBOLS = {"beta": "β", "kl_target": "target KL", "max_kl": "δ", "clip_epsilon": "ε"}
-
 
 class NotApplicable(Exception):
     """The study has no arms for this panel or claim; the message says which."""
@@ -143,7 +134,7 @@ def scale(runs, tasks, column="score"):
 
     A gain that is not positive is NaN: nothing was learned on the task, and shares of it mean nothing.
     """
-    best = runs.groupby(["task", "arm"])[column].mean().groupby("task").max().reindex(tasks).to_numpy()
+    best = runs.groupby(["task", "condition", "arm"])[column].mean().groupby("task").max().reindex(tasks).to_numpy()
     floor = runs.groupby("task")["untrained"].first().reindex(tasks).to_numpy()
     return floor, np.where(best > floor, best - floor, np.nan)
 

@@ -15,8 +15,6 @@ from scipy import stats
 
 from . import statistics
 from .arms import (
-    NAMES,
-    SYMBOLS,
     NotApplicable,
     default_arm,
     grid,
@@ -29,6 +27,7 @@ from .arms import (
     sweep,
 )
 from .data import KNOBS, PHASES
+from .names import ALGORITHMS, SYMBOLS, algorithm_name, listed, percent
 
 ALPHA = 0.05
 # "Performs well" on a task: loses less than this share of what the task's best arm gains over
@@ -56,6 +55,7 @@ class Verdict:
     sentence: str
     numbers: pd.DataFrame
     needs: tuple  # algorithms whose runs must be complete
+    tested: bool = True  # False where the study has no such arms
 
 
 HIDDEN = "Hidden adaptation"
@@ -76,7 +76,7 @@ def _evaluate(study, name, claim, rule, needs, judge):
     try:
         verdict, sentence, numbers = judge(study)
     except NotApplicable as reason:
-        verdict, sentence, numbers = UNDECIDED, f"The study cannot tell: it {reason}.", pd.DataFrame()
+        return Verdict(name, claim, rule, UNDECIDED, f"The study {reason}.", pd.DataFrame(), needs, tested=False)
     return Verdict(name, claim, rule, verdict, sentence, numbers, needs)
 
 
@@ -90,60 +90,59 @@ def one_number_for_all_tasks(runs, algorithm, column="score"):
     if chosen["task"].nunique() < 2:
         raise NotApplicable(f"needs {algorithm} on at least 2 tasks")
     scores = learned(grid(chosen, algorithm, runs, column, common=False))
+    everywhere = np.isfinite(scores.values).any(-1).all(0)
+    if everywhere.sum() < 2:
+        raise NotApplicable(f"needs at least 2 values of {KNOBS[algorithm][0]} that were run on every task")
     p_fails, p_suffices = statistics.single_setting_tests(scores.values, MARGIN * scores.gain)
-    means = np.nanmean(scores.normalised, axis=-1)
+    means = statistics.seed_means(scores.normalised)
     losses = np.nanmax(means, axis=1, keepdims=True) - means
     numbers = pd.DataFrame(
         {
             "algorithm": algorithm,
             "setting": scores.settings,
-            "worst_task": [_worst(scores.tasks, loss) for loss in losses.T],
+            "on_every_task": everywhere,
+            "worst_task": [scores.tasks[int(np.nanargmax(loss))] for loss in losses.T],
             "loss_on_worst_task": np.nanmax(losses, axis=0),
             "mean_loss": np.nanmean(losses, axis=0),
             "p_fails_somewhere": p_fails,
             # Any of the settings may be the sufficient one: Bonferroni.
-            "p_suffices_everywhere": np.minimum(1, p_suffices * len(scores.settings)),
+            "p_suffices_everywhere": np.minimum(1, p_suffices * everywhere.sum()),
         }
     )
-    everywhere = np.isfinite(means).all(axis=0)
-    if everywhere.any():
-        best = int(np.where(everywhere, np.nanmean(means, axis=0), -np.inf).argmax())
-        drawn = statistics.resampled_means(scores.normalised)
-        loss = np.nanmax(drawn, axis=2) - drawn[:, :, best]
-        worst = int(np.nanargmax(losses[:, best]))
-        low, high = statistics.interval(loss[:, worst])
-        price = (
-            f"The best single {symbol} on average, {scores.settings[best]:g}, gives up "
-            f"{percent(losses[worst, best])} [{percent(low)}, {percent(high)}] of the gain on {scores.tasks[worst]}"
-        )
-    else:
-        price = f"No {symbol} was run on every task"
-    seeds = f"{scores.seeds} seeds, {len(scores.tasks)} tasks, {len(scores.settings)} values of {symbol}"
-    if (p_fails <= ALPHA).all():
+    # A value that was not run on every task is a rival where it was, but no candidate.
+    candidates = numbers[everywhere]
+    best = int(np.where(everywhere, np.nanmean(means, axis=0), -np.inf).argmax())
+    drawn = statistics.resampled_means(scores.normalised)
+    loss = np.nanmax(drawn, axis=2) - drawn[:, :, best]
+    worst = int(np.nanargmax(losses[:, best]))
+    low, high = statistics.interval(loss[:, worst])
+    price = (
+        f"The best single {symbol} on average, {scores.settings[best]:g}, gives up "
+        f"{percent(losses[worst, best])} [{percent(low)}, {percent(high)}] of the gain on {scores.tasks[worst]}"
+    )
+    seeds = f"{scores.seeds} seeds, {len(scores.tasks)} tasks, {len(candidates)} values of {symbol} on all of them"
+    fails = candidates["p_fails_somewhere"]
+    if (fails <= ALPHA).all():
         return (
             SUPPORTED,
             f"{price}; every {symbol} of the grid loses more than {percent(MARGIN)} to another one on some "
-            f"task (largest p = {p_fails.max():.2g}; {seeds}).",
+            f"task (largest p = {fails.max():.2g}; {seeds}).",
             numbers,
         )
-    if (numbers["p_suffices_everywhere"] <= ALPHA).any():
-        enough = scores.settings[numbers["p_suffices_everywhere"].to_numpy() <= ALPHA]
+    enough = candidates.loc[candidates["p_suffices_everywhere"] <= ALPHA, "setting"]
+    if len(enough):
         return (
             NOT_SUPPORTED,
             f"{price}; {symbol} = {listed(enough)} stays within {percent(MARGIN)} of the best on every task ({seeds}).",
             numbers,
         )
-    open_settings = scores.settings[p_fails > ALPHA]
     return (
         UNDECIDED,
-        f"{price}; {symbol} = {listed(open_settings)} neither shown to fail somewhere nor to serve everywhere "
-        f"({seeds}).",
+        f"{price}; {symbol} = {listed(candidates.loc[fails > ALPHA, 'setting'])} neither shown to fail somewhere nor "
+        "to "
+        f"serve everywhere ({seeds}).",
         numbers,
     )
-
-
-def _worst(tasks, loss):
-    return tasks[int(np.nanargmax(loss))] if np.isfinite(loss).any() else ""
 
 
 def no_single_beta(study):
@@ -164,7 +163,7 @@ def no_single_beta_in_one_problem(study):
         if not np.isfinite(gain) or len(settings) < 2:
             continue
         p_fails, p_suffices = statistics.single_setting_tests(values, np.full(PHASES, MARGIN * gain))
-        means = np.nanmean(values, axis=-1)
+        means = statistics.seed_means(values)
         best_by_phase = settings[means.argmax(1)]
         losses = (means.max(1, keepdims=True) - means) / gain
         single = int(losses.max(0).argmin())
@@ -264,17 +263,21 @@ def compare_with_fixed(runs, rivals):
               smallest over rivals, times the number of rivals.
     p_enough  some fixed beta is not beaten by that much by any rival.
     """
-    swept = sweep(runs)
-    present = [name for name in rivals if len(default_arm(runs, name))]
-    if not present:
+    sweep(runs)
+    arms = {name: default_arm(runs, name) for name in rivals}
+    arms = {name: arm for name, arm in arms.items() if len(arm)}
+    if not arms:
         raise NotApplicable(f"needs one of {', '.join(rivals)}")
-    scores = learned(grid(swept, "kl_fixed", runs))
+    common = set.intersection(*(set(arm["task"]) for arm in [*arms.values(), plain(runs, "kl_fixed")]))
+    if not common:
+        raise NotApplicable(f"needs kl_fixed and {', '.join(arms)} on the same tasks")
+    here = runs[runs["task"].isin(common)]
+    scores = learned(grid(sweep(here), "kl_fixed", here))
+    if not len(scores.settings):
+        raise NotApplicable("needs one β that was run on every task")
+    tasks = scores.tasks
     rows = []
-    for name in present:
-        arm = default_arm(runs, name)
-        tasks = [task for task in scores.tasks if (arm["task"] == task).any()]
-        if len(tasks) < len(scores.tasks):
-            continue
+    for name, arm in arms.items():
         gains = dict(zip(scores.tasks, scores.gain))
         rival = [arm.loc[arm["task"] == task, "score"].to_numpy() / gains[task] for task in tasks]
         for h, beta in enumerate(scores.settings):
@@ -291,11 +294,10 @@ def compare_with_fixed(runs, rivals):
                     "high": difference + half,
                     "p_beats": float(statistics.p_greater(difference - MEAN_MARGIN, error, freedom)),
                     "p_keeps_up": float(statistics.p_greater(MEAN_MARGIN - difference, error, freedom)),
+                    "tasks": len(tasks),
                     "seeds": min(map(len, [*rival, *mine])),
                 }
             )
-    if not rows:
-        raise NotApplicable(f"needs one of {', '.join(rivals)} on every task")
     numbers = pd.DataFrame(rows)
     p_beats = numbers.groupby("rival")["p_beats"].max() * numbers["rival"].nunique()
     p_enough = numbers.groupby("beta")["p_keeps_up"].max() * numbers["beta"].nunique()
@@ -306,15 +308,15 @@ def fixed_is_not_sufficient(study):
     numbers, p_beats, p_enough = compare_with_fixed(study.main, FEEDBACK)
     best = numbers.groupby("beta")["difference"].mean().idxmin()
     against = "; ".join(
-        f"{NAMES[row.rival]} {row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+        f"{ALGORITHMS[row.rival]} {row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
         for row in numbers[numbers["beta"] == best].itertuples()
     )
     sentence = (
         f"Against the best single β on average, {best:g}, in the mean over tasks (untrained = 0, best arm = 1): "
-        f"{against} ({numbers['seeds'].min()} seeds). "
+        f"{against} ({numbers['seeds'].min()} seeds, {numbers['tasks'].min()} tasks). "
     )
     if p_beats.min() <= ALPHA:
-        winners = [NAMES[name] for name in p_beats.index[p_beats <= ALPHA]]
+        winners = [ALGORITHMS[name] for name in p_beats.index[p_beats <= ALPHA]]
         return (
             SUPPORTED,
             f"{sentence}Every fixed β is beaten by more than {MEAN_MARGIN:g} by {listed(winners)} (p = "
@@ -345,7 +347,7 @@ def compare_two(runs, algorithm, reference):
     scores = [[arm.loc[arm["task"] == task, "score"].to_numpy() / gain for task, gain in learned_tasks] for arm in arms]
     difference, error, freedom = statistics.mean_over_tasks_test(*scores)
     half = stats.t.ppf(1 - ALPHA / 2, freedom) * error if error > 0 else error
-    names = [f"{NAMES.get(arm['algorithm'].iloc[0], arm['algorithm'].iloc[0])}" for arm in arms]
+    names = [algorithm_name(arm["algorithm"].iloc[0]) for arm in arms]
     for i, arm in enumerate(arms):
         if arm["algorithm"].iloc[0] == "kl_fixed":
             names[i] = f"the best single β ({arm['setting'].iloc[0]:g})"
@@ -359,7 +361,7 @@ def _representative(runs, algorithm):
     scores = learned(grid(runs, "kl_fixed", runs))
     if not len(scores.settings):
         raise NotApplicable("needs one β that was run on every task")
-    best = scores.settings[np.nanmean(scores.normalised, axis=-1).mean(0).argmax()]
+    best = scores.settings[statistics.seed_means(scores.normalised).mean(0).argmax()]
     return plain(runs, "kl_fixed")[plain(runs, "kl_fixed")["setting"] == best]
 
 
@@ -423,7 +425,7 @@ def implied_spread(study, resamples=statistics.RESAMPLES):
 def normalisation_is_hidden_adaptation(study):
     frame, samples = implied_spread(study)
     if np.isnan(samples).mean() > 0.05:
-        raise NotApplicable("has tasks whose implied beta does not stand above the noise")
+        raise NotApplicable("needs tasks whose implied beta stands above the noise")
     low, high = statistics.interval(samples)
     few = frame["seeds"].min() < 2
     ranges = frame.groupby("advantages")["implied_beta"].agg(["min", "max"])
@@ -468,21 +470,7 @@ def loss_of_single_beta(runs):
     def loss(means):
         return np.nanmean(np.nanmax(means, axis=-1), axis=-1) - means[..., everywhere].mean(-2).max(-1)
 
-    means = np.where(
-        np.isfinite(scores).any(-1), np.nansum(scores, -1) / np.maximum(1, np.isfinite(scores).sum(-1)), np.nan
-    )
-    return float(loss(means)), loss(statistics.resampled_means(scores))
-
-
-# Words ----------------------------------------------------------------------------------
-
-
-def percent(share):
-    return f"{100 * share:.0f} %"
-
-
-def listed(values):
-    return ", ".join(f"{value:g}" if isinstance(value, (float, np.floating)) else str(value) for value in values)
+    return float(loss(statistics.seed_means(scores))), loss(statistics.resampled_means(scores))
 
 
 def _same_rule_for(algorithm):
@@ -491,10 +479,9 @@ def _same_rule_for(algorithm):
 
 RULE_A = (
     "Metric: final return, lost against the best value of the grid on the same task, as a share of what the task's "
-    "best arm "
-    f"gains over the untrained policy. Supported when every value is shown to lose more than {percent(MARGIN)} on some "
-    "task; not supported when one value is shown to lose less on all tasks. One-sided Welch tests at level "
-    f"{ALPHA:g}, Bonferroni over tasks and rivals."
+    "best arm gains over the untrained policy. Supported when every value that was run on all tasks is shown to lose "
+    f"more than {percent(MARGIN)} on some task; not supported when one value is shown to lose less on all tasks. "
+    f"One-sided Welch tests at level {ALPHA:g}, Bonferroni over tasks and rivals."
 )
 
 # name, claim, rule, algorithms whose runs it needs, judge
@@ -582,7 +569,7 @@ CLAIMS = [
     *(
         (
             f"A for {SYMBOLS[KNOBS[algorithm][0]]}",
-            f"No single {SYMBOLS[KNOBS[algorithm][0]]} of {NAMES[algorithm]} performs well across different problems.",
+            f"No single {SYMBOLS[KNOBS[algorithm][0]]} of {ALGORITHMS[algorithm]} performs well across problems.",
             "The rule of claim A, word for word: the question is asked of every method that has a number to choose.",
             (algorithm,),
             _same_rule_for(algorithm),

@@ -15,6 +15,9 @@ KNOBS = {
     "kl_adaptive": ("kl_target", 0.01),
     "trpo": ("max_kl", 0.01),
     "clip": ("clip_epsilon", 0.2),
+    "kl_bisect": ("kl_target", 0.01),
+    "kl_dual": ("kl_target", 0.01),
+    "natural_gradient": ("beta", None),
 }
 KNOB_COLUMNS = ["beta", "kl_target", "max_kl", "clip_epsilon"]
 
@@ -31,6 +34,7 @@ CURVE_COLUMNS = [
 REQUIRED_CURVE_COLUMNS = {"run_id", "iteration", "env_steps", "return_mean", "kl_after"}
 
 PHASES = 5  # fifths of training
+RAW = "advantage_normalization=none"
 
 
 class StudyError(Exception):
@@ -41,10 +45,10 @@ class StudyError(Exception):
 class Study:
     """Runs and curves on one set of row numbers.
 
-    runs      one row per usable run; its index is the number that `curves.run` refers to.
-              Beside the promised columns: `condition` (settings of the protocol that differ
-              from the default, "" for none), `family` (the algorithm and its settings other
-              than the knob), `knob`, `setting` (the knob's value), `advantages`
+    runs      one row per usable run; its index is the number that `curves.run` refers to. `arm` is
+              without its condition. Beside the promised columns: `condition` (settings of the
+              protocol that differ from the default, "" for none), `family` (the algorithm and its
+              settings other than the knob), `knob`, `setting` (the knob's value), `advantages`
               ("normalised" or "raw"), `untrained` (return of the untrained policy of the
               task) and `score` (final return; a diverged run scores as the untrained policy).
     curves    one row per run and iteration, sorted; beside the promised columns `run` and
@@ -72,8 +76,10 @@ class Study:
 
     @cached_property
     def raw_condition(self):
-        """The most frequent condition with raw advantages, or None."""
+        """The condition with raw advantages and nothing else, or the most frequent one with them, or None."""
         raw = self.runs.loc[self.runs["advantages"] == "raw", "condition"]
+        if (raw == RAW).any():
+            return RAW
         return None if raw.empty else raw.mode().iloc[0]
 
     def under(self, condition):
@@ -135,6 +141,11 @@ def load(directories, whole_seeds=False):
     every_run = every_run.sort_values("failed", kind="stable").drop_duplicates("run_id")
     described = _describe(every_run)
     described, notes = _one_budget_per_task(described)
+    # The same run under two names: trained again for another study.
+    repeated = described.duplicated(["task", "arm", "condition", "seed", "failed"])
+    if repeated.any():
+        notes.append(f"{repeated.sum()} runs found in two studies count once.")
+    described = described[~repeated]
     usable = described[~described["failed"]]
     missing = _missing(described)
     if whole_seeds and not missing.empty:
@@ -151,7 +162,7 @@ def load(directories, whole_seeds=False):
         name=" + ".join(directory.name for directory in directories),
         directories=directories,
         runs=usable,
-        curves=_read_curves(directories, usable["run_id"]),
+        curves=_read_curves(directories, usable),
         missing=missing,
         notes=notes,
     )
@@ -174,8 +185,9 @@ def _read_runs(directory):
     return runs[[*RUN_COLUMNS, "study"]]
 
 
-def _read_curves(directories, run_ids):
-    """Curves of the runs in `run_ids`, column by column in float32 to spare memory."""
+def _read_curves(directories, runs):
+    """Curves of `runs`, column by column in float32 to spare memory. Every complete run must have one."""
+    run_ids = runs["run_id"]
     row_of = pd.Series(np.arange(len(run_ids), dtype=np.int32), index=run_ids)
     pieces, taken = [], np.zeros(len(run_ids), dtype=bool)
     for directory in directories:
@@ -205,9 +217,9 @@ def _read_curves(directories, run_ids):
         taken[np.unique(columns["run"])] = True
         pieces.append(columns)
     joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    if not taken.all():
-        lost = run_ids[~taken].tolist()
-        raise StudyError(f"{len(lost)} runs have no curve, the first is run_id {lost[0]}")
+    lost = run_ids[~taken & (runs["status"] == "complete").to_numpy()].tolist()
+    if lost:
+        raise StudyError(f"{len(lost)} complete runs have no curve, the first is run_id {lost[0]}")
     order = np.lexsort((joined["iteration"], joined["run"]))
     if np.any(order[1:] < order[:-1]):
         joined = {name: values[order] for name, values in joined.items()}
@@ -218,7 +230,8 @@ def _describe(runs):
     """`runs` with condition, family, knob, setting and advantages, read off arm and config."""
     runs = runs.copy()
     described = [_describe_arm(*row) for row in zip(runs["algorithm"], runs["arm"], runs["config"])]
-    runs[["family", "condition", "advantages", "overrides"]] = pd.DataFrame(described, index=runs.index)
+    columns = ["arm", "family", "condition", "advantages", "overrides"]
+    runs[columns] = pd.DataFrame(described, index=runs.index)
     runs["knob"] = [KNOBS.get(algorithm, (None,))[0] for algorithm in runs["algorithm"]]
     runs["setting"] = np.nan
     for algorithm, (knob, _) in KNOBS.items():
@@ -228,7 +241,7 @@ def _describe(runs):
 
 
 def _describe_arm(algorithm, arm, config):
-    """(family, condition, advantages, overrides) of an arm such as "kl_fixed beta=3 horizon=512"."""
+    """(arm without its condition, family, condition, advantages, overrides) of "kl_fixed beta=3 horizon=512"."""
     try:
         config = json.loads(config)
     except (TypeError, ValueError):
@@ -237,6 +250,7 @@ def _describe_arm(algorithm, arm, config):
     knob = KNOBS.get(algorithm, (None,))[0]
     pairs = [part.split("=", 1) for part in arm.split()[1:] if "=" in part]
     key_is_own = {key: key.removeprefix("algorithm.") in own for key, _ in pairs}
+    label = [f"{key}={value}" for key, value in pairs if key_is_own[key]]
     family = [f"{key}={value}" for key, value in pairs if key_is_own[key] and key != knob]
     condition = [f"{key}={value}" for key, value in pairs if not key_is_own[key]]
     settings = {key: value for key, value in pairs}
@@ -247,6 +261,7 @@ def _describe_arm(algorithm, arm, config):
         for key, value in pairs
     ]
     return (
+        " ".join([algorithm, *label]),
         " ".join([algorithm, *family]),
         " ".join(condition),
         "raw" if str(normalisation).lower() in ("none", "false") else "normalised",

@@ -18,9 +18,16 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
+from .data import KNOBS
+from .names import ALGORITHMS, SYMBOLS, arm_name, task_name
+from .published import PPO_PHI
+
 INK = "#1b1f24"
 FAINT = "#8b9097"
 WIDTH = 7.2  # inches: the text width of a two-column paper
+DOTTED = (0, (2, 1.5))
+
+FORMATS = ("svg", "pdf", "png")
 STYLE = {
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -66,23 +73,6 @@ ALGORITHM_STYLE = {
 }
 OTHER_COLOURS = ["#88ccee", "#117733", "#ddcc77", "#aa4499", "#999933", "#661100"]
 TASK_COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#882255", "#e69f00", "#1b1f24"]
-SYMBOLS = {"kl_fixed": "β", "kl_adaptive": "target", "trpo": "δ", "clip": "ε"}
-TITLES = {"kl_fixed": "fixed β", "kl_adaptive": "adaptive β", "trpo": "TRPO", "clip": "clipping"}
-TASK_NAMES = {
-    "halfcheetah": "HalfCheetah",
-    "hopper": "Hopper",
-    "inverteddoublependulum": "InvDoublePend",
-    "invertedpendulum": "InvPendulum",
-    "reacher": "Reacher",
-    "swimmer": "Swimmer",
-    "walker2d": "Walker2d",
-    "ant": "Ant",
-    "humanoid": "Humanoid",
-    "cartpole": "CartPole",
-    "acrobot": "Acrobot",
-    "lunarlander": "LunarLander",
-    "pendulum": "Pendulum",
-}
 ALGORITHM_ORDER = ["unpenalised", "clip", "kl_adaptive", "kl_fixed", "trpo"]
 BETA_RAMP = LinearSegmentedColormap.from_list("beta", ["#f2b45c", "#e3704a", "#b8356a", "#6b2a7a"])
 
@@ -111,17 +101,13 @@ def save(figure, path):
     with matplotlib.rc_context(STYLE):
         figure.set_facecolor("white")
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})
-        FigureCanvasPdf(figure).print_pdf(path.with_suffix(".pdf"), metadata={"CreationDate": None})
-        figure.set_dpi(160)
-        FigureCanvasAgg(figure).print_png(path.with_suffix(".png"))
+        if "pdf" in FORMATS:
+            FigureCanvasPdf(figure).print_pdf(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+        if "png" in FORMATS:
+            figure.set_dpi(160)
+            FigureCanvasAgg(figure).print_png(path.with_suffix(".png"))
     path.with_suffix(".svg").write_text(svg.getvalue(), encoding="utf-8")
     return svg.getvalue()
-
-
-def task_name(task):
-    """A task's name for a title; long names of the user's own are cut."""
-    name = TASK_NAMES.get(task, str(task))
-    return name if len(name) <= 16 else name[:15] + "…"
 
 
 def facets(names, height=1.65, columns=4, title=task_name, **options):
@@ -178,25 +164,18 @@ def arm_curves(frame):
                 yield task, arm, curve, colour, line, 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
 
 
-def short(arm):
-    """An arm's label for a legend."""
-    return (
-        arm.replace("kl_fixed beta=", "β=")
-        .replace("kl_adaptive kl_target=", "adaptive, target ")
-        .replace("trpo max_kl=", "TRPO, δ=")
-        .replace("clip clip_epsilon=", "clip, ε=")
-        .replace("advantage_normalization=none", "raw advantages")
-    )
-
-
 def legend_below(figure, axes, columns=6):
-    """One legend for all axes, without repeats, under the figure."""
+    """One legend for all axes, without repeats, under the figure; to be read row by row."""
     entries = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels()):
             entries.setdefault(label, handle)
     if entries:
-        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=min(columns, len(entries)))
+        columns = min(columns, len(entries))
+        # Matplotlib fills columns first.
+        order = [label for column in range(columns) for label in list(entries)[column::columns]]
+        handles = [entries[label] for label in order]
+        figure.legend(handles, order, loc="outside lower center", ncols=columns)
 
 
 def power_of_ten(value, _):
@@ -270,7 +249,7 @@ def learning_curves(frame):
     """Return over training per task; bands are 95 % bootstrap intervals of the mean."""
     figure, axes = facets(frame["task"].unique())
     for task, arm, curve, colour, line, thick in arm_curves(frame):
-        axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=short(arm))
+        axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=arm_name(arm))
         axes[task].fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
     for ax in axes.values():
         steps_axis(ax)
@@ -289,7 +268,7 @@ def beta_profile(frame):
         for _, band in here[here["kind"] == "band"].iterrows():
             colour, line = ALGORITHM_STYLE.get(band["algorithm"], (FAINT, ":"))
             ax.axhspan(band["low"], band["high"], color=colour, alpha=0.13, lw=0)
-            ax.axhline(band["mean"], color=colour, ls=line, lw=1.2, label=short(band["arm"]))
+            ax.axhline(band["mean"], color=colour, ls=line, lw=1.2, label=arm_name(band["arm"]))
         ax.plot(sweep["setting"], sweep["mean"], color="#b8356a", lw=1.4, zorder=3, label="fixed β")
         error = np.abs([sweep["mean"] - sweep["low"], sweep["high"] - sweep["mean"]])
         ax.errorbar(
@@ -328,7 +307,7 @@ def achieved_kl(frame):
     figure, axes = facets(frame["task"].unique(), sharey=True)
     for task, arm, curve, colour, line, thick in arm_curves(frame):
         ax = axes[task]
-        ax.plot(curve["env_steps"], curve["median"], color=colour, ls=line, lw=thick, label=short(arm))
+        ax.plot(curve["env_steps"], curve["median"], color=colour, ls=line, lw=thick, label=arm_name(arm))
         ax.fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
     for ax in axes.values():
         ax.set_yscale("log")
@@ -354,9 +333,7 @@ def implied_beta(frame):
         for (task, estimate), curve in curves[curves["units"] == unit].groupby(["task", "estimate"]):
             crossfit = estimate == "cross-fitted"
             x = curve["progress"]
-            ax.plot(
-                x, curve["mean"], color=colours[task], lw=1.6 if crossfit else 0.9, ls="-" if crossfit else (0, (1, 1))
-            )
+            ax.plot(x, curve["mean"], color=colours[task], lw=1.6 if crossfit else 0.9, ls="-" if crossfit else DOTTED)
             if crossfit:
                 # An interval that reaches below zero is open at the bottom of a log axis: not drawn there.
                 ax.fill_between(x, curve["low"], curve["high"], color=colours[task], alpha=0.13, lw=0)
@@ -376,7 +353,7 @@ def implied_beta(frame):
     next(iter(grid.values())).set_ylabel("implied β")
     handles = [
         matplotlib.lines.Line2D([], [], color=INK, lw=1.6, label="cross-fitted (noise removed)"),
-        matplotlib.lines.Line2D([], [], color=INK, lw=0.9, ls=(0, (1, 1)), label="full batch (noise included)"),
+        matplotlib.lines.Line2D([], [], color=INK, lw=0.9, ls=DOTTED, label="full batch (noise included)"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
@@ -392,7 +369,7 @@ def table_1(frame):
     figure = Figure(
         figsize=(max(3.6, min(WIDTH, 1.6 + 0.8 * len(columns))), 0.75 + 0.23 * len(arms)), layout="constrained"
     )
-    ax = table_axes(figure.subplots(), [short(arm) for arm in arms], columns)
+    ax = table_axes(figure.subplots(), [arm_name(arm) for arm in arms], columns)
     for y, arm in enumerate(arms):
         for x, column in enumerate(columns):
             if (arm, column) in cells.index:
@@ -461,7 +438,7 @@ def transfer(frame):
                 tuned_on == "all tasks",
             )
         ax.axhline(len(names) - 1.5, color=INK, lw=0.8)
-        ax.set_ylabel(f"{TITLES[algorithm]}: {SYMBOLS[algorithm]} tuned on")
+        ax.set_ylabel(f"{ALGORITHMS[algorithm]}: {SYMBOLS[KNOBS[algorithm][0]]} tuned on")
     for ax in grid.flat[len(algorithms) :]:
         ax.remove()
     return figure
@@ -484,17 +461,17 @@ def sensitivity(frame):
             xytext=(5, 0), textcoords="offset points",
         )  # fmt: skip
     ax.axvline(0, color=INK, lw=0.6)
-    ax.axvline(0.10, color=FAINT, ls="--", lw=1)
+    ax.axvline(PPO_PHI, color=FAINT, ls="--", lw=1)
     ax.annotate(
         "PPO’s four numbers",
-        (0.10, 1.0),
+        (PPO_PHI, 1.0),
         xycoords=("data", "axes fraction"),
         fontsize=6.5,
         color=FAINT,
         ha="left",
         va="bottom",
     )
-    ax.set_yticks(range(len(frame)), [f"{SYMBOLS[name]} ({TITLES[name]})" for name in frame["algorithm"]])
+    ax.set_yticks(range(len(frame)), [f"{SYMBOLS[KNOBS[name][0]]} ({ALGORITHMS[name]})" for name in frame["algorithm"]])
     ax.invert_yaxis()
     ax.set_xlabel("sensitivity Φ")
     return figure
@@ -517,7 +494,7 @@ def decomposition(frame):
             solid = estimate == "cross-fitted" or quantity == "sigma"
             ax.plot(
                 curve["progress"], curve["mean"], color=colours[task], lw=1.5 if solid else 0.9,
-                ls="-" if solid else (0, (1, 1)), label=task_name(task) if solid else None,
+                ls="-" if solid else DOTTED, label=task_name(task) if solid else None,
             )  # fmt: skip
             if solid:
                 ax.fill_between(curve["progress"], curve["low"], curve["high"], color=colours[task], alpha=0.13, lw=0)
@@ -576,12 +553,12 @@ def kl_budget(frame):
         counts, (colour, line) = by_arm[arm], styles[arm]
         histogram.plot(
             10 ** (counts["log10_kl_over_delta"] + 0.083), counts["value"], color=colour, ls=line, lw=1.3,
-            label=short(arm), drawstyle="steps-mid",
+            label=arm_name(arm), drawstyle="steps-mid",
         )  # fmt: skip
     histogram.set_xscale("log")
-    log_axis(histogram.xaxis)
     if len(used):
         histogram.set_xlim(10 ** (used.min() - 0.2), 10 ** (used.max() + 0.4))
+    log_axis(histogram.xaxis)
     histogram.axvline(1, color=FAINT, lw=0.9, ls="--")
     histogram.set_title("KL of updates")
     histogram.set_xlabel("KL / δ")
@@ -601,12 +578,16 @@ def kl_budget(frame):
                     ax.plot(beta, fixed.loc[fixed["setting"] == beta, column], "o", ms=4.5, color=colour)
                 log_beta_axis(ax, fixed["setting"])
                 ax.set_xlabel("β (fixed)")
+            else:
+                ax.set_xticks([])
             for _, row in numbers[numbers["algorithm"] != "kl_fixed"].iterrows():
                 colour, line = styles[row["arm"]]
                 ax.axhline(row[column], color=colour, ls=line, lw=1.2)
         ax.set_title(title)
     collapse.set_ylim(-0.03, 1.03)
-    ratio.set_yscale("log")
+    if "max_ratio_p99" in numbers:
+        ratio.set_yscale("log")
+        log_axis(ratio.yaxis)
     legend_below(figure, [histogram], columns=5)
     return figure
 
@@ -662,7 +643,7 @@ def comparison(frame):
     for arm, (colour, line) in styles.items():
         curve = by_arm[arm]
         thick = 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
-        grid[0].plot(curve["threshold"], curve["value"], color=colour, ls=line, lw=thick, label=short(arm))
+        grid[0].plot(curve["threshold"], curve["value"], color=colour, ls=line, lw=thick, label=arm_name(arm))
         grid[0].fill_between(curve["threshold"], curve["low"], curve["high"], color=colour, alpha=0.1, lw=0)
     grid[0].set_xlabel("normalised score τ (untrained 0, best run 1)")
     grid[0].set_ylabel("share of runs above τ")
@@ -675,7 +656,7 @@ def comparison(frame):
             colour, _ = styles[row["arm"]]
             ax.plot([row["low"], row["high"]], [y, y], color=colour, lw=2.2)
             ax.plot(row["value"], y, "o", color=colour, ms=5, mec=INK, mew=0.5)
-        ax.set_yticks(range(len(better)), [short(arm) for arm in better["arm"]])
+        ax.set_yticks(range(len(better)), [arm_name(arm) for arm in better["arm"]])
         ax.set_ylim(len(better) - 0.5, -0.5)
         ax.set_xlim(-0.02, 1.02)
         ax.set_title("P(TRPO > arm)")

@@ -73,7 +73,7 @@ nav a { text-decoration: none; }
 figure { margin: 1rem 0; }
 .plot { overflow-x: auto; cursor: zoom-in; border: 1px solid var(--line); border-radius: 6px; padding: .5rem;
   background: var(--paper); }
-.plot svg { display: block; width: 100%; height: auto; min-width: 36rem; margin: 0 auto; }
+.plot svg { display: block; width: 100%; height: auto; margin: 0 auto; }
 figcaption, .caption { color: var(--soft); font-size: .88rem; margin-top: .4rem; max-width: 46rem; }
 .files { font-size: .85rem; }
 .files a { margin-right: .8rem; }
@@ -97,7 +97,7 @@ footer { color: var(--soft); font-size: .85rem; border-top: 1px solid var(--line
 dialog { width: 96vw; height: 94vh; max-width: none; max-height: none; border: 1px solid var(--line);
   background: var(--paper); color: var(--ink); padding: 2.4rem .6rem .6rem; overflow: auto; }
 dialog::backdrop { background: rgb(0 0 0 / .6); }
-dialog svg { display: block; width: max(100%, 62rem); height: auto; }
+dialog svg { display: block; width: max(100%, 62rem); height: auto; max-width: none !important; }
 dialog button { position: fixed; right: 3.5vw; top: 4vh; font: inherit; }
 @media (min-width: 82rem) {
   body { grid-template-columns: 15rem minmax(0, 54rem); column-gap: 3rem; justify-content: center; }
@@ -119,10 +119,12 @@ def inline_svg(svg, name, alt):
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
     svg = re.sub(r"(style=\"[^\"]*\")", lambda style: COLOUR.sub(_variable, style.group(1)), svg)
-    # The page decides the size; the viewBox keeps the proportions.
+    # The full text width of 7.2 inches fills the page's column of 54 rem; narrower figures keep their type size.
     opening, rest = svg.split(">", 1)
+    points = float(re.search(r'\swidth="([\d.]+)pt"', opening).group(1))
+    size = f"max-width: {points / 518.4 * 54:.1f}rem; min-width: {points / 518.4 * 36:.1f}rem"
     opening = re.sub(r'\s(width|height)="[^"]*"', "", opening)
-    return f'{opening} role="img" aria-label="{html.escape(alt)}" stroke-linejoin="round">{rest}'
+    return f'{opening} style="{size}" role="img" aria-label="{html.escape(alt)}" stroke-linejoin="round">{rest}'
 
 
 def _variable(match):

@@ -217,18 +217,14 @@ def transfer(study, runs):
         scores = learned(grid(runs, algorithm, runs))
         if len(scores.tasks) < 2:
             continue
-        means = (
-            scores.normalised.mean(-1) if scores.seeds == scores.values.shape[-1] else np.nanmean(scores.normalised, -1)
-        )
+        means = statistics.seed_means(scores.normalised)
         # One seed cannot be split: selected and evaluated on the same run.
         select, evaluate = statistics.split_means(scores.normalised) if scores.seeds > 1 else (means[None], means[None])
+        drawn = statistics.resampled_means(scores.normalised)
         loss = statistics.transfer(select, evaluate).mean(0)
-        single = np.mean(evaluate.mean(-2), 0)
-        chosen = select.mean(-2).argmax(-1)
-        own = np.take_along_axis(evaluate, select.argmax(-1)[..., None], -1)[..., 0]
-        single = (own - np.take_along_axis(evaluate, chosen[:, None, None], -1)[..., 0]).mean(0)
-        low, high = statistics.interval(statistics.transfer(*[statistics.resampled_means(scores.normalised)] * 2))
-        single_low, single_high = statistics.interval(statistics.regret(statistics.resampled_means(scores.normalised)))
+        low, high = statistics.interval(statistics.transfer(drawn, drawn))
+        single = statistics.regret(select, evaluate).mean(0)
+        single_low, single_high = statistics.interval(statistics.regret(drawn, drawn))
         for i, tuned_on in enumerate(scores.tasks):
             setting = scores.settings[means[i].argmax()]
             for j, run_on in enumerate(scores.tasks):
@@ -251,7 +247,7 @@ def sensitivity(study, runs):
     rows = []
     for algorithm in algorithms:
         scores = grid(scored, algorithm, column="normalised")
-        means = np.nanmean(scores.values, axis=-1)
+        means = statistics.seed_means(scores.values)
         low, high = statistics.interval(statistics.sensitivity(statistics.resampled_means(scores.values)))
         rows.append(
             {
@@ -400,7 +396,7 @@ def kl_budget(study, runs):
             ],
             columns=["kind", "value"],
         )
-        rows.append(ends.assign(**head))
+        rows.append(ends.dropna().assign(**head))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -496,7 +492,7 @@ def best_by_phase(study, runs):
     for (task, (settings, values)), gain in zip(by_task.items(), gains):
         if not np.isfinite(gain) or len(settings) < 2:
             continue
-        means = np.nanmean(values, axis=-1)
+        means = statistics.seed_means(values)
         drawn = statistics.resampled_means(values)
         chosen = np.where(np.isfinite(drawn), drawn, -np.inf).argmax(-1)
         tail = (1 - statistics.LEVEL) / 2
@@ -569,12 +565,6 @@ def reward_scales(study, runs):
     return pd.DataFrame(
         rows, columns=["task", "algorithm", "setting", "reward_scale", "advantages", "mean", "low", "high", "runs"]
     )
-
-
-def span(counts):
-    """ "3", or "3 to 5" where counts differ."""
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def finite_median(values):

@@ -14,6 +14,7 @@ import scipy
 from . import claims, figures, page, panels, published, tables
 from .arms import NotApplicable
 from .data import StudyError
+from .names import span
 
 TITLE = "Penalty or constraint: experiment"
 COMMANDS_SHOWN = 12
@@ -43,15 +44,16 @@ def build(study, out, strict=False):
     drawn = [_section(study, panel, out, _draw) for panel in panels.PANELS]
     tabled = [_section(study, table, out, _tabulate) for table in tables.TABLES]
     absent = [section for section in drawn + tabled if isinstance(section, str)]
+    verdicts = claims.evaluate(study)
     sections = [
-        _verdicts(study, out),
+        _verdicts(verdicts, out),
         _data(study),
         *(section for section in drawn + tabled if not isinstance(section, str)),
         _counter_evidence(study),
         *([_not_applicable(absent)] if absent else []),
     ]
-    _write_page(study, sections, out)
-    _write_markdown(study, sections, out)
+    _write_page(study, _lead(study, verdicts), sections, out)
+    _write_markdown(study, _lead(study, verdicts), sections, out)
     if strict and not study.missing.empty:
         raise StudyError(f"{len(study.missing)} runs are missing, the first: {study.missing['command'].iloc[0]}")
     return out / "index.html"
@@ -84,7 +86,7 @@ def _section(study, item, out, write):
 
 def _draw(panel, frame, csv, out):
     svg = figures.save(panel.figure(frame), out / "figures" / panel.name)
-    links = " ".join(f'<a href="figures/{panel.name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "pdf", "png"))
+    links = " ".join(f'<a href="figures/{panel.name}.{kind}">{kind.upper()}</a>' for kind in figures.FORMATS)
     caption = html.escape(panel.caption)
     return (
         f'<figure><div class="plot">{page.inline_svg(svg, panel.name, panel.title)}</div>'
@@ -131,13 +133,12 @@ def _not_applicable(lines):
 # Words ----------------------------------------------------------------------------------
 
 
-def _verdicts(study, out):
-    verdicts = claims.evaluate(study)
+def _verdicts(verdicts, out):
     rows = [(v.name, v.claim, v.verdict, v.sentence, v.rule) for v in verdicts]
     summary = pd.DataFrame(rows, columns=["name", "claim", "verdict", "numbers", "rule"])
     summary.to_csv(out / "tables" / "verdicts.csv", index=False)
     cards, lines = [], []
-    for verdict in verdicts:
+    for verdict in [verdict for verdict in verdicts if verdict.tested]:
         if len(verdict.numbers):
             spelled = verdict.name.lower().replace("δ", "delta").replace("ε", "epsilon")
             slug = re.sub(r"[^a-z]+", "_", spelled)
@@ -146,16 +147,29 @@ def _verdicts(study, out):
         cards.append(
             f'<div class="verdict"><p><b>{html.escape(verdict.name)}.</b> {html.escape(verdict.claim)} '
             f'<strong class="{style}">{verdict.verdict}</strong></p><p>{html.escape(verdict.sentence)}</p>'
-            "<details><summary>the rule, fixed before the "
-            f"data</summary><p>{html.escape(verdict.rule)}</p></details></div>"
+            "<details><summary>the rule, fixed before the data</summary>"
+            f"<p>{html.escape(verdict.rule)}</p></details></div>"
         )
         lines.append(f"**{verdict.name}. {verdict.claim} {verdict.verdict.capitalize()}.** {verdict.sentence}")
-    rules = "\n".join(f"- *{verdict.name}.* {verdict.rule}" for verdict in verdicts)
-    return Section(
-        "verdicts",
-        "What the data say",
-        "".join(cards),
-        "\n\n".join(lines) + f"\n\nThe rules, fixed before the data existed:\n\n{rules}",
+    untested = [f"{verdict.name}: {verdict.claim} {verdict.sentence}" for verdict in verdicts if not verdict.tested]
+    if untested:
+        cards.append(
+            "<h3>Not tested by this study</h3><ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in untested)
+        )
+        cards.append("</ul>")
+        lines.append("Not tested by this study:\n\n" + "\n".join(f"- {line}" for line in untested))
+    rules = "\n".join(f"- *{verdict.name}.* {verdict.rule}" for verdict in verdicts if verdict.tested)
+    if rules:
+        lines.append(f"The rules, fixed before the data existed:\n\n{rules}")
+    return Section("verdicts", "What the data say", "".join(cards), "\n\n".join(lines))
+
+
+def _lead(study, verdicts):
+    """One sentence under the title."""
+    short = "; ".join(f"{verdict.name}: {verdict.verdict}" for verdict in verdicts if verdict.name in ("A", "B", "C"))
+    return (
+        f"Study {study.name}: TRPO’s hard KL constraint against a KL penalty of fixed and adaptive coefficient β. "
+        f"Claims {short}."
     )
 
 
@@ -163,8 +177,9 @@ def _data(study):
     runs = study.runs
     seeds = runs.groupby(["condition", "task", "arm"])["seed"].nunique()
     lines = [
-        f"{len(runs)} runs of {runs['arm'].nunique()} arms on {len(study.tasks)} tasks ({', '.join(study.tasks)}), "
-        f"{panels.span(seeds)} seeds per arm and task, {_steps(runs)} environment steps per run.",
+        f"{len(runs)} runs of {runs.groupby(['condition', 'arm']).ngroups} arms on {len(study.tasks)} tasks "
+        f"({', '.join(study.tasks)}), "
+        f"{span(seeds)} seeds per arm and task, {_steps(runs)} environment steps per run.",
         "Seeds are the unit of every interval and test. Intervals are 95 % percentile bootstrap intervals; the score "
         "of a run is "
         "its mean return over the last 100 episodes; the floor of each task is the untrained policy’s return.",
@@ -209,7 +224,7 @@ def _ours(study, algorithm, reference):
     try:
         difference, low, high, tasks, arms = claims.compare_two(study.main, algorithm, reference)
     except NotApplicable as reason:
-        return f"This study cannot add a number: it {reason}."
+        return f"This study cannot add a number to it: it {reason}."
     return (
         f"In this study, in the mean over {tasks} tasks (untrained = 0, best arm = 1): {arms[0]} less {arms[1]} "
         f"= {difference:+.2f} [{low:+.2f}, {high:+.2f}]."
@@ -231,7 +246,7 @@ def _provenance(study):
 # Files ----------------------------------------------------------------------------------
 
 
-def _write_page(study, sections, out):
+def _write_page(study, lead, sections, out):
     body = "\n".join(
         f'<section id="{section.name}"><h2>{html.escape(section.title)}</h2>{section.html}</section>'
         for section in sections
@@ -239,8 +254,7 @@ def _write_page(study, sections, out):
     contents = "\n".join(f'<li><a href="#{section.name}">{html.escape(section.title)}</a></li>' for section in sections)
     text = page.PAGE.substitute(
         title=TITLE,
-        lead=f"Study {html.escape(study.name)}: TRPO’s hard KL constraint against a KL penalty of fixed "
-        "and adaptive coefficient β.",
+        lead=html.escape(lead),
         style=page.STYLE + page.dark_colours(body),
         contents=contents,
         body=body,
@@ -249,11 +263,11 @@ def _write_page(study, sections, out):
     (out / "index.html").write_text(text, encoding="utf-8")
 
 
-def _write_markdown(study, sections, out):
+def _write_markdown(study, lead, sections, out):
     """The note's Experiment section, as a Jekyll post."""
     front = (
         f'---\nlayout: post\ntitle: "{TITLE}"\ntags: [reinforcement-learning, trpo, ppo, kl-penalty]\nmath: true\n---\n'
     )
     body = "\n\n".join(f"### {section.title}\n\n{section.markdown}" for section in sections)
     foot = "\n\n".join(_provenance(study))
-    (out / "report.md").write_text(f"{front}\n## Experiment\n\n{body}\n\n---\n\n{foot}\n", encoding="utf-8")
+    (out / "report.md").write_text(f"{front}\n## Experiment\n\n{lead}\n\n{body}\n\n---\n\n{foot}\n", encoding="utf-8")

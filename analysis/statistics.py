@@ -122,6 +122,13 @@ def signed_root(x):
 # seed was not run.
 
 
+def seed_means(values):
+    """Means over the last axis, NaN left out; NaN where nothing is left."""
+    known = np.isfinite(values)
+    count = known.sum(-1)
+    return np.where(count, np.where(known, values, 0.0).sum(-1) / np.maximum(1, count), np.nan)
+
+
 def best_setting(scores, settings, resamples=RESAMPLES, seed=0):
     """(best, low, high): the setting with the highest mean of scores [H, S] on one task.
 
@@ -129,7 +136,7 @@ def best_setting(scores, settings, resamples=RESAMPLES, seed=0):
     setting with the same draw.
     """
     settings = np.asarray(settings)
-    best = settings[np.argmax(np.nanmean(scores, axis=-1))]
+    best = settings[np.argmax(seed_means(scores))]
     drawn = settings[np.argmax(resampled_means(np.asarray(scores)[None], resamples, seed)[:, 0], axis=-1)]
     # "inverted_cdf" keeps the ends on the grid.
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
@@ -145,8 +152,7 @@ def resampled_means(grid, resamples=RESAMPLES, seed=0):
     total = np.einsum("bes,ehs->beh", counts, np.where(known, grid, 0.0))
     weight = np.einsum("bes,ehs->beh", counts, known.astype(float))
     # No draw of a ragged cell: fall back on its plain mean.
-    plain = np.nanmean(grid, axis=-1)
-    return np.where(weight > 0, total / np.where(weight > 0, weight, 1), plain)
+    return np.where(weight > 0, total / np.where(weight > 0, weight, 1), seed_means(grid))
 
 
 def split_means(grid, splits=200, seed=0):
@@ -177,17 +183,15 @@ def sensitivity(means):
 
 def split_sensitivity(grid, splits=200, seed=0):
     """Phi with settings selected on half of the seeds and evaluated on the other half; can be negative."""
-    select, evaluate = split_means(grid, splits, seed)
-    own = np.take_along_axis(evaluate, select.argmax(-1)[..., None], -1)[..., 0].mean(-1)
-    single = np.take_along_axis(evaluate.mean(-2), select.mean(-2).argmax(-1)[..., None], -1)[..., 0]
-    return float(np.mean(own - single))
+    return float(regret(*split_means(grid, splits, seed)).mean())
 
 
-def regret(means):
-    """[..., E] loss of the best single setting against each task's own best, of means [..., E, H]."""
-    single = means.mean(-2).argmax(-1)
-    reached = np.take_along_axis(means, single[..., None, None], -1)[..., 0]
-    return means.max(-1) - reached
+def regret(select, evaluate):
+    """[..., E] loss of the best single setting against each task's own, chosen on one set of means [..., E, H]
+    and judged on another."""
+    own = np.take_along_axis(evaluate, select.argmax(-1)[..., None], -1)[..., 0]
+    single = select.mean(-2).argmax(-1)[..., None, None]
+    return own - np.take_along_axis(evaluate, single, -1)[..., 0]
 
 
 def transfer(select, evaluate):

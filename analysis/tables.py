@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from . import panels, statistics
-from .arms import SYMBOLS, NotApplicable, grid, headline, learned, plain
+from .arms import NotApplicable, grid, headline, learned, plain
 from .data import KNOBS
-from .figures import arm_styles, short, task_name
+from .figures import arm_styles
+from .names import SYMBOLS, arm_name, span, task_name
 
 WINDOW = 0.10  # share of the gain that a setting may lose and still be in a task's window
 
@@ -42,7 +43,7 @@ def table_1_text(frame):
     rows = []
     for arm, group in by_arm(frame):
         cells = group.set_index("task")
-        row = {"arm": short(arm)}
+        row = {"arm": arm_name(arm)}
         for column in columns:
             if column not in cells.index:
                 row[task_name(column)] = "–"
@@ -96,7 +97,7 @@ def returns_text(frame):
     rows = []
     for arm, group in by_arm(frame):
         cells = group.set_index("task")
-        row = {"arm": short(arm)}
+        row = {"arm": arm_name(arm)}
         for task in tasks:
             if task in cells.index:
                 cell = cells.loc[task]
@@ -104,7 +105,7 @@ def returns_text(frame):
                 row[task_name(task)] = interval_text(cell["mean"], cell["low"], cell["high"], digits)
             else:
                 row[task_name(task)] = "–"
-        row["seeds"] = panels.span(group["seeds"])
+        row["seeds"] = span(group["seeds"])
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -116,7 +117,7 @@ def best_settings(study, runs):
         if plain(runs, algorithm)["setting"].nunique() < 2:
             continue
         scores = learned(grid(runs, algorithm, runs, common=False))
-        means = np.nanmean(scores.normalised, axis=-1)
+        means = statistics.seed_means(scores.normalised)
         for e, task in enumerate(scores.tasks):
             run = np.isfinite(means[e])
             settings = scores.settings[run]
@@ -227,7 +228,7 @@ def aggregates_text(frame):
     rows = []
     for arm, group in by_arm(frame):
         cells = group.set_index("kind")
-        row = {"arm": short(arm)}
+        row = {"arm": arm_name(arm)}
         for kind, title in names.items():
             if kind in set(frame["kind"]):
                 row[title] = interval_text(*cells.loc[kind, ["value", "low", "high"]]) if kind in cells.index else "–"
@@ -238,7 +239,7 @@ def aggregates_text(frame):
 TABLES = [
     Table(
         "table_1_by_task",
-        "PPO’s Table 1, by task",
+        "Table 1 with intervals",
         panels.table_1,
         table_1_text,
         "Untrained policy = 0, best single run = 1 per task; mean over seeds with 95 % bootstrap interval; "

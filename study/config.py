@@ -23,7 +23,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 
 CONF = Path(__file__).parent.parent / "conf"
 
-LEADING = ("max_kl", "kl_target", "clip_epsilon", "beta")  # the first that an algorithm has is always in its arm
+LEADING = ("kl_target", "clip_epsilon", "beta", "max_kl")  # the first that an algorithm has is always in its arm
 
 # Names of Config that make a different arm, if they differ from conf/config.yaml.
 CONDITIONS = (
@@ -31,6 +31,8 @@ CONDITIONS = (
     "epochs",
     "minibatch_size",
     "hidden",
+    "optimizer",
+    "reset_optimizer",
     "learning_rate",
     "value_learning_rate",
     "gamma",

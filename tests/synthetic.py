@@ -88,7 +88,7 @@ def study(tasks, arms, seeds=3, iterations=49, noise=0.05, width=0.6, quality=No
                 level = np.exp(-0.5 * (np.log10(arm.beta / optimum) / width) ** 2)
             for seed in range(seeds):
                 numbers = _curve(task, arm, level, seen, sigma, progress, noise, skew, rng)
-                run_id = f"{task.name}-{arm.label}-{seed}".replace(" ", "_")
+                run_id = f"{task.name}-{arm.label}-{seed}-{iterations}".replace(" ", "_")
                 config = {
                     "task": {"id": f"{task.name}-v0"},
                     "algorithm": {"name": arm.algorithm, **arm.numbers},

@@ -159,3 +159,22 @@ def test_noise_supports_each_claim_in_at_most_five_percent_of_200_studies(tmp_pa
     found = noise_verdicts(tmp_path, 200)
     for name in {name for name, _ in found}:
         assert found.count((name, "supported")) <= 10, name
+
+
+def test_a_beta_run_on_one_task_alone_is_a_rival_there_but_no_candidate(tmp_path):
+    tasks = [Task("a", best_beta=(0.1, 0.1)), Task("b", best_beta=(10.0, 10.0))]
+    runs, curves = synthetic.study(tasks, [TRPO, *fixed([*BETAS, 12.0])], seeds=5)
+    extended = runs[(runs["beta"] != 12.0) | (runs["task"] == "b")]
+    result = verdicts(tmp_path, extended, curves)["A"]
+    assert result.verdict == "supported"
+    assert not result.numbers.set_index("setting").loc[12.0, "on_every_task"]
+
+
+def test_rivals_on_fewer_tasks_are_compared_there(tmp_path):
+    tasks = [Task("a", best_beta=(0.1, 0.1)), Task("b", best_beta=(10.0, 10.0)), Task("c")]
+    bisect = synthetic.Arm("kl_bisect", quality=0.95)
+    runs, curves = synthetic.study(tasks, [*ARMS, bisect], seeds=10)
+    partly = runs[(runs["algorithm"] != "kl_bisect") | (runs["task"] != "c")]
+    result = verdicts(tmp_path, partly, curves)["Cause"]
+    assert result.verdict == "supported"
+    assert set(result.numbers["tasks"]) == {2}

@@ -139,3 +139,24 @@ def test_after_divergence_a_phase_counts_as_the_untrained_policy(tmp_path):
     np.testing.assert_allclose(values[2:, 0, 0], untrained)
     assert (values[:2, 0, 0] > untrained).all()
     assert values[4, 0, 1] == values[3, 0, 1]  # no episode ended in the last fifth
+
+
+def test_the_same_run_trained_again_under_another_name_counts_once(tmp_path, quick):
+    first = synthetic.write(tmp_path / "a", *quick)
+    runs, curves = quick[0].copy(), quick[1].copy()
+    runs["run_id"] += "-again"
+    curves["run_id"] += "-again"
+    second = synthetic.write(tmp_path / "b", runs, curves)
+    study = load([first, second])
+    assert len(study.runs) == len(quick[0])
+    assert "count once" in study.notes[0]
+
+
+def test_a_run_that_diverged_at_once_may_have_no_curve_but_a_complete_one_may_not(tmp_path, quick):
+    runs, curves = quick[0].copy(), quick[1]
+    curves = curves[curves["run_id"] != runs["run_id"].iloc[0]]
+    with pytest.raises(StudyError, match="no curve"):
+        load([synthetic.write(tmp_path / "complete", runs, curves)])
+    runs.loc[0, ["status", "final_return", "auc_return"]] = ["diverged", np.nan, np.nan]
+    study = load([synthetic.write(tmp_path / "diverged", runs, curves)])
+    assert study.runs["score"].notna().all()

@@ -7,13 +7,19 @@ import pandas as pd
 import pytest
 import synthetic
 
-from analysis import data, panels
+from analysis import data, figures, panels
 from analysis.__main__ import main
 
 
 @pytest.fixture(scope="module")
 def quick():
     return synthetic.quick()
+
+
+@pytest.fixture
+def svg_alone(monkeypatch):
+    """Figures without PDF and PNG, which take most of the time; one report here has them all."""
+    monkeypatch.setattr(figures, "FORMATS", ("svg",))
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +29,8 @@ def report(tmp_path_factory, quick):
     return directory / "report"
 
 
-def test_report_prints_where_it_is(tmp_path, quick, capsys):
-    directory = synthetic.write(tmp_path / "s", *quick)
+def test_report_prints_where_it_is(tmp_path, svg_alone, capsys):
+    directory = synthetic.write(tmp_path / "s", *synthetic.study(synthetic.QUICK_TASKS[:1], [synthetic.CLIP], seeds=2))
     assert main([str(directory), "--out", str(tmp_path / "elsewhere")]) == 0
     assert capsys.readouterr().out.strip().endswith(str(tmp_path / "elsewhere" / "index.html"))
     assert not (directory / "report").exists()
@@ -64,8 +70,9 @@ def test_beta_profile_numbers_are_the_means_of_the_runs(report, quick):
     assert best.to_dict() == {"halfcheetah": 10, "hopper": 0.1, "swimmer": 1}
 
 
-def test_missing_run_refuses_its_panels_names_it_and_goes_on(tmp_path, quick, capsys):
-    runs, curves = quick
+def test_missing_run_refuses_its_panels_names_it_and_goes_on(tmp_path, svg_alone, monkeypatch, capsys):
+    arms = [synthetic.TRPO, *synthetic.fixed([1.0, 10.0])]
+    runs, curves = synthetic.study(synthetic.QUICK_TASKS, arms, iterations=20)
     lost = (runs["task"] == "hopper") & (runs["beta"] == 10) & (runs["algorithm"] == "kl_fixed") & (runs["seed"] == 1)
     directory = synthetic.write(tmp_path / "s", runs[~lost], curves)
     assert main([str(directory)]) == 0
@@ -76,6 +83,7 @@ def test_missing_run_refuses_its_panels_names_it_and_goes_on(tmp_path, quick, ca
     assert set(profile["task"]) == {"halfcheetah", "swimmer"}
     implied = pd.read_csv(directory / "report" / "tables" / "implied_beta.csv")
     assert "hopper" in set(implied["task"])
+    monkeypatch.setattr(panels, "PANELS", [])
     assert main([str(directory), "--strict"]) != 0
     assert "seed=1" in capsys.readouterr().err
 
@@ -92,15 +100,16 @@ def test_missing_run_refuses_its_panels_names_it_and_goes_on(tmp_path, quick, ca
     ],
     ids=["one run", "clip only", "one beta", "one seed", "one task", "unknown algorithm"],
 )
-def test_small_studies_get_the_panels_that_apply(tmp_path, arms, seeds, tasks):
-    study = synthetic.study(synthetic.QUICK_TASKS[:tasks], arms, seeds=seeds)
+def test_small_studies_get_the_panels_that_apply(tmp_path, svg_alone, arms, seeds, tasks):
+    study = synthetic.study(synthetic.QUICK_TASKS[:tasks], arms, seeds=seeds, iterations=20)
     directory = synthetic.write(tmp_path / "s", *study)
     assert main([str(directory)]) == 0
     assert (directory / "report" / "figures" / "learning_curves.svg").is_file()
 
 
-def test_columns_full_of_nan_do_not_stop_the_report(tmp_path, quick):
-    runs, curves = quick[0], quick[1].copy()
+def test_columns_full_of_nan_do_not_stop_the_report(tmp_path, svg_alone):
+    arms = [synthetic.TRPO, synthetic.ADAPTIVE, *synthetic.fixed([1.0, 10.0])]
+    runs, curves = synthetic.study(synthetic.QUICK_TASKS[:2], arms, iterations=20)
     for column in ("implied_beta", "implied_beta_crossfit", "sigma_advantage", "entropy", "max_ratio"):
         curves[column] = np.nan
     assert main([str(synthetic.write(tmp_path / "s", runs, curves))]) == 0

@@ -125,7 +125,7 @@ def test_transfer_matrix_by_hand():
     means = np.array([[1.0, 0.5, 0.0], [0.2, 0.9, 0.3]])
     # Task 0 prefers setting 0, task 1 setting 1: [tuned on, run on].
     np.testing.assert_allclose(statistics.transfer(means, means), [[0.0, 0.7], [0.5, 0.0]])
-    np.testing.assert_allclose(statistics.regret(means), [0.5, 0.0])  # setting 1 is best on average
+    np.testing.assert_allclose(statistics.regret(means, means), [0.5, 0.0])  # setting 1 is best on average
     batched = statistics.transfer(np.stack([means] * 3), np.stack([means] * 3))
     np.testing.assert_allclose(batched[2], [[0.0, 0.7], [0.5, 0.0]])
 

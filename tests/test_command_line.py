@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -147,6 +148,16 @@ def test_a_sweep_keeps_its_promised_files_and_skips_what_is_finished(tmp_path, m
 
     code, said = command(monkeypatch, capfd, *sweep_command, "seed=range(3)")  # more seeds: only those are run
     assert code == 0 and "4 of 6 runs are finished already" in said and "training 2 runs" in said
+
+
+def test_every_arm_runs_through_the_launcher_on_a_mujoco_and_a_discrete_task(tmp_path, monkeypatch, capfd):
+    arms = ["task=cartpole,invertedpendulum", f"algorithm={','.join(NAMES)}"]
+    where = ["name=arms", f"execution.results={tmp_path}", "execution.workers=1"]
+    code, said = command(monkeypatch, capfd, "-m", *arms, *SMALL[1:], *where)
+    runs = pd.read_parquet(tmp_path / "arms" / "runs.parquet")
+    assert code == 0, said
+    assert sorted(zip(runs["algorithm"], runs["task"])) == sorted(product(NAMES, ["cartpole", "invertedpendulum"]))
+    assert (runs["status"] == "complete").all()
 
 
 def test_the_same_command_gives_the_same_bits(tmp_path, monkeypatch, capfd):

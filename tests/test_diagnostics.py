@@ -198,3 +198,29 @@ def test_kl_replay_names_what_is_missing(source, tmp_path):
 def test_kl_replay_wants_either_a_constant_or_a_source(numbers):
     with pytest.raises(ConfigError, match="either beta, or source and source_arm"):
         configuration("cartpole", "kl_replay", numbers)
+
+
+# The value fit
+
+
+def test_the_value_fit_has_its_own_adam_whatever_the_policys_optimizer():
+    """One iteration under Adam kept, Adam reset and plain SGD: different policies, the same critic."""
+    changes = ({}, {"reset_optimizer": True}, {"optimizer": "sgd", "reset_optimizer": True})
+    first = [runs("kl_fixed", total_steps=128, **change) for change in changes]
+    for trainer in first:
+        trainer.train()
+    for trainer in first[1:]:
+        assert torch.equal(trainer.critic_theta, first[0].critic_theta)
+    assert not torch.equal(first[0].theta, first[2].theta)
+    for change, steps in zip(changes, (24, 8, 0)):  # of the policy's Adam, after three iterations of eight steps
+        trainer = runs("kl_fixed", **change)
+        trainer.train()
+        assert (trainer.critic_adam.count == 24).all() and (trainer.state.count == steps).all()
+
+
+def test_an_arms_name_tells_its_leading_number_and_its_optimizer():
+    plain = {"hidden": [64, 64]}
+    assert configuration("cartpole", "natural_gradient", **plain).arm == "natural_gradient beta=3"
+    assert configuration("cartpole", "kl_bisect", **plain).arm == "kl_bisect kl_target=0.01"
+    other = configuration("cartpole", "kl_fixed", **plain, optimizer="sgd", reset_optimizer=True).arm
+    assert other == "kl_fixed beta=1 optimizer=sgd reset_optimizer=true"

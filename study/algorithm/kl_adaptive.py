@@ -6,7 +6,7 @@ full batch, for the next update:
     rule         beta                                                             source
     ppo          / 2 if d < d_targ / 1.5, x 2 if d > 1.5 d_targ                   ibid.
     modular_rl   / 1.5 if d < 0.7 d_targ, x 1.5 if d > 1.3 d_targ                 modular_rl/ppo.py
-    log_space    x (1 + 0.1 e), e = d / d_targ - 1 clipped to +-0.2               Ziegler et al. 2019, section 2.2
+    log_space    x (1 + 0.1 e), e = d / d_targ - 1 clipped to +-0.2               Ziegler et al. 2019
 
 modular_rl also adds 1000 max(0, KL - 2 d_targ)^2 to the loss. Its d is the last epoch's mean over
 minibatches, ours is of the final parameters. Ziegler's KL is to a fixed reference, ours to the old policy.

@@ -5,8 +5,8 @@ maximise  mean_n [ ratio_n A_n  -  beta KL(old || new)_n ],  then, for the next 
     log beta  <-  log beta + step_size (d / d_targ - 1),  d = mean_n KL(old || new)_n of the full batch
 
 Exponentiated gradient ascent on the dual of  max L subject to KL <= d_targ: the dual's slope in beta is
-d - d_targ, taken in units of d_targ. The multiplier of MPO and V-MPO (Abdolmaleki et al. 2018, Song et al.
-2019) also climbs that slope; they hold it positive by projection and move it within the inner loop, too.
+d - d_targ, taken in units of d_targ. The multipliers of MPO and V-MPO (Abdolmaleki et al. 2018, Song et al.
+2019) climb the same slope within their inner loop (unverified).
 Where d ~ beta^-2, the error of log beta shrinks by the factor 1 - 2 step_size per update.
 """
 

@@ -1,0 +1,70 @@
+"""How tasks, algorithms and their numbers are called in figures, tables and sentences."""
+
+import numpy as np
+
+ALGORITHMS = {
+    "kl_fixed": "fixed β",
+    "kl_adaptive": "adaptive β",
+    "trpo": "TRPO",
+    "clip": "clipping",
+    "unpenalised": "no penalty",
+    "natural_gradient": "natural gradient",
+    "kl_dual": "dual ascent on β",
+    "kl_scheduled": "scheduled β",
+    "kl_bisect": "bisected β",
+    "kl_replay": "replayed β",
+    "kl_per_sample": "penalty per sample",
+    "kl_stop": "stop at target KL",
+    "kl_theory": "β of the theory",
+}
+SYMBOLS = {"beta": "β", "kl_target": "target KL", "max_kl": "δ", "clip_epsilon": "ε"}
+TASKS = {
+    "halfcheetah": "HalfCheetah",
+    "hopper": "Hopper",
+    "inverteddoublependulum": "InvDoublePend",
+    "invertedpendulum": "InvPendulum",
+    "reacher": "Reacher",
+    "swimmer": "Swimmer",
+    "walker2d": "Walker2d",
+    "ant": "Ant",
+    "humanoid": "Humanoid",
+    "cartpole": "CartPole",
+    "acrobot": "Acrobot",
+    "lunarlander": "LunarLander",
+    "pendulum": "Pendulum",
+}
+
+
+def algorithm_name(algorithm):
+    return ALGORITHMS.get(algorithm, algorithm)
+
+
+def task_name(task):
+    """A task's name for a title; long names of the user's own are cut."""
+    name = TASKS.get(task, str(task))
+    return name if len(name) <= 16 else name[:15] + "…"
+
+
+def arm_name(arm):
+    """An arm's label for a legend: "kl_fixed beta=3" is "β=3", "trpo max_kl=0.01" is "TRPO, δ=0.01"."""
+    algorithm, *numbers = arm.split()
+    for number, symbol in SYMBOLS.items():
+        numbers = [part.replace(f"{number}=", f"{symbol}=") for part in numbers]
+    numbers = ["raw advantages" if part == "advantage_normalization=none" else part for part in numbers]
+    if algorithm == "kl_fixed" and numbers:
+        return ", ".join(numbers)
+    return ", ".join([algorithm_name(algorithm), *numbers])
+
+
+def percent(share):
+    return f"{100 * share:.0f} %"
+
+
+def listed(values):
+    return ", ".join(f"{value:g}" if isinstance(value, float | np.floating) else str(value) for value in values)
+
+
+def span(counts):
+    """ "3", or "3 to 5" where counts differ."""
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"

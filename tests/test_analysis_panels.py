@@ -1,0 +1,141 @@
+"""The numbers behind the figures on studies whose answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from synthetic import ADAPTIVE, CLIP, TRPO, Task, fixed
+
+from analysis import data, figures, panels, tables
+from analysis.arms import NotApplicable
+
+BETAS = [0.1, 1.0, 10.0, 100.0]
+
+
+def load(directory, *study):
+    return data.load([synthetic.write(directory / "s", *study)])
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory):
+    """Two tasks whose best betas are two decades apart."""
+    tasks = [Task("a", best_beta=(0.1, 0.1)), Task("b", best_beta=(10.0, 10.0), sigma_advantage=(0.1, 0.1))]
+    arms = [TRPO, ADAPTIVE, CLIP, *fixed(BETAS), *fixed(BETAS, advantage_normalization="none")]
+    return load(tmp_path_factory.mktemp("moved"), *synthetic.study(tasks, arms, seeds=4, iterations=60))
+
+
+def test_transfer_finds_what_the_other_task_s_beta_costs(moved):
+    frame = panels.transfer(moved, moved.main).set_index(["algorithm", "tuned_on", "run_on"])
+    assert frame.loc[("kl_fixed", "a", "a"), "loss"] == pytest.approx(0.0, abs=0.02)
+    assert frame.loc[("kl_fixed", "a", "a"), "setting"] == 0.1
+    # Two decades at a width of 0.6 decades: nothing of the gain is left.
+    assert frame.loc[("kl_fixed", "a", "b"), "loss"] == pytest.approx(1.0, abs=0.15)
+    assert ("trpo", "a", "b") not in frame.index  # one delta only
+
+
+def test_best_beta_and_its_window_are_the_synthetic_ones(moved):
+    frame = tables.best_settings(moved, moved.main).set_index(["number", "task"])
+    assert frame.loc[("beta", "a"), ["best", "low", "high"]].tolist() == [0.1, 0.1, 0.1]
+    assert frame.loc[("beta", "b"), ["best", "window_low", "window_high"]].tolist() == [10.0, 10.0, 10.0]
+    assert frame.loc[("beta", "all tasks"), "window_size"] == 0
+
+
+def test_best_beta_follows_a_moving_optimum_through_the_phases(tmp_path):
+    moving = [Task("a", best_beta=(0.1, 100.0))]
+    study = load(tmp_path, *synthetic.study(moving, fixed(BETAS), seeds=4, iterations=100, width=0.4))
+    best = panels.best_by_phase(study, study.main).drop_duplicates("phase").set_index("phase")["best_beta"]
+    assert best.is_monotonic_increasing
+    assert best[1] <= 1.0 and best[5] >= 10.0
+
+
+def test_kl_law_finds_the_slope_of_minus_two(moved):
+    frame = panels.kl_law(moved, moved.main)
+    slopes = frame[frame["kind"] == "slope"]["kl_over_delta"]
+    assert len(slopes) == 2
+    np.testing.assert_allclose(slopes, -2.0, atol=0.1)
+
+
+def test_decomposition_multiplies_to_the_implied_beta(moved):
+    frame = panels.decomposition(moved, moved.main)
+    wide = frame[frame["estimate"] == "full batch"].pivot(index=["task", "progress"], columns="quantity", values="mean")
+    np.testing.assert_allclose(wide["sigma"] * wide["share"] / np.sqrt(2 * 0.01), wide["implied"], rtol=0.02)
+
+
+def test_hidden_adaptation_shows_the_profiles_apart_by_the_scale_of_advantages(moved):
+    frame = panels.hidden_adaptation(moved, moved.main)
+    profile = frame[frame["kind"] == "profile"].set_index(["advantages", "task"])
+    best = {
+        key: group.loc[group["mean"].idxmax(), "x"]
+        for key, group in profile.reset_index().groupby(["advantages", "task"])
+    }
+    # Raw advantages of task b are ten times smaller, and so is its best beta.
+    assert best == {("normalised", "a"): 0.1, ("normalised", "b"): 10, ("raw", "a"): 0.1, ("raw", "b"): 1}
+
+
+def test_collapse_is_a_lost_gain_not_a_low_score(tmp_path):
+    runs, curves = synthetic.study([Task("a")], [TRPO, *fixed([1.0, 100.0])], seeds=3, iterations=40)
+    fallen = runs[(runs["algorithm"] == "trpo") & (runs["seed"] == 0)].index[0]
+    runs.loc[fallen, "final_return"] = 100.0  # of 900 reached on the way
+    study = load(tmp_path, runs, curves)
+    collapsed = study.runs[panels.collapses(study)]
+    assert collapsed["run_id"].tolist() == [runs.loc[fallen, "run_id"]]  # beta = 100 never learned: no collapse
+
+
+def test_adaptive_rule_s_share_inside_its_tolerance(moved):
+    frame = panels.adaptive(moved, moved.main)
+    ratio = frame[(frame["kind"] == "ratio") & (frame["task"] == "a")].iloc[0]
+    kl = moved.curves.loc[
+        moved.curves["run"].isin(moved.main[moved.main["algorithm"] == "kl_adaptive"].index), "kl_after"
+    ]
+    task = moved.runs["task"].to_numpy()[moved.curves.loc[kl.index, "run"]]
+    kl = kl[task == "a"] / 0.01
+    assert ratio["share_inside"] == pytest.approx(((kl > 1 / 1.5) & (kl < 1.5)).mean(), abs=1e-6)
+    assert ratio["median"] == pytest.approx(kl.median(), rel=1e-4)
+
+
+def test_probability_that_trpo_beats_a_hopeless_arm_is_one(moved):
+    frame = panels.comparison(moved, moved.main)
+    better = frame[frame["kind"] == "P(TRPO > arm)"].set_index("arm")["value"]
+    assert better["kl_fixed beta=100"] == 1.0
+    profile = frame[(frame["kind"] == "profile") & (frame["arm"] == "trpo max_kl=0.01")]
+    assert profile["value"].is_monotonic_decreasing
+
+
+def test_reward_scales_needs_several_and_tells_them_apart(tmp_path, moved):
+    with pytest.raises(NotApplicable):
+        panels.reward_scales(moved, moved.main)
+    arms = [TRPO, *fixed([1.0, 10.0]), *fixed([1.0, 10.0], reward_scale=100.0)]
+    study = load(tmp_path, *synthetic.study([Task("a")], arms))
+    frame = panels.reward_scales(study, study.main)
+    assert sorted(frame.loc[frame["algorithm"] == "kl_fixed", "reward_scale"].unique()) == [1.0, 100.0]
+
+
+def test_table_1_puts_the_published_average_beside_ours(moved):
+    frame = panels.table_1(moved, moved.main).set_index(["arm", "task"])["mean"]
+    assert frame["clip clip_epsilon=0.2", "published"] == 0.82
+    ours = frame["clip clip_epsilon=0.2"]
+    assert ours["average"] == pytest.approx((ours["a"] + ours["b"]) / 2)
+    assert frame.drop(["average", "published"], level="task").max() <= 1.0
+
+
+def test_same_data_give_the_same_figure_files(tmp_path, moved):
+    frame = panels.beta_profile(moved, moved.main)
+    for name in ("first", "second"):
+        figures.save(figures.beta_profile(frame), tmp_path / name)
+    for kind in figures.FORMATS:
+        assert (tmp_path / f"first.{kind}").read_bytes() == (tmp_path / f"second.{kind}").read_bytes()
+
+
+def test_fixed_betas_are_coloured_in_their_order():
+    colours = list(figures.beta_colours([10.0, 0.1, 1.0]).items())
+    assert [beta for beta, _ in colours] == [0.1, 1.0, 10.0]
+    # Light to dark, so that the order survives greyscale printing and any colour vision.
+    light = [sum(int(colour[i : i + 2], 16) * w for i, w in ((1, 0.3), (3, 0.59), (5, 0.11))) for _, colour in colours]
+    assert light == sorted(light, reverse=True)
+
+
+def test_latex_table_escapes_and_balances():
+    frame = pd.DataFrame({"arm": ["β=3 & 50 % of_x"], "score": ["0.5 [0.4, 0.6]"]})
+    text = tables.latex(frame, "caption with δ", "label")
+    assert r"$\beta$=3 \& 50 \% of\_x & 0.5 [0.4, 0.6] \\" in text
+    assert text.count(r"\begin") == text.count(r"\end") == 2
