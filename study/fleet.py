@@ -1,9 +1,6 @@
 """A fleet: runs of one task and one algorithm, trained in lockstep as one batched program."""
 
 import io
-import logging
-import os
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from study import disk, value
+from study import compiler, disk, value
 from study.algorithm import page
 from study.config import Config, code
 from study.implied_beta import implied_beta
@@ -30,10 +27,6 @@ from study.rollout import Batch, Moments, RewardScale, Stream, collect, gae, gen
 from study.sgd import Adam
 from study.solver import where
 from study.task import Copies
-
-log = logging.getLogger(__name__)
-
-COMPILE_FROM = 400_000  # samples; below, compiling costs more than it saves (compile=auto)
 
 
 class Fleet:
@@ -75,22 +68,8 @@ class Fleet:
         key = (function, network or self.policy)
         if key not in self._made:
             batched = torch.func.vmap(partial(function, key[1]))
-            self._made[key] = _compiled(batched, function.__qualname__) if self._compile else batched
+            self._made[key] = compiler.compiled(batched, function.__qualname__) if self._compile else batched
         return self._made[key]
-
-
-def _compiled(batched: Callable, name: str) -> Callable:
-    """torch.compile with R symbolic, so that other widths reuse it.
-
-    The compiler keeps its work per code object and, past eight entries, silently goes on uncompiled. All
-    that vmap returns shares one code object, hence a fresh one for each.
-    """
-
-    def each(*arguments):
-        return batched(*arguments)
-
-    each.__code__ = each.__code__.replace(co_name=f"each {name}")
-    return torch.compile(each, dynamic=True)
 
 
 @dataclass(frozen=True)
@@ -135,22 +114,6 @@ class Episodes:
         return count, mean, last
 
 
-def can_compile() -> bool:
-    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
-
-
-def wants_compile(configs: list[Config]) -> bool:
-    """auto compiles long work where there is a C++ compiler; asked for in vain, one line says so."""
-    choice = configs[0].execution.compile
-    long = len(configs) * configs[0].iterations * configs[0].horizon >= COMPILE_FROM
-    if not (choice is True or (choice == "auto" and long)):
-        return False
-    if not can_compile():
-        log.warning("no C++ compiler found: torch.compile is off, updates take about three times as long")
-        return False
-    return True
-
-
 class Trainer:
     """All that changes while a fleet trains, and the loop that changes it."""
 
@@ -166,7 +129,8 @@ class Trainer:
         policy = Policy.make(copies.observation_size, copies.family, self.config.hidden)
         self.copies = copies
         self.critic = Network((copies.observation_size, *self.config.hidden, 1))
-        self.fleet = Fleet(configs, policy, dtype, wants_compile(configs))
+        samples = runs * self.config.iterations * self.config.horizon
+        self.fleet = Fleet(configs, policy, dtype, compiler.wanted(self.config.execution.compile, samples))
 
         rngs = [generator(config.seed, Stream.PARAMETERS) for config in configs]
         self.theta = torch.stack([policy.initial(rng) for rng in rngs]).to(self.fleet.device, dtype)

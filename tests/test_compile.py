@@ -1,13 +1,18 @@
 """Compiled fleets: the same numbers to rounding, and compiled to the end."""
 
+import shlex
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from conftest import configuration
+from torch.utils import cpp_extension
 
-from study.fleet import Trainer, can_compile
+from study import compiler
+from study.fleet import Trainer
 
-needs_compiler = pytest.mark.skipif(not can_compile(), reason="no C++ compiler on this machine")
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
 
 
 def trained(compile: bool, task: str, algorithm: str, runs: int = 3) -> Trainer:
@@ -33,3 +38,24 @@ def test_fleet_after_fleet_stays_compiled_in_one_process(monkeypatch):
     monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
     for task, runs in (("cartpole", 3), ("invertedpendulum", 2)):
         trained(True, task, "kl_fixed", runs)
+
+
+def test_without_a_working_compiler_training_goes_on_and_one_line_says_so(monkeypatch, capfd):
+    def broken(function, **options):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    compiler.working.cache_clear()
+    try:
+        trainer = trained(True, "cartpole", "kl_fixed", 1)
+    finally:
+        compiler.working.cache_clear()
+    said = " ".join(capfd.readouterr().err.split())
+    assert trainer.iteration == 2 and said.count("torch.compile does not work here (no C++ compiler)") == 1
+
+
+def test_a_space_in_the_path_does_not_end_the_linkers_argument(monkeypatch):
+    monkeypatch.setattr(cpp_extension, "TORCH_LIB_PATH", "/a folder/lib")
+    for _ in range(2):
+        compiler._quote_library_path()
+    assert shlex.split(f"-L{cpp_extension.TORCH_LIB_PATH}") == ["-L/a folder/lib"]
