@@ -70,8 +70,9 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> None:
     todo = sum(len(fleet.configs) for fleet in fleets)
     resumed = sum(store.checkpoint(fleet.name).exists() for fleet in fleets)
     out.print(
-        f"{todo} of {len(configs)} runs to train in {len(fleets)} fleets on {where}"
-        + (f", {resumed} of them from a checkpoint" if resumed else "")
+        f"{todo} of {len(configs)} runs to train in {len(fleets)} fleet{'' if len(fleets) == 1 else 's'}"
+        + (f" ({resumed} from a checkpoint)" if resumed else "")
+        + f" on {where}"
         + (f", time {_time(total)}" if fleets and execution.cluster == "local" else "")
         + f"; results in {store.folder}",
         highlight=False,
