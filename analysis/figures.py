@@ -11,10 +11,11 @@ import matplotlib
 import matplotlib.lines
 import matplotlib.patches
 import numpy as np
+import seaborn
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
@@ -74,7 +75,7 @@ ALGORITHM_STYLE = {
 OTHER_COLOURS = ["#88ccee", "#117733", "#ddcc77", "#aa4499", "#999933", "#661100"]
 TASK_COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#882255", "#e69f00", "#1b1f24"]
 ALGORITHM_ORDER = ["unpenalised", "clip", "kl_adaptive", "kl_fixed", "trpo"]
-BETA_RAMP = LinearSegmentedColormap.from_list("beta", ["#f2b45c", "#e3704a", "#b8356a", "#6b2a7a"])
+BETA_RAMP = seaborn.color_palette("flare", as_cmap=True)  # even steps to the eye, light to dark
 
 
 def styled(draw):
