@@ -66,14 +66,17 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> None:
     execution = configs[0].execution
     width = min(execution.workers or cores(), max(len(fleets), 1))
     where = f"{width} worker{'' if width == 1 else 's'}" if execution.cluster == "local" else "the cluster"
-    total = makespan([speeds.seconds(fleet) for fleet in fleets], width)
+    seconds = [speeds.seconds(fleet) for fleet in fleets]
+    known = [length for length in seconds if not np.isnan(length)]
+    total = makespan(known, width) if known else float("nan")
+    least = "at least " if 0 < len(known) < len(fleets) else ""
     todo = sum(len(fleet.configs) for fleet in fleets)
     resumed = sum(store.checkpoint(fleet.name).exists() for fleet in fleets)
     out.print(
         f"{todo} of {len(configs)} runs to train in {len(fleets)} fleet{'' if len(fleets) == 1 else 's'}"
         + (f" ({resumed} from a checkpoint)" if resumed else "")
         + f" on {where}"
-        + (f", time {_time(total)}" if fleets and execution.cluster == "local" else "")
+        + (f", time {least}{_time(total)}" if fleets and execution.cluster == "local" else "")
         + f"; results in {store.folder}",
         highlight=False,
     )
