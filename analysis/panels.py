@@ -67,25 +67,17 @@ def learning_curves(study, runs):
     # A part of training in which no episode ended shows the last known return.
     returns = pd.DataFrame(returns).ffill(axis=1).to_numpy()
     rows = []
-    for (task, arm), group in headline(runs).groupby(["task", "arm"]):
+    for _, group in headline(runs).groupby(["task", "arm"]):
         average, low, high = statistics.mean_interval(returns[group.index])
-        first = group.iloc[0]
-        rows.append(
-            pd.DataFrame(
-                {
-                    "task": task,
-                    "arm": arm,
-                    "algorithm": first["algorithm"],
-                    "setting": first["setting"],
-                    "env_steps": bin_steps(study, first.name),
-                    "mean": average,
-                    "low": low,
-                    "high": high,
-                    "runs": len(group),
-                }
-            )
-        )
+        rows.append(curve(study, group, mean=average, low=low, high=high))
     return pd.concat(rows, ignore_index=True)
+
+
+def curve(study, group, **columns):
+    """The frame of one arm on one task over training: columns beside whose they are."""
+    first = group.iloc[0]
+    whose = {name: first[name] for name in ("task", "arm", "algorithm", "setting")}
+    return pd.DataFrame(whose | {"env_steps": bin_steps(study, first.name)} | columns | {"runs": len(group)})
 
 
 def bin_steps(study, run, parts=None):
@@ -119,25 +111,10 @@ def achieved_kl(study, runs):
     log_kl = study.over_training(np.log(np.where(kl > 0, kl, np.nan)))
     rows = []
     chosen = pd.concat([plain(runs, "kl_fixed"), default_arm(runs, "trpo")])
-    for (task, arm), group in chosen.groupby(["task", "arm"]):
+    for _, group in chosen.groupby(["task", "arm"]):
         kl = np.exp(log_kl[group.index])
         middle, low, high = all_finite_quantiles(kl, [0.5, 0.1, 0.9])
-        first = group.iloc[0]
-        rows.append(
-            pd.DataFrame(
-                {
-                    "task": task,
-                    "arm": arm,
-                    "algorithm": first["algorithm"],
-                    "setting": first["setting"],
-                    "env_steps": bin_steps(study, first.name),
-                    "median": middle,
-                    "low": low,
-                    "high": high,
-                    "runs": len(group),
-                }
-            )
-        )
+        rows.append(curve(study, group, median=middle, low=low, high=high))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -33,9 +33,9 @@ def many(jobs: list, refused: list) -> list[dict | None]:
                 if id(job.arm) not in arms:
                     arms[id(job.arm)] = _parsed(job.arm), _mentions_seed(job.arm)
                 config, by_seed = arms[id(job.arm)]
-                configs.append(
-                    config if job.seed is None else _parsed(job.cfg) if by_seed else config.with_seed(job.seed)
-                )
+                if job.seed is not None:
+                    config = _parsed(job.cfg) if by_seed else config.with_seed(job.seed)
+                configs.append(config)
             except ConfigError as error:
                 wrong.append((job.overrides, str(error)))
         if wrong and not (configs and configs[0].execution.dry_run):

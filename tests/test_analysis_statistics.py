@@ -1,6 +1,5 @@
 """Statistics against their definitions, against SciPy, and against rliable."""
 
-import importlib.util
 import itertools
 
 import numpy as np
@@ -40,10 +39,8 @@ def test_intervals_agree_with_rliable_within_monte_carlo_error():
         assert [our_low, our_high] == pytest.approx([low, high], abs=0.03 * (high - low))
 
 
-def test_rliable_itself_agrees_where_it_is_installed(monkeypatch):
-    """The same against the library; the numbers above are its own, so that this runs without it too."""
-    if importlib.util.find_spec("rliable") is None:
-        pytest.skip("rliable comes with the extra [test]")
+def test_rliable_itself_agrees(monkeypatch):
+    """The same against the library, which the extra [test] brings."""
     # arch 7 uses pandas' private deprecate_kwarg as it was before pandas 3, when imported.
     monkeypatch.setattr(decorators, "deprecate_kwarg", lambda *_, **__: lambda function: function)
     from rliable import library, metrics
