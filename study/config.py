@@ -129,7 +129,8 @@ class Config(Strict):
         for name in ("run_id", "identity"):
             copy.__dict__.pop(name, None)
         copy.__dict__["identity"] = {**self.identity, "seed": seed}
-        copy.__dict__["fleet_key"], copy.__dict__["arm"] = self.fleet_key, self.arm
+        for name in ("fleet_key", "update_key", "arm"):
+            copy.__dict__[name] = getattr(self, name)
         return copy
 
     @cached_property
@@ -147,11 +148,15 @@ class Config(Strict):
 
     @cached_property
     def fleet_key(self) -> str:
-        """Equal for runs that can share a fleet: the identity without its per-run numbers."""
+        """Equal for runs that can share a fleet: the identity without its algorithm and per-run numbers."""
         shared = {key: value for key, value in self.identity.items() if not isinstance(value, float)}
-        shared["algorithm"] = {k: v for k, v in shared["algorithm"].items() if not isinstance(v, float)}
-        del shared["seed"]
+        del shared["seed"], shared["algorithm"]
         return hashed(shared)
+
+    @cached_property
+    def update_key(self) -> str:
+        """Equal for runs of a fleet that are updated together: the algorithm without its per-run numbers."""
+        return hashed({k: v for k, v in self.identity["algorithm"].items() if not isinstance(v, float)})
 
     @cached_property
     def arm(self) -> str:

@@ -1,11 +1,16 @@
-"""A fleet: runs of one task and one algorithm, trained in lockstep as one batched program."""
+"""A fleet: runs of one task, trained in lockstep as one batched program.
+
+All that is the same for every algorithm (rollouts, advantages, diagnostics, the value fit, records) is done
+for all runs at once; each policy update for the part of the fleet whose algorithm it is.
+"""
 
 import io
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,12 +51,28 @@ class Fleet:
         self.gamma = self._stack([config.gamma for config in configs])
         self.learning_rate = self._stack([config.learning_rate for config in configs])
         self.value_learning_rate = self._stack([config.value_learning_rate for config in configs])
-        self.settings = SimpleNamespace()
-        for name in type(shared.algorithm).model_fields:
-            values = [getattr(config.algorithm, name) for config in configs]
-            setattr(self.settings, name, self._stack(values) if isinstance(values[0], float) else values[0])
+        self.settings = self._settings()
         self._compile = compile
         self._made: dict[tuple, Callable] = {}
+
+    def _settings(self) -> SimpleNamespace | None:
+        """The algorithm's numbers, floats as [R]; None if the runs have several algorithms."""
+        if len({config.update_key for config in self.configs}) > 1:
+            return None
+        settings = SimpleNamespace()
+        for name in type(self.configs[0].algorithm).model_fields:
+            values = [getattr(config.algorithm, name) for config in self.configs]
+            setattr(settings, name, self._stack(values) if isinstance(values[0], float) else values[0])
+        return settings
+
+    def part(self, rows: slice) -> "Fleet":
+        """The fleet of some of the runs; what is compiled, they share."""
+        configs = self.configs[rows]
+        samples = len(configs) * self.iterations * configs[0].horizon
+        part = Fleet(configs, self.policy, self.dtype, compiler.wanted(configs[0].execution.compile, samples))
+        if part._compile == self._compile:
+            part._made = self._made
+        return part
 
     def _stack(self, values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=self.dtype, device=self.device)
@@ -77,6 +98,19 @@ class Rollout:
     batch: Batch  # fields [R, N, ...]
     order: Tensor  # [R, epochs, N] who is in which minibatch
 
+    def part(self, rows: slice) -> "Rollout":
+        return Rollout(tree_map(lambda field: field[rows], self.batch), self.order[rows])
+
+
+@dataclass
+class Part:
+    """Runs of a fleet that are updated together: neighbours of one algorithm."""
+
+    rows: slice
+    page: Any  # the algorithm's module
+    fleet: Fleet
+    state: Any  # the algorithm's, a tree of [R, ...]
+
 
 @dataclass(frozen=True)
 class Result:
@@ -86,8 +120,17 @@ class Result:
     status: str  # complete | diverged | failed
     final_return: float
     auc_return: float
-    wall_seconds: float
+    wall_seconds: float  # its share of the fleet's time
+    fleet_runs: int  # how many shared it
     curves: pd.DataFrame | None  # the columns of record.CURVES; a failed run has none
+
+
+def finite(tree: Any, runs: int | None = None) -> np.ndarray:
+    """[R] bool: which runs of a tree of [R, ...] are finite throughout."""
+    leaves, _ = tree_flatten(tree)
+    if not leaves:
+        return np.ones(runs, bool)
+    return torch.stack([leaf.reshape(len(leaf), -1).isfinite().all(1) for leaf in leaves]).all(0).cpu().numpy()
 
 
 class Episodes:
@@ -122,7 +165,6 @@ class Trainer:
         if len(keys) != 1:
             raise ValueError(f"a fleet needs one fleet_key, got {sorted(keys)}")
         self.configs, self.config = configs, configs[0]
-        self.page = page(self.config.algorithm.name)
         runs = len(configs)
 
         copies = self._copies(chapter=0)
@@ -135,20 +177,30 @@ class Trainer:
         rngs = [generator(config.seed, Stream.PARAMETERS) for config in configs]
         self.theta = torch.stack([policy.initial(rng) for rng in rngs]).to(self.fleet.device, dtype)
         self.critic_theta = torch.stack([self.critic.initial(rng, 1.0) for rng in rngs]).to(self.fleet.device, dtype)
-        self.state = self.page.start(self.fleet, self.theta)
+        self.parts = list(self._parts())
         self.critic_adam = Adam.start(self.critic_theta)
         self.moments = Moments(runs, (copies.observation_size,))
         self.reward_scale = RewardScale(runs)
         self.episodes = Episodes(runs)
         self.alive = np.ones(runs, bool)
         self.iteration = 0
-        self.seconds = 0.0
+        self.seconds = np.zeros(runs)  # each run's share of the time so far
         self.rows: dict[str, list[np.ndarray]] = {}
 
         self.gamma = np.array([config.gamma for config in configs])
         self.gae_lambda = np.array([config.gae_lambda for config in configs])
         self.reward_factor = np.array([config.reward_scale for config in configs])[:, None]
-        self.max_kl = getattr(self.fleet.settings, "max_kl", self.fleet._stack([self.config.diagnostics.max_kl] * runs))
+        max_kl = [getattr(config.algorithm, "max_kl", self.config.diagnostics.max_kl) for config in configs]
+        self.max_kl = self.fleet._stack(max_kl)
+
+    def _parts(self) -> Iterator[Part]:
+        start = 0
+        for _, configs in groupby(self.configs, lambda config: config.update_key):
+            configs = list(configs)
+            rows = slice(start, start + len(configs))
+            start = rows.stop
+            fleet, algorithm = self.fleet.part(rows), page(configs[0].algorithm.name)
+            yield Part(rows, algorithm, fleet, algorithm.start(fleet, self.theta[rows]))
 
     def _copies(self, chapter: int) -> Copies:
         seeds = [int(generator(c.seed, Stream.ENVIRONMENT, chapter).integers(2**31)) for c in self.configs]
@@ -170,7 +222,8 @@ class Trainer:
                 if self.iteration % self.config.chapter == 0:
                     self._open_chapter()
                 self._iterate()
-                self.seconds += time.perf_counter() - began
+                # What updates took is theirs already
+                self.seconds += (time.perf_counter() - began - self._updating) / len(self.configs)
                 if checkpoint is not None and self.iteration % self.config.chapter == 0:
                     self.save(checkpoint)
                 if report is not None:
@@ -241,7 +294,7 @@ class Trainer:
 
         # Policy update
         implied = implied_beta(fleet, self.theta, batch, self.max_kl)
-        self.theta, self.state, facts = self.page.update(fleet, self.theta, self.state, rollout)
+        facts = self._update(rollout)
         changed = fleet.each(change)(self.theta, batch)
 
         # Value fit
@@ -272,23 +325,46 @@ class Trainer:
             | facts
         )
 
+    def _update(self, rollout: Rollout) -> dict[str, np.ndarray]:
+        """Each part's policies by its own algorithm; returns what those report, [R], NaN where they do not."""
+        facts, thetas, self._updating = {}, [], 0.0
+        for part in self.parts:
+            began = time.perf_counter()
+            theta, part.state, made = part.page.update(
+                part.fleet, self.theta[part.rows], part.state, rollout.part(part.rows)
+            )
+            thetas.append(theta)
+            for name, fact in made.items():
+                column = facts.setdefault(name, np.full(len(self.configs), np.nan))
+                column[part.rows] = fact.detach().cpu().double().numpy() if isinstance(fact, Tensor) else fact
+            seconds = time.perf_counter() - began
+            self.seconds[part.rows] += seconds / len(part.fleet.configs)
+            self._updating += seconds
+        self.theta = torch.cat(thetas)
+        return facts
+
     def _rng(self, config: Config, stream: int) -> np.random.Generator:
         return generator(config.seed, stream, self.iteration)
 
     def _learned(self) -> tuple:
-        return self.theta, self.critic_theta, self.state, self.critic_adam
+        states = tuple(part.state for part in self.parts)
+        return self.theta, self.critic_theta, self.critic_adam, states
+
+    def _restore(self, learned: tuple) -> None:
+        self.theta, self.critic_theta, self.critic_adam, states = learned
+        for part, state in zip(self.parts, states):
+            part.state = state
 
     def _freeze_broken(self, before: tuple) -> None:
         """A run with anything non-finite goes back to before the update and stays there, marked."""
-        leaves, _ = tree_flatten(self._learned())
-        finite = torch.stack(
-            [leaf.flatten(1).isfinite().all(1) if leaf.ndim > 1 else leaf.isfinite() for leaf in leaves]
-        )
-        statistics = np.isfinite(self.moments.mean).all(1) & np.isfinite(self.reward_scale.moments.variance)
-        self.alive &= finite.all(0).cpu().numpy() & statistics
+        (*whole, states), (*whole_before, states_before) = self._learned(), before
+        self.alive &= np.isfinite(self.moments.mean).all(1) & np.isfinite(self.reward_scale.moments.variance)
+        self.alive &= finite(whole)
+        for part, state in zip(self.parts, states):
+            self.alive[part.rows] &= finite(state, len(part.fleet.configs))
         alive = torch.as_tensor(self.alive, device=self.fleet.device)
-        kept = where(alive, self._learned(), before)
-        self.theta, self.critic_theta, self.state, self.critic_adam = kept
+        states = tuple(where(alive[p.rows], new, old) for p, new, old in zip(self.parts, states, states_before))
+        self._restore((*where(alive, whole, whole_before), states))
 
     def _record(self, facts: dict) -> None:
         absent = np.full(len(self.configs), np.nan)
@@ -316,7 +392,8 @@ class Trainer:
             "complete" if self.alive[run] else "diverged",
             float(curves["return_last100"].iloc[-1]),
             float(returns.mean()) if len(returns) else float("nan"),
-            self.seconds / len(self.configs),
+            float(self.seconds[run]),
+            len(self.configs),
             curves.astype({"env_steps": "int64", "episodes": "int64"}),
         )
 
@@ -329,7 +406,7 @@ class Trainer:
             "code": code(),
             "runs": [config.run_id for config in self.configs],
             "iteration": self.iteration,
-            "seconds": self.seconds,
+            "seconds": torch.from_numpy(self.seconds),
             "learned": tree_flatten(self._learned())[0],
             "arrays": tree_map(torch.from_numpy, self._statistics()),
             "last": [torch.tensor(list(last), dtype=torch.float64) for last in self.episodes.last],
@@ -351,10 +428,10 @@ class Trainer:
             raise disk.Damaged("was written by other code or another torch, whose numbers may differ")
         if held["runs"] != [config.run_id for config in self.configs]:
             raise disk.Damaged("belongs to other runs")
-        self.iteration, self.seconds = held["iteration"], held["seconds"]
+        self.iteration, self.seconds = held["iteration"], held["seconds"].numpy()
         structure = tree_flatten(self._learned())[1]
         leaves = [leaf.to(self.fleet.device) for leaf in held["learned"]]
-        self.theta, self.critic_theta, self.state, self.critic_adam = tree_unflatten(leaves, structure)
+        self._restore(tree_unflatten(leaves, structure))
         for moments, held_moments in zip((self.moments, self.reward_scale.moments), held["arrays"]):
             for name, array in held_moments.items():
                 setattr(moments, name, array.numpy())

@@ -33,15 +33,15 @@ class Fleet:
 
     @property
     def title(self) -> str:
-        return title(self.configs[0].task.name, self.configs[0].algorithm.name, len(self.configs))
+        """hopper trpo (3 runs), hopper 5 algorithms (40 runs)."""
+        algorithms = {config.algorithm.name for config in self.configs}
+        what = algorithms.pop() if len(algorithms) == 1 else f"{len(algorithms)} algorithms"
+        runs = len(self.configs)
+        return f"{self.configs[0].task.name} {what} ({runs} run{'' if runs == 1 else 's'})"
 
     def halves(self) -> list["Fleet"]:
         middle = -(-len(self.configs) // 2)
         return [Fleet.of(self.configs[:middle]), Fleet.of(self.configs[middle:])]
-
-
-def title(task: str, algorithm: str, runs: int) -> str:
-    return f"{task} {algorithm} ({runs} run{'' if runs == 1 else 's'})"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Entry:
 
     runs: list[str]
     task: str
-    algorithm: str
+    algorithms: list[str]  # of each run
     iterations: int
     horizon: int
     parts: list[str] | None = None  # names of the fleets that took its place when it raised
@@ -59,7 +59,8 @@ class Entry:
     def of(cls, fleet: Fleet) -> "Entry":
         first = fleet.configs[0]
         runs = [config.run_id for config in fleet.configs]
-        return cls(runs, first.task.name, first.algorithm.name, first.iterations, first.horizon)
+        algorithms = [config.algorithm.name for config in fleet.configs]
+        return cls(runs, first.task.name, algorithms, first.iterations, first.horizon)
 
 
 class Plan:
@@ -80,7 +81,7 @@ class Plan:
                 self._read = stat.st_mtime_ns, stat.st_ino
         except FileNotFoundError:
             self.entries = {}
-        except disk.Damaged as damage:
+        except (disk.Damaged, TypeError) as damage:  # a TypeError: fields of other code
             if mend:
                 disk.set_aside(self.path, str(damage), self.aside)
             self.entries = {}
@@ -136,7 +137,8 @@ class Plan:
 
 
 def pack(configs: list[Config], finished: set[str] = frozenset()) -> list[Fleet]:
-    """Fleets of equal width for all runs that are not finished, of those that can share one.
+    """Fleets of equal width for all runs that are not finished, of those that can share one; in each, runs that
+    are updated together are neighbours.
 
     The finished ones take part first: had the plan been lost, the others would be packed as they were.
     """
@@ -145,6 +147,8 @@ def pack(configs: list[Config], finished: set[str] = frozenset()) -> list[Fleet]
         shared[config.fleet_key].append(config)
     fleets = []
     for runs in shared.values():
+        updates = list(dict.fromkeys(config.update_key for config in runs))
+        runs.sort(key=lambda config: updates.index(config.update_key))
         broken = []
         for fleet in _even(runs):
             todo = [config for config in fleet.configs if config.run_id not in finished]

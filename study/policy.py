@@ -6,11 +6,20 @@ All sums over action dimensions, all logarithms natural: KL and entropy in nats.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+Parameters = Tensor | tuple[Tensor, ...]  # one flat vector, or its parts as split() gives them
+
+
+def tanh(x: Tensor) -> Tensor:
+    """tanh(x), to 2e-7 in float32. As a sigmoid it takes 0.7 ns per element, torch.tanh 2.6."""
+    return 2 * torch.sigmoid(2 * x) - 1
 
 
 @dataclass(frozen=True)
@@ -23,16 +32,29 @@ class Network:
     def parameters(self) -> int:
         return sum((inputs + 1) * outputs for inputs, outputs in zip(self.sizes, self.sizes[1:]))
 
-    def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
-        """theta [..., P], x [..., N, D] -> [..., N, outputs]."""
-        start = 0
-        for layer, (inputs, outputs) in enumerate(zip(self.sizes, self.sizes[1:])):
-            weight = theta[..., start : start + inputs * outputs].unflatten(-1, (outputs, inputs))
-            start += inputs * outputs
-            bias = theta[..., start : start + outputs]
-            start += outputs
-            x = (x if layer == 0 else torch.tanh(x)) @ weight.mT + bias.unsqueeze(-2)
-        return x
+    def __call__(self, theta: Parameters, x: Tensor) -> Tensor:
+        """theta [..., P] or split(theta), x [..., N, D] -> [..., N, outputs]."""
+        return self.at(theta)(x)
+
+    def at(self, theta: Parameters) -> Callable[[Tensor], Tensor]:
+        """The network as a function of x alone; for many calls under one theta."""
+        parts = theta if isinstance(theta, tuple) else self.split(theta)
+        layers = [(weight.mT, bias.unsqueeze(-2)) for weight, bias in zip(parts[::2], parts[1::2])]
+
+        def network(x):
+            for layer, (weight, bias) in enumerate(layers):
+                x = (x if layer == 0 else tanh(x)) @ weight + bias
+            return x
+
+        return network
+
+    def split(self, theta: Tensor) -> tuple[Tensor, ...]:
+        """Each layer's weight [..., outputs, inputs] and bias [..., outputs], views of theta."""
+        shapes = zip(self.sizes, self.sizes[1:])
+        sizes = [size for inputs, outputs in shapes for size in (inputs * outputs, outputs)]
+        parts = list(theta.split(sizes, -1))
+        parts[::2] = [part.unflatten(-1, (-1, inputs)) for part, inputs in zip(parts[::2], self.sizes)]
+        return tuple(parts)
 
     def initial(self, rng: np.random.Generator, last_gain: float) -> Tensor:
         """[P] float64: orthogonal weights of gain sqrt(2), the last layer's of last_gain; biases 0."""
@@ -143,10 +165,20 @@ class Policy:
     def parameters(self) -> int:
         return self.network.parameters + self.family.extra
 
-    def __call__(self, theta: Tensor, observation: Tensor) -> Tensor:
-        """theta [P], observation [N, D] -> phi [N, K]."""
-        split = self.network.parameters
-        return self.family.phi(self.network(theta[..., :split], observation), theta[..., split:])
+    def __call__(self, theta: Parameters, observation: Tensor) -> Tensor:
+        """theta [P] or split(theta), observation [N, D] -> phi [N, K]."""
+        return self.at(theta)(observation)
+
+    def at(self, theta: Parameters) -> Callable[[Tensor], Tensor]:
+        """The policy as a function of observations alone; for many calls under one theta."""
+        *network, extra = theta if isinstance(theta, tuple) else self.split(theta)
+        network = self.network.at(tuple(network))
+        return lambda observation: self.family.phi(network(observation), extra)
+
+    def split(self, theta: Tensor) -> tuple[Tensor, ...]:
+        """The network's parts and the family's own parameters, views of theta."""
+        network, extra = theta.split((self.network.parameters, self.family.extra), -1)
+        return *self.network.split(network), extra
 
     def initial(self, rng: np.random.Generator) -> Tensor:
         """[P] float64. The last layer is shrunk by 100, so that the first policy hardly looks; std 1."""

@@ -36,25 +36,23 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> None:
     fleets = Plan(store.work).read(mend=False).settle(usable, finished) if usable else []
     speeds = Speeds(Path(configs[0].execution.results))
 
-    rows = defaultdict(lambda: {"runs": 0, "done": 0, "again": 0, "fleets": [], "steps": 0, "seconds": 0.0})
+    rows = defaultdict(lambda: {"runs": 0, "done": 0, "again": 0, "steps": 0, "seconds": 0.0})
     for config in usable:
         row = rows[config.task.name, config.algorithm.name]
         row["runs"] += 1
         row["done"] += config.run_id in finished
         row["again"] += status.get(config.run_id) == "failed"
     for fleet in fleets:
-        row = rows[fleet.configs[0].task.name, fleet.configs[0].algorithm.name]
-        row["fleets"].append(len(fleet.configs))
-        row["steps"] += fleet.steps
-        row["seconds"] += speeds.seconds(fleet)
-    columns = ("task", "algorithm", "runs", "finished", "failed", "fleets", "steps", "time")
+        for config in fleet.configs:
+            row = rows[config.task.name, config.algorithm.name]
+            row["steps"] += config.iterations * config.horizon
+            row["seconds"] += speeds.seconds(config, len(fleet.configs))
+    columns = ("task", "algorithm", "runs", "finished", "failed", "steps", "time")
     table = Table(*columns, box=None, header_style="dim")
     for (task, algorithm), row in rows.items():
-        time = _time(row["seconds"]) if row["fleets"] else ""
         numbers = [str(row["runs"]), str(row["done"] or ""), str(row["again"] or "")]
-        table.add_row(
-            task, algorithm, *numbers, _widths(row["fleets"]), f"{row['steps']:,}" if row["steps"] else "", time
-        )
+        todo = (f"{row['steps']:,}", _time(row["seconds"])) if row["steps"] else ("", "")
+        table.add_row(task, algorithm, *numbers, *todo)
     out.print(table)
 
     reasons = defaultdict(list)
@@ -66,7 +64,7 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> None:
     execution = configs[0].execution
     width = min(execution.workers or cores(), max(len(fleets), 1))
     where = f"{width} worker{'' if width == 1 else 's'}" if execution.cluster == "local" else "the cluster"
-    seconds = [speeds.seconds(fleet) for fleet in fleets]
+    seconds = [sum(speeds.seconds(config, len(fleet.configs)) for config in fleet.configs) for fleet in fleets]
     known = [length for length in seconds if not np.isnan(length)]
     total = makespan(known, width) if known else float("nan")
     least = "at least " if 0 < len(known) < len(fleets) else ""
@@ -74,6 +72,7 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> None:
     resumed = sum(store.checkpoint(fleet.name).exists() for fleet in fleets)
     out.print(
         f"{todo} of {len(configs)} runs to train in {len(fleets)} fleet{'' if len(fleets) == 1 else 's'}"
+        + (f" of {_widths(fleets)}" if fleets else "")
         + (f" ({resumed} from a checkpoint)" if resumed else "")
         + f" on {where}"
         + (f", time {least}{_time(total)}" if fleets and execution.cluster == "local" else "")
@@ -81,17 +80,18 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> None:
         highlight=False,
     )
     if fleets:
-        out.print(speeds.source(fleets), highlight=False)
+        todo = [(config, len(fleet.configs)) for fleet in fleets for config in fleet.configs]
+        out.print(speeds.source(todo), highlight=False)
 
 
 def _time(seconds: float) -> str:
     return "unknown" if np.isnan(seconds) else duration(seconds)
 
 
-def _widths(widths: list[int]) -> str:
-    """3 x 32, 1 x 20."""
-    counts = pd.Series(widths, dtype=int).value_counts().sort_index(ascending=False)
-    return ", ".join(f"{count} x {width}" for width, count in counts.items())
+def _widths(fleets: list[Fleet]) -> str:
+    """32, 32 and 20 runs: '20 to 32'."""
+    widths = [len(fleet.configs) for fleet in fleets]
+    return f"{min(widths)} to {max(widths)}" if min(widths) < max(widths) else f"{widths[0]}"
 
 
 def makespan(seconds: list[float], workers: int) -> float:
@@ -105,37 +105,33 @@ def makespan(seconds: list[float], workers: int) -> float:
 class Speeds:
     """Seconds per environment step, measured: from the wall_seconds of finished runs in the results folder.
 
-    A run's share of its fleet's time depends on the width of the fleet, which is the number of runs that have
-    the same wall_seconds to the last bit: they were trained together.
+    A run's share of its fleet's time depends on how many share it (fleet_runs).
     """
 
     def __init__(self, results: Path):
         self.samples: dict[tuple, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-        self.used: set[tuple] = set()
+        columns = ["task", "algorithm", "total_steps", "status", "wall_seconds", "fleet_runs", "config"]
         for file in sorted(results.glob("**/runs.parquet")):
             try:
-                runs = disk.read_table(file, ["task", "algorithm", "total_steps", "status", "wall_seconds", "config"])
+                runs = disk.read_table(file, columns)
             except (disk.Damaged, FileNotFoundError):
                 continue
-            runs = runs[(runs["status"] == "complete") & (runs["wall_seconds"] > 0)]
-            for _, together in runs.groupby(["task", "algorithm", "wall_seconds"]):
-                first = together.iloc[0]
-                key = _key(first["task"], first["algorithm"], json.loads(first["config"]))
-                self.samples[key][len(together)].append(first["wall_seconds"] / first["total_steps"])
+            runs = runs[(runs["status"] == "complete") & (runs["wall_seconds"] > 0) & runs["fleet_runs"].notna()]
+            for run in runs.drop_duplicates(["task", "algorithm", "wall_seconds"]).itertuples():
+                key = _key(run.task, run.algorithm, json.loads(run.config))
+                self.samples[key][int(run.fleet_runs)].append(run.wall_seconds / run.total_steps)
 
-    def seconds(self, fleet: Fleet) -> float:
-        """From fleets of the nearest width; NaN where nothing like it was ever run here."""
-        config = fleet.configs[0]
+    def seconds(self, config: Config, width: int) -> float:
+        """Of a run in a fleet of this width, from fleets of the nearest; NaN where nothing like it ever ran here."""
         by_width = self.samples.get(_key(config.task.name, config.algorithm.name, config.model_dump(mode="json")))
         if not by_width:
             return float("nan")
-        nearest = min(by_width, key=lambda width: abs(np.log(width / len(fleet.configs))))
-        return float(np.median(by_width[nearest])) * fleet.steps
+        nearest = min(by_width, key=lambda known: abs(np.log(known / width)))
+        return float(np.median(by_width[nearest])) * config.iterations * config.horizon
 
-    def source(self, fleets: list[Fleet]) -> str:
+    def source(self, todo: list[tuple[Config, int]]) -> str:
         """What the times are made of."""
-        unknown = {fleet.configs[0].task.name + " " + fleet.configs[0].algorithm.name
-                   for fleet in fleets if np.isnan(self.seconds(fleet))}  # fmt: skip
+        unknown = {f"{c.task.name} {c.algorithm.name}" for c, width in todo if np.isnan(self.seconds(c, width))}
         words = "times are measured: those of finished runs of the same task and algorithm in the results folder"
         if not unknown:
             return words

@@ -15,6 +15,7 @@ RUNS = {
     "final_return": "mean undiscounted return of the last 100 episodes (all, if fewer ended)",
     "auc_return": "mean over iterations of return_mean, where an episode ended",
     "wall_seconds": "the run's share of its fleet's wall time, seconds",
+    "fleet_runs": "runs in its fleet, which shared that time; null in studies older than the column",
     "commit": "git commit of the code, with + if files had changed",
     "config": "resolved configuration, JSON",
 }

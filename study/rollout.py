@@ -104,10 +104,11 @@ def collect(
     truncated = np.empty((runs, horizon), bool)
     noise = torch.as_tensor(noise, dtype=theta.dtype, device=theta.device)
     everyone = alive.all()
+    acting = policy.at(theta)
     with torch.inference_mode():
         for t in range(horizon):
             x = torch.as_tensor(moments.standardise(observation), dtype=theta.dtype, device=theta.device)
-            phi = policy(theta, x.unsqueeze(1))[:, 0]
+            phi = acting(x.unsqueeze(1))[:, 0]
             action = policy.family.sample(phi, noise[:, t]).cpu().numpy()
             if not everyone:
                 action = np.where(alive[:, None], action, 0)

@@ -15,22 +15,28 @@ from study.rollout import normalise
 class Adam(NamedTuple):
     """Adam's state; one run's, or a fleet's with a leading [R]."""
 
-    first: Tensor  # [P] running mean of the gradient
-    second: Tensor  # [P] running mean of its square
+    first: Tensor  # [P] running mean of the gradient, from 0
+    second: Tensor  # [P] running mean of its square, from 0
+    first_weight: Tensor  # [] the same running mean of ones, 1 - 0.9^count
+    second_weight: Tensor  # [] 1 - 0.999^count
     count: Tensor  # [] steps taken
 
     @classmethod
     def start(cls, theta: Tensor) -> "Adam":
-        return cls(torch.zeros_like(theta), torch.zeros_like(theta), torch.zeros_like(theta[..., 0]))
+        return cls(*(torch.zeros_like(like) for like in (theta, theta, *[theta[..., 0]] * 3)))
 
 
 def adam_step(theta: Tensor, gradient: Tensor, adam: Adam, rate: Tensor) -> tuple[Tensor, Adam]:
-    """Kingma & Ba 2015, algorithm 1, with epsilon 1e-5 as in PPO's code; one run."""
-    count = adam.count + 1
-    first = 0.9 * adam.first + 0.1 * gradient
-    second = 0.999 * adam.second + 0.001 * gradient.square()
-    mean, square = first / (1 - 0.9**count), second / (1 - 0.999**count)
-    return theta - rate * mean / (square.sqrt() + 1e-5), Adam(first, second, count)
+    """Kingma & Ba 2015, algorithm 1, with epsilon 1e-5 as in PPO's code; one run.
+
+    The bias corrections are carried along: as powers of count, the compiled step would take them anew for
+    every 16 parameters, 280 us of 1500 for a fleet of 20.
+    """
+    first, first_weight = (0.9 * old + 0.1 * new for old, new in ((adam.first, gradient), (adam.first_weight, 1)))
+    square = gradient.square()
+    second, second_weight = (0.999 * old + 0.001 * new for old, new in ((adam.second, square), (adam.second_weight, 1)))
+    step = rate * (first / first_weight) / ((second / second_weight).sqrt() + 1e-5)
+    return theta - step, Adam(first, second, first_weight, second_weight, adam.count + 1)
 
 
 def sgd_step(theta: Tensor, gradient: Tensor, adam: Adam, rate: Tensor) -> tuple[Tensor, Adam]:
@@ -43,19 +49,25 @@ OPTIMIZERS = {"adam": adam_step, "sgd": sgd_step}
 
 @cache  # one function object per loss and rule, so that it is compiled once
 def minibatch_step(loss: Callable, rule: Callable = adam_step) -> Callable:
-    """One step down `loss(network, theta, batch, *numbers)`, for one run."""
+    """One step down `loss(network, theta, batch, *numbers)`, for one run.
+
+    By the parts of theta: the gradient of slices of one vector would be a sum of padded vectors.
+    """
 
     def step(network, theta, adam, batch, rate, *numbers):
-        return rule(theta, grad(lambda theta: loss(network, theta, batch, *numbers))(theta), adam, rate)
+        parts = grad(lambda parts: loss(network, parts, batch, *numbers))(network.split(theta))
+        return rule(theta, torch.cat([part.flatten() for part in parts]), adam, rate)
 
     return step
 
 
 def shuffled(batch: NamedTuple, order: Tensor, size: int) -> NamedTuple:
     """The minibatches of one epoch, fields [M, R, size, ...]; batch fields [R, N, ...], order [R, N]."""
-    order = order.unflatten(-1, (-1, size)).transpose(0, 1)  # [M, R, size]
-    run = torch.arange(order.shape[1], device=order.device)[None, :, None]
-    return tree_map(lambda field: field[run, order], batch)
+    runs, samples = order.shape
+    row = order + samples * torch.arange(runs, device=order.device).unsqueeze(-1)  # in [R N, ...]
+    row = row.unflatten(-1, (-1, size)).transpose(0, 1)  # [M, R, size]
+    # Whole rows of a flat table: 0.07 us per sample, indexed by run and sample 0.17.
+    return tree_map(lambda field: field.flatten(0, 1).index_select(0, row.flatten()).unflatten(0, row.shape), batch)
 
 
 def minimise(

@@ -36,9 +36,9 @@ def show(folder: Path, out: Console) -> None:
     failed = set(runs["run_id"]) - known
     for name, entry in plan.entries.items():
         if entry.parts is None:
-            missing = [run for run in entry.runs if run not in known and run not in failed]
             state = "running" if name in running else "waiting"
-            counts[entry.task, entry.algorithm][state] += len(missing)
+            for run, algorithm in zip(entry.runs, entry.algorithms):
+                counts[entry.task, algorithm][state] += run not in known and run not in failed
     states = ("complete", "diverged", "failed", "running", "waiting")
     table = Table("task", "algorithm", *states, box=None, header_style="dim")
     for (task, algorithm), count in sorted(counts.items()):

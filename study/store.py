@@ -203,6 +203,7 @@ def row(result) -> dict:
         "final_return": result.final_return,
         "auc_return": result.auc_return,
         "wall_seconds": result.wall_seconds,
+        "fleet_runs": result.fleet_runs,
         "commit": commit(),
         "config": config.model_dump_json(exclude={"execution"}, serialize_as_any=True),
     }

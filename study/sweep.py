@@ -270,7 +270,7 @@ def report(failed: list[tuple[Config, str]], store) -> None:
 def _failed(config: Config):
     from study.fleet import Result
 
-    return Result(config, "failed", float("nan"), float("nan"), float("nan"), None)
+    return Result(config, "failed", float("nan"), float("nan"), float("nan"), 1, None)
 
 
 def _count(number: int, thing: str) -> str:

@@ -185,7 +185,7 @@ def test_a_fleet_that_raises_costs_its_own_runs_only(tmp_path, monkeypatch, capf
 
 def _raise_for_clip(train):
     def raising(trainer, *arguments):
-        if trainer.config.algorithm.name == "clip":
+        if any(config.algorithm.name == "clip" for config in trainer.configs):
             raise ZeroDivisionError("on purpose")
         return train(trainer, *arguments)
 

@@ -51,7 +51,7 @@ def test_every_arm_fills_every_column_that_applies_to_it(algorithm, task):
 def test_implied_beta_is_the_advantages_scale_times_the_scores_share(algorithm, normalization):
     """implied_beta = s R / sqrt(2 delta), row by row; s is the rms of the advantages as the algorithm saw them."""
     trainer, seen = runs(algorithm, advantage_normalization=normalization, reward_scale=7.0), []
-    update = trainer.page.update
+    update = trainer.parts[0].page.update
 
     class Page:
         @staticmethod
@@ -59,7 +59,7 @@ def test_implied_beta_is_the_advantages_scale_times_the_scores_share(algorithm, 
             seen.append(rollout.batch.advantage.square().mean(-1).sqrt().double().numpy())
             return update(fleet, theta, state, rollout)
 
-    trainer.page = Page
+    trainer.parts[0].page = Page
     results = trainer.train()
     delta = getattr(results[0].config.algorithm, "max_kl", 0.01)
     for run, result in enumerate(results):
@@ -136,7 +136,7 @@ def test_a_constraint_ignores_the_rewards_scale(algorithm):
 def test_standardised_advantages_are_the_ones_learned_from():
     """They were once computed and not used (openai/baselines#64)."""
     trainer, seen = runs("kl_fixed"), []
-    start = trainer.page.update
+    start = trainer.parts[0].page.update
 
     class Page:
         @staticmethod
@@ -144,7 +144,7 @@ def test_standardised_advantages_are_the_ones_learned_from():
             seen.append(rollout.batch.advantage)
             return start(fleet, theta, state, rollout)
 
-    trainer.page = Page
+    trainer.parts[0].page = Page
     trainer.train()
     for advantage in seen:
         torch.testing.assert_close(advantage, normalise(advantage), rtol=0, atol=1e-5)
@@ -215,7 +215,7 @@ def test_the_value_fit_has_its_own_adam_whatever_the_policys_optimizer():
     for change, steps in zip(changes, (24, 8, 0)):  # of the policy's Adam, after three iterations of eight steps
         trainer = runs("kl_fixed", **change)
         trainer.train()
-        assert (trainer.critic_adam.count == 24).all() and (trainer.state.count == steps).all()
+        assert (trainer.critic_adam.count == 24).all() and (trainer.parts[0].state.count == steps).all()
 
 
 def test_an_arms_name_tells_its_leading_number_and_its_optimizer():

@@ -45,8 +45,9 @@ class Spy:
     """Stands for an algorithm's page and keeps what each update was given and gave."""
 
     def __init__(self, trainer: Trainer):
-        self.page, self.seen = trainer.page, []
-        trainer.page = self
+        (part,) = trainer.parts
+        self.page, self.seen = part.page, []
+        part.page = self
 
     def update(self, fleet, theta, state, rollout):
         new, state, facts = self.page.update(fleet, theta, state, rollout)

@@ -387,9 +387,9 @@ def test_a_dry_run_tells_all_and_does_nothing(tmp_path, finished, monkeypatch, c
 
     main()
     said = " ".join(capfd.readouterr().out.split())
-    assert "20 of 24 runs to train in 10 fleets on 1 worker" in said
-    assert "cartpole trpo 6 4 1 x 2 768 " in said  # runs, finished, fleets, steps; then a measured time
-    assert "acrobot clip 6 3 x 2 2,304 unknown" in said
+    assert "20 of 24 runs to train in 10 fleets of 2 on 1 worker" in said
+    assert "cartpole trpo 6 4 768 " in said  # runs, finished, steps; then a measured time
+    assert "acrobot clip 6 2,304 unknown" in said
     assert said.count("refused:") == 1 and "Could not find 'task/nope'" in said and "and 11 more" in said
     assert "there is none yet of acrobot clip, acrobot trpo, cartpole clip" in said
     assert before == sorted((file, file.stat().st_mtime_ns) for file in tmp_path.rglob("*"))
