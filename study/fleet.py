@@ -83,14 +83,36 @@ class Fleet:
     def each(self, function: Callable, network: Any = None) -> Callable:
         """function(network, theta, ...) of one run, as a function of the whole fleet; made once.
 
-        vmap over the first axis of every argument. Compiled where that pays: 57 -> 17 us per sample
+        vmap over the first axis of every argument. Compiled where that pays: 57 -> 12 us per sample
         for ten epochs of a 64-64 network in a fleet of 20.
         """
         key = (function, network or self.policy)
         if key not in self._made:
             batched = torch.func.vmap(partial(function, key[1]))
-            self._made[key] = compiler.compiled(batched, function.__qualname__) if self._compile else batched
+            if self._compile:
+                batched = in_blocks(compiler.compiled(batched, function.__qualname__))
+            self._made[key] = batched
         return self._made[key]
+
+
+def in_blocks(function: Callable, samples: int = 2048) -> Callable:
+    """function(trees of [R, ...]) on a few runs at a time where arguments are [R, N, ...] with a large N.
+
+    What passes from one layer to the next then stays in a core's cache: a Fisher-vector product for 40 runs
+    of 512 samples takes 1.1 us per sample instead of 1.6.
+    """
+
+    def blocked(*arguments):
+        leaves, structure = tree_flatten(arguments)
+        runs, size = len(leaves[0]), max([leaf.shape[1] for leaf in leaves if leaf.ndim > 2], default=0)
+        blocks = -(-runs * size // samples)
+        if size < 512 or blocks < 2 or leaves[0].device.type != "cpu":
+            return function(*arguments)
+        parts = zip(*(leaf.tensor_split(min(blocks, runs)) for leaf in leaves))
+        made = [function(*tree_unflatten(list(part), structure)) for part in parts]
+        return tree_map(lambda *parts: torch.cat(parts), *made)
+
+    return blocked
 
 
 @dataclass(frozen=True)
@@ -330,9 +352,8 @@ class Trainer:
         facts, thetas, self._updating = {}, [], 0.0
         for part in self.parts:
             began = time.perf_counter()
-            theta, part.state, made = part.page.update(
-                part.fleet, self.theta[part.rows], part.state, rollout.part(part.rows)
-            )
+            theta = self.theta[part.rows].clone()  # a view would be compiled apart
+            theta, part.state, made = part.page.update(part.fleet, theta, part.state, rollout.part(part.rows))
             thetas.append(theta)
             for name, fact in made.items():
                 column = facts.setdefault(name, np.full(len(self.configs), np.nan))

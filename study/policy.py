@@ -17,9 +17,14 @@ from torch import Tensor
 Parameters = Tensor | tuple[Tensor, ...]  # one flat vector, or its parts as split() gives them
 
 
+def join(parts: tuple[Tensor, ...]) -> Tensor:
+    """One run's parts as one flat vector [P]."""
+    return torch.cat([part.flatten() for part in parts])
+
+
 def tanh(x: Tensor) -> Tensor:
-    """tanh(x), to 2e-7 in float32. As a sigmoid it takes 0.7 ns per element, torch.tanh 2.6."""
-    return 2 * torch.sigmoid(2 * x) - 1
+    """tanh(x); in compiled code as a sigmoid, to 2e-7 in float32: 0.7 ns per element instead of 2.6."""
+    return 2 * torch.sigmoid(2 * x) - 1 if torch.compiler.is_compiling() else torch.tanh(x)
 
 
 @dataclass(frozen=True)

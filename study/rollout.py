@@ -69,11 +69,19 @@ class Moments:
         self.mean = self.mean + weight * shift
         self.count = total
 
-    def standardise(self, x: np.ndarray, limit: float = 5.0) -> np.ndarray:
-        """(x - mean) / std, clipped to +-limit; the identity, clipped, before the first update."""
+    def standardise(self, x: np.ndarray) -> np.ndarray:
+        """(x - mean) / std, clipped to +-5; the identity, clipped, before the first update."""
         shape = (len(x), *[1] * (x.ndim - self.mean.ndim), *self.mean.shape[1:])
-        mean, scale = self.mean.reshape(shape), np.sqrt(self.variance + 1e-8).reshape(shape)
-        return ((x - mean) / scale).clip(-limit, limit)
+        mean, scale = self.at()
+        return standardise(torch.from_numpy(x), mean.reshape(shape), scale.reshape(shape)).numpy()
+
+    def at(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation [R, ...] as they are now."""
+        return torch.from_numpy(self.mean), torch.from_numpy(np.sqrt(self.variance + 1e-8))
+
+
+def standardise(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    return ((x - mean) / scale).clamp(-5, 5)
 
 
 def _like(per_run: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -102,14 +110,15 @@ def collect(
     reward = np.empty((runs, horizon))
     terminated = np.empty((runs, horizon), bool)
     truncated = np.empty((runs, horizon), bool)
-    noise = torch.as_tensor(noise, dtype=theta.dtype, device=theta.device)
+    noise = torch.as_tensor(noise, dtype=theta.dtype, device=theta.device).transpose(0, 1)
     everyone = alive.all()
-    acting = policy.at(theta)
+    # Few and small operations: after every step of the simulators each one finds the caches cold.
+    mean, scale = moments.at()
     with torch.inference_mode():
-        for t in range(horizon):
-            x = torch.as_tensor(moments.standardise(observation), dtype=theta.dtype, device=theta.device)
-            phi = acting(x.unsqueeze(1))[:, 0]
-            action = policy.family.sample(phi, noise[:, t]).cpu().numpy()
+        act = policy.at(theta)
+        for t, draw in enumerate(noise.unbind()):
+            x = standardise(torch.as_tensor(observation), mean, scale).to(theta)
+            action = policy.family.sample(act(x.unsqueeze(1)).squeeze(1), draw).cpu().numpy()
             if not everyone:
                 action = np.where(alive[:, None], action, 0)
             step = copies.step(action)

@@ -9,7 +9,7 @@ from study import value
 from study.algorithm import kl_fixed
 from study.policy import Network
 from study.rollout import normalise
-from study.sgd import Adam, adam_step, descend, minimise, shuffled
+from study.sgd import Adam, adam_step, descend, minibatches, minimise
 from study.value import Targets, explained_variance
 
 
@@ -27,14 +27,14 @@ def test_adam_is_torch_adam_with_ppos_epsilon(rng):
     assert adam.count == 5
 
 
-def test_shuffled_shows_every_sample_once_and_in_the_order_given(rng):
+def test_minibatches_show_every_sample_once_and_in_the_order_given(rng):
     runs, samples, size = 3, 12, 4
     batch = Targets(
         torch.arange(runs * samples * 2, dtype=torch.float64).reshape(runs, samples, 2),
         torch.arange(runs * samples, dtype=torch.float64).reshape(runs, samples),
     )
     order = torch.stack([torch.randperm(samples, generator=rng) for _ in range(runs)])
-    made = shuffled(batch, order, size)
+    made = Targets(*map(torch.stack, zip(*minibatches(batch, order, size))))
     assert made.observation.shape == (3, runs, size, 2) and made.value_target.shape == (3, runs, size)
     for run in range(runs):
         seen = torch.cat([made.value_target[m, run] for m in range(samples // size)])
