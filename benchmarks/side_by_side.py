@@ -1,0 +1,477 @@
+"""`make benchmark`: time per environment step beside the libraries a user would pick instead, and where it goes.
+
+Writes results/benchmark/: contenders.csv, families.csv, widths.csv, phases.csv, summary.csv, machine.txt,
+benchmark.png and table.md. Half an hour on an otherwise idle machine; a machine with other work gives other ratios.
+
+PPO's protocol everywhere (horizon 2048, 10 epochs, minibatch 64, networks 64-64, diagnostics on), one core each.
+Contenders of a task are kept running side by side and take turns, round by round.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+TASKS = ("halfcheetah", "hopper", "inverteddoublependulum", "invertedpendulum", "reacher", "swimmer", "walker2d")
+FAMILIES = {  # one arm of each page with an inner loop or a step of its own
+    "unpenalised": [],
+    "kl_fixed": ["algorithm.beta=3"],
+    "kl_adaptive": [],
+    "clip": [],
+    "kl_stop": [],
+    "kl_bisect": [],
+    "natural_gradient": [],
+    "trpo": [],
+}
+HORIZON, EPOCHS, MINIBATCH, HIDDEN = 2048, 10, 64, (64, 64)
+WIDTH = 20  # runs of a fleet, of what is compared with others
+WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128)
+OURS, OUR_TRPO = "ours, kl_fixed", "ours, trpo"
+PPO, TRPO, PHYSICS = "stable-baselines3 PPO", "sb3-contrib TRPO", "EnvPool physics alone"
+
+
+# Contenders: made and warmed up by the constructor; round() goes on training and returns environment steps done.
+
+
+class Ours:
+    def __init__(self, task: str, algorithm: str, width: int = WIDTH):
+        from hydra import compose, initialize_config_dir
+        from omegaconf import OmegaConf
+
+        from study.config import parse
+        from study.fleet import Trainer
+
+        with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+            words = [f"task={task}", f"algorithm={algorithm}", "execution.compile=true", *FAMILIES[algorithm]]
+            config = OmegaConf.to_container(compose("config", words), resolve=True)
+        self.trainer = Trainer([parse(config | {"seed": seed}) for seed in range(width)])
+        self.trainer._open_chapter()
+        self.round()
+
+    def round(self) -> int:
+        self.trainer._iterate()
+        return len(self.trainer.configs) * HORIZON
+
+
+class Peer:
+    """stable-baselines3's PPO or sb3-contrib's TRPO with one environment, as their users run them."""
+
+    def __init__(self, task: str, algorithm: str):
+        import gymnasium
+        import stable_baselines3
+        import torch
+        from sb3_contrib import TRPO
+
+        shared = {"n_steps": HORIZON, "batch_size": MINIBATCH, "device": "cpu", "seed": 0}
+        shared["policy_kwargs"] = {"net_arch": list(HIDDEN), "activation_fn": torch.nn.Tanh}
+        environment = gymnasium.make(_id(task))
+        if algorithm == "ppo":
+            self.model = stable_baselines3.PPO("MlpPolicy", environment, n_epochs=EPOCHS, **shared)
+        else:
+            self.model = TRPO("MlpPolicy", environment, n_critic_updates=EPOCHS, cg_max_steps=10, **shared)
+        self.round()
+
+    def round(self) -> int:
+        self.model.learn(HORIZON, reset_num_timesteps=False)
+        return HORIZON
+
+
+class Physics:
+    """EnvPool alone, under the standard normal actions of a fresh policy, ended episodes reset."""
+
+    def __init__(self, task: str):
+        from study.config import Task
+        from study.task import Copies
+
+        self.copies = Copies(
+            Task(name=task, id=_id(task), backend="auto", total_steps=1, kwargs={}), list(range(WIDTH))
+        )
+        self.copies.reset()
+        actions = np.random.default_rng(0).standard_normal((HORIZON, WIDTH, self.copies.family.size))
+        space = self.copies._copies.action_space
+        self.actions = actions.clip(space.low, space.high).astype(space.dtype)
+        self.step = self.copies._copies.step
+        self.round()
+
+    def round(self) -> int:
+        for action in self.actions:
+            self.step(action)
+        return HORIZON * WIDTH
+
+
+CONTENDERS = {
+    OURS: lambda task: Ours(task, "kl_fixed"),
+    OUR_TRPO: lambda task: Ours(task, "trpo"),
+    PPO: lambda task: Peer(task, "ppo"),
+    TRPO: lambda task: Peer(task, "trpo"),
+    PHYSICS: Physics,
+}
+
+
+def _id(task: str) -> str:
+    import yaml
+
+    return yaml.safe_load((ROOT / f"conf/task/{task}.yaml").read_text())["id"]
+
+
+def _copies(task: str, number: int):
+    from study.config import Task
+    from study.task import Copies
+
+    return Copies(Task(name=task, id=_id(task), backend="auto", total_steps=1, kwargs={}), list(range(number)))
+
+
+# A contender in a process of its own, on one core
+
+
+class Server:
+    def __init__(self, words: list[str], core: int = 0):
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--serve", str(core), *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+
+    def ready(self) -> "Server":
+        self._answer()
+        return self
+
+    def start(self) -> None:
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def finish(self) -> float:
+        """Microseconds per environment step of the round started."""
+        return float(self._answer())
+
+    def round(self) -> float:
+        self.start()
+        return self.finish()
+
+    def close(self) -> float:
+        """Ends it; returns its peak memory in MB."""
+        self.process.stdin.close()
+        memory = float(self._answer())
+        self.process.wait()
+        return memory
+
+    def _answer(self) -> str:
+        for line in self.process.stdout:
+            if line.startswith("> "):
+                return line[2:]
+        raise SystemExit(f"{self.process.args}: ended with {self.process.wait()}")
+
+
+def serve(core: str, kind: str, *words: str) -> None:
+    os.sched_setaffinity(0, {int(core)})
+    import torch
+
+    torch.set_num_threads(1)
+    if kind == "ours":
+        contender = Ours(words[0], words[1], int(words[2]))
+    else:
+        contender = CONTENDERS[kind](*words)
+    print("> ready", flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        steps = contender.round()
+        print(f"> {1e6 * (time.perf_counter() - began) / steps}", flush=True)
+    print(f"> {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}", flush=True)
+
+
+# What is measured
+
+
+def contenders(tasks, rounds: int) -> pd.DataFrame:
+    rows = []
+    for task in tasks:
+        servers = {name: Server([name, task]).ready() for name in CONTENDERS}
+        for turn in range(rounds):
+            for name, server in servers.items():
+                rows.append({"task": task, "contender": name, "round": turn, "us_per_step": server.round()})
+        for server in servers.values():
+            server.close()
+        print(pd.DataFrame(rows).query("task == @task").groupby("contender")["us_per_step"].median().round(1).to_dict())
+    return pd.DataFrame(rows)
+
+
+def families(rounds: int) -> pd.DataFrame:
+    rows = []
+    for name in FAMILIES:
+        server = Server(["ours", "halfcheetah", name, str(WIDTH)]).ready()
+        rows += [{"family": name, "round": turn, "us_per_step": server.round()} for turn in range(rounds)]
+        server.close()
+        print(rows[-1])
+    return pd.DataFrame(rows)
+
+
+def widths(rounds: int) -> pd.DataFrame:
+    rows = []
+    for width in WIDTHS:
+        server = Server(["ours", "halfcheetah", "kl_fixed", str(width)]).ready()
+        times = [server.round() for _ in range(rounds)]
+        memory = server.close()
+        rows += [{"runs": width, "round": i, "us_per_step": t, "peak_mb": memory} for i, t in enumerate(times)]
+        print(rows[-1])
+    return pd.DataFrame(rows)
+
+
+def two_cores(rounds: int) -> list[float]:
+    """Throughput of two fleets on two cores over that of one fleet on one, round by round."""
+    if len(os.sched_getaffinity(0)) < 2:
+        return [float("nan")]
+    servers = [Server(["ours", "halfcheetah", "kl_fixed", str(WIDTH)], core).ready() for core in (0, 1)]
+    ratios = []
+    for _ in range(rounds):
+        alone = servers[0].round()
+        for server in servers:
+            server.start()
+        together = [server.finish() for server in servers]
+        ratios.append(sum(alone / each for each in together))
+    for server in servers:
+        server.close()
+    return ratios
+
+
+def start_up() -> dict[str, float]:
+    """Seconds of a whole command that trains two runs, compiled, for one iteration (0.3 s of it).
+
+    Cold and warm are torch's compile caches; the operating system's file cache is warm in both.
+    """
+    words = ["task=halfcheetah", "algorithm=kl_fixed", "algorithm.beta=3", "seed=0,1", "total_steps=2048"]
+    words += ["execution.compile=true", "execution.workers=1"]
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for which in ("cold", "warm"):
+            began = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-m", "study", "-m", *words, f"name={which}", f"execution.results={folder}"],
+                check=True, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": folder},
+            )  # fmt: skip
+            seconds[which] = time.perf_counter() - began
+    return seconds
+
+
+def phases(algorithm: str, rounds: int) -> list[dict]:
+    """Microseconds per environment step of what an iteration consists of."""
+    import torch
+
+    import study.fleet
+    import study.task
+
+    torch.set_num_threads(1)
+    spent = defaultdict(float)
+
+    def timed(owner, name: str, title: str) -> None:
+        function = getattr(owner, name)
+
+        def measured(*arguments, **keywords):
+            began = time.perf_counter()
+            made = function(*arguments, **keywords)
+            spent[title] += time.perf_counter() - began
+            return made
+
+        setattr(owner, name, measured)
+
+    contender = Ours("halfcheetah", algorithm)
+    timed(study.task._EnvPool, "step", "physics")
+    timed(study.fleet, "collect", "collect")
+    timed(study.fleet, "implied_beta", "diagnostics")
+    timed(study.fleet.value, "fit", "value fit")
+    timed(study.fleet, "gae", "advantages")
+    timed(study.fleet.Trainer, "_update", "policy update")
+    timed(study.fleet.Trainer, "_record", "records")
+    timed(study.fleet.Trainer, "_iterate", "all")
+    steps = sum(contender.round() for _ in range(rounds))
+    times = {title: 1e6 * seconds / steps for title, seconds in spent.items()}
+    times["policy in the rollout"] = times.pop("collect") - times["physics"]
+    whole = times.pop("all")
+    times["all else"] = whole - sum(times.values())
+    return [
+        {"algorithm": algorithm, "phase": title, "us_per_step": t, "share": t / whole} for title, t in times.items()
+    ]
+
+
+def gemm_rate(runs: int = WIDTH) -> float:
+    """FLOPs per microsecond of the update's own largest products, the best of many."""
+    import torch
+
+    torch.set_num_threads(1)
+    x, w = torch.randn(runs, MINIBATCH, HIDDEN[0]), torch.randn(runs, HIDDEN[0], HIDDEN[1])
+    times = []
+    for _ in range(2000):
+        began = time.perf_counter()
+        torch.bmm(x, w)
+        times.append(time.perf_counter() - began)
+    return 2 * runs * MINIBATCH * HIDDEN[0] * HIDDEN[1] / (1e6 * np.quantile(times, 0.1))
+
+
+def update_flops(task: str, algorithm: str) -> float:
+    """Of the matrix products that the algorithm cannot do without, per environment step.
+
+    A pass over a sample costs 2 FLOPs per weight forwards and 4 backwards, less the first layer's gradient in
+    its input. TRPO: gradient, ten products of 8 per weight (the tangent forwards, its transpose), a line search.
+    """
+    copies = _copies(task, 1)
+    copies.close()
+
+    def weights(outputs):
+        sizes = (copies.observation_size, *HIDDEN, outputs)
+        return sum(a * b for a, b in zip(sizes, sizes[1:])), sizes[0] * sizes[1]
+
+    def fit(outputs):
+        every, first = weights(outputs)
+        return EPOCHS * (6 * every - 2 * first)
+
+    every, first = weights(copies.family.size)
+    policy = fit(copies.family.size) if algorithm == "kl_fixed" else 6 * every - 2 * first + 10 * 8 * every + 2 * every
+    return fit(1) + policy
+
+
+# What is made of it
+
+
+def ratio(over: pd.DataFrame, under: pd.DataFrame, rng) -> tuple[float, float, float]:
+    """Mean over tasks of the medians over rounds, over / under, and a 95 % bootstrap interval over rounds.
+
+    Both are indexed by task, one column per round; rounds are resampled in pairs.
+    """
+
+    def of(rounds):
+        return over.iloc[:, rounds].median(axis=1).mean() / under.iloc[:, rounds].median(axis=1).mean()
+
+    count = over.shape[1]
+    drawn = [of(rng.integers(count, size=count)) for _ in range(2000)]
+    return of(np.arange(count)), *np.quantile(drawn, (0.025, 0.975))
+
+
+def summarise(folder: Path) -> pd.DataFrame:
+    times = pd.read_csv(folder / "contenders.csv").pivot_table("us_per_step", ["contender", "task"], "round")
+    width = pd.read_csv(folder / "widths.csv")
+    phase = pd.read_csv(folder / "phases.csv")
+    other = pd.read_csv(folder / "other.csv", index_col="what")["value"]
+    rng = np.random.default_rng(0)
+    tasks = times.loc[OURS].index
+    rows = []
+    for name, peer, target in ((OURS, PPO, 8), (OUR_TRPO, TRPO, 5)):
+        value = ratio(times.loc[peer], times.loc[name], rng)
+        rows.append((f"{peer} / {name}", *value, f">= {target}", value[0] >= target))
+    for name in (OURS, OUR_TRPO):
+        update = pd.Series({task: update_flops(task, name.split()[-1]) for task in tasks}) / other["gemm_flops_per_us"]
+        floor = times.loc[PHYSICS].add(update, axis=0)
+        value = ratio(times.loc[name], floor, rng)
+        rows.append((f"{name} / floor", *value, "<= 1.25", value[0] <= 1.25))
+    both = other.filter(like="two_cores")
+    rows.append(("two cores / one core", both.median(), both.min(), both.max(), ">= 1.9", both.median() >= 1.9))
+    for algorithm, share in phase.query("phase == 'diagnostics'").set_index("algorithm")["share"].items():
+        rows.append((f"diagnostics, share of {algorithm}'s time", share, np.nan, np.nan, "<= 0.1", share <= 0.1))
+    median = width.groupby("runs")["us_per_step"].median()
+    rise = (median / median.cummin()).max()
+    rows.append(("widest rise of time per run as the fleet grows", rise, np.nan, np.nan, "<= 1.1", rise <= 1.1))
+    memory = width.set_index("runs")["peak_mb"].groupby("runs").first()[32] / 32
+    rows.append(("peak memory of a fleet of 32, per run, MB", memory, np.nan, np.nan, "<= 50", memory <= 50))
+    for which, limit in (("cold", 60), ("warm", 15)):
+        seconds = other[f"start_{which}"]
+        rows.append((f"start-up, {which} compile cache, s", seconds, np.nan, np.nan, f"<= {limit}", seconds <= limit))
+    return pd.DataFrame(rows, columns=["measure", "value", "low", "high", "target", "met"])
+
+
+def table(summary: pd.DataFrame) -> str:
+    lines = ["| measure | measured | target | |", "|---|---|---|---|"]
+    for row in summary.itertuples():
+        spread = "" if np.isnan(row.low) else f" [{row.low:.2f}, {row.high:.2f}]"
+        lines.append(
+            f"| {row.measure} | {row.value:.3g}{spread} | {row.target} | {'met' if row.met else '**missed**'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(folder: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    sns.set_theme(style="whitegrid", palette="colorblind")
+    colors = sns.color_palette("colorblind")
+    figure, (left, middle, right) = plt.subplots(
+        1, 3, figsize=(14, 4.6), layout="constrained", gridspec_kw={"width_ratios": (5, 2.2, 3)}
+    )
+    times = pd.read_csv(folder / "contenders.csv")
+    sns.barplot(
+        times, x="task", y="us_per_step", hue="contender", estimator="median", errorbar=("pi", 100),
+        hue_order=[PPO, TRPO, OURS, OUR_TRPO, PHYSICS], ax=left,
+    )  # fmt: skip
+    left.set(yscale="log", xlabel="", ylabel="microseconds per environment step", title="One core, PPO's protocol")
+    left.tick_params(axis="x", rotation=25)
+    left.legend(title=None, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=3)
+    width = pd.read_csv(folder / "widths.csv")
+    sns.lineplot(width, x="runs", y="us_per_step", estimator="median", errorbar=("pi", 100), marker="o", ax=middle)
+    middle.set_xscale("log", base=2)
+    middle.set(ylim=(0, None), xlabel="runs in a fleet", ylabel="microseconds per run and step")
+    middle.set(title="HalfCheetah, kl_fixed", xticks=WIDTHS, xticklabels=WIDTHS)
+    phase = pd.read_csv(folder / "phases.csv").pivot(index="algorithm", columns="phase", values="us_per_step")
+    order = ["physics", "policy in the rollout", "policy update", "value fit", "diagnostics"]
+    phase[[*order, *phase.columns.difference(order)]].plot.bar(stacked=True, ax=right, color=colors, rot=0)
+    right.set(xlabel="", ylabel="microseconds per environment step", title=f"Phases, HalfCheetah, {WIDTH} runs")
+    right.legend(title=None, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), reverse=True)
+    figure.savefig(folder / "benchmark.png", dpi=130)
+
+
+def machine() -> str:
+    import torch
+
+    model = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), "unknown")
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {model}, {cores} cores, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}, torch {torch.__version__}\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=ROOT / "results/benchmark")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--draw", action="store_true", help="only the summary, table and figure of what is there")
+    options = parser.parse_args()
+    folder, rounds = options.folder, options.rounds
+    folder.mkdir(parents=True, exist_ok=True)
+    if not options.draw:
+        if os.getloadavg()[0] > 0.5:
+            print(f"the machine is not idle (load {os.getloadavg()[0]:.1f}): the ratios will be off", file=sys.stderr)
+        (folder / "machine.txt").write_text(machine())
+        contenders(options.tasks.split(","), rounds).to_csv(folder / "contenders.csv", index=False)
+        widths(rounds).to_csv(folder / "widths.csv", index=False)
+        families(rounds).to_csv(folder / "families.csv", index=False)
+        other = {f"two_cores_{i}": x for i, x in enumerate(two_cores(rounds))}
+        other |= {f"start_{which}": seconds for which, seconds in start_up().items()}
+        os.sched_setaffinity(0, {0})
+        pd.DataFrame(phases("kl_fixed", rounds) + phases("trpo", rounds)).to_csv(folder / "phases.csv", index=False)
+        other["gemm_flops_per_us"] = gemm_rate()
+        pd.Series(other, name="value").rename_axis("what").to_csv(folder / "other.csv")
+    summary = summarise(folder)
+    summary.to_csv(folder / "summary.csv", index=False)
+    (folder / "table.md").write_text(table(summary))
+    draw(folder)
+    print((folder / "machine.txt").read_text() + table(summary))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        serve(*sys.argv[2:])
+    else:
+        main()
