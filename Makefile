@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: study test test-all report
+.PHONY: study test test-all report benchmark
 
 study: .venv/installed          ## a small study, from nothing to its report (10 to 15 minutes of training)
 	$(PY) -m study -m +experiment=quick
@@ -18,6 +18,9 @@ test-all: .venv/installed       ## the slow tests too
 
 report: .venv/installed         ## the report of the committed study, no training
 	$(PY) -m analysis results/example
+
+benchmark: .venv/installed      ## time beside other libraries, and where it goes; half an hour, on an idle machine
+	$(PY) benchmarks/side_by_side.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
