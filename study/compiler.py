@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable
-from functools import cache
+from typing import Any
 
 import torch
 from torch.utils import cpp_extension
@@ -14,28 +14,11 @@ FROM = 400_000  # samples of a fleet; below, compiling costs more than it saves 
 
 def wanted(choice: bool | str, samples: int) -> bool:
     """Whether a fleet is compiled: choice is execution.compile, true, false or auto."""
-    return (choice is True or (choice == "auto" and samples >= FROM)) and working()
-
-
-@cache
-def working() -> bool:
-    """Tries it on next to nothing, once per process."""
-    _quote_library_path()
-    try:
-        torch.compile(lambda x: x + 1)(torch.zeros(2))
-    except Exception as error:  # no compiler, or one that does not get through: whatever that raises
-        reason = " ".join(str(error).split())[:160]
-        console.print(
-            f"torch.compile does not work here ({reason}): training goes on without, updates take about "
-            "three times as long; a C++ compiler (g++) mends it, execution.compile=false hides this",
-            highlight=False,
-        )
-        return False
-    return True
+    return choice is True or (choice == "auto" and samples >= FROM)
 
 
 def compiled(function: Callable, name: str) -> Callable:
-    """torch.compile with R symbolic, so that other widths reuse it.
+    """torch.compile with R symbolic, so that other widths reuse it; uncompiled where that fails.
 
     The compiler keeps its work per code object and, past eight entries, silently goes on uncompiled. All
     that vmap returns shares one code object, hence a fresh one for each.
@@ -45,7 +28,38 @@ def compiled(function: Callable, name: str) -> Callable:
         return function(*arguments)
 
     each.__code__ = each.__code__.replace(co_name=f"each {name}")
-    return torch.compile(each, dynamic=True)
+    use = None
+
+    def run(*arguments):
+        nonlocal use
+        if use is None:
+            use, made = _first(each, arguments)
+            return made
+        return use(*arguments)
+
+    return run
+
+
+_lost: list[str] = []  # why it does not work in this process
+
+
+def _first(function: Callable, arguments: tuple) -> tuple[Callable, Any]:
+    """The first call: what to use from now on, and what the call gave."""
+    if not _lost:
+        _quote_library_path()
+        try:
+            fast = torch.compile(function, dynamic=True)
+            return fast, fast(*arguments)
+        except Exception as error:  # no compiler, or one that does not get through: whatever that raises
+            made = function(*arguments)  # the function's own errors are raised here
+            _lost.append(" ".join(str(error).split())[:160])
+            console.print(
+                f"torch.compile does not work here ({_lost[0]}): training goes on without, updates take about "
+                "three times as long; a C++ compiler (g++) mends it, execution.compile=false hides this",
+                highlight=False,
+            )
+            return function, made
+    return function, function(*arguments)
 
 
 def _quote_library_path() -> None:

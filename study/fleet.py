@@ -340,24 +340,22 @@ class Trainer:
                 "entropy": changed.entropy,
                 "sigma_advantage": raw_advantage.std(-1, correction=0),
                 "explained_variance": value.explained_variance(estimate, target),
-                "value_loss": fleet.each(value.loss, self.critic)(self.critic_theta, targets),
+                "value_loss": (self.critic(self.critic_theta, observation).squeeze(-1) - target).square().mean(-1),
                 "max_ratio": changed.max_ratio,
             }
-            | implied._asdict()
-            | facts
+            | implied._asdict(),
+            facts,
         )
 
-    def _update(self, rollout: Rollout) -> dict[str, np.ndarray]:
-        """Each part's policies by its own algorithm; returns what those report, [R], NaN where they do not."""
-        facts, thetas, self._updating = {}, [], 0.0
+    def _update(self, rollout: Rollout) -> list[dict]:
+        """Each part's policies by its own algorithm; returns what those report."""
+        thetas, facts, self._updating = [], [], 0.0
         for part in self.parts:
             began = time.perf_counter()
             theta = self.theta[part.rows].clone()  # a view would be compiled apart
             theta, part.state, made = part.page.update(part.fleet, theta, part.state, rollout.part(part.rows))
             thetas.append(theta)
-            for name, fact in made.items():
-                column = facts.setdefault(name, np.full(len(self.configs), np.nan))
-                column[part.rows] = fact.detach().cpu().double().numpy() if isinstance(fact, Tensor) else fact
+            facts.append(made)
             seconds = time.perf_counter() - began
             self.seconds[part.rows] += seconds / len(part.fleet.configs)
             self._updating += seconds
@@ -387,12 +385,18 @@ class Trainer:
         states = tuple(where(alive[p.rows], new, old) for p, new, old in zip(self.parts, states, states_before))
         self._restore((*where(alive, whole, whole_before), states))
 
-    def _record(self, facts: dict) -> None:
-        absent = np.full(len(self.configs), np.nan)
+    def _record(self, common: dict, own: list[dict]) -> None:
+        """A row per run: common [R], and over it what each part's algorithm reports of its own runs."""
+
+        def plain(fact):
+            return fact.detach().cpu().double().numpy() if isinstance(fact, Tensor) else fact
+
         for name in CURVES.keys() - {"run_id", "iteration"}:
-            fact = facts.get(name, absent)
-            fact = fact.detach().cpu().double().numpy() if isinstance(fact, Tensor) else fact
-            self.rows.setdefault(name, []).append(fact)
+            column = np.array(plain(common.get(name, np.full(len(self.configs), np.nan))), dtype=float)
+            for part, facts in zip(self.parts, own):
+                if name in facts:
+                    column[part.rows] = plain(facts[name])
+            self.rows.setdefault(name, []).append(column)
         self.rows.setdefault("alive", []).append(self.alive.copy())
 
     def latest(self, column: str) -> np.ndarray:

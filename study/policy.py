@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
+Array = Tensor | np.ndarray
 Parameters = Tensor | tuple[Tensor, ...]  # one flat vector, or its parts as split() gives them
 
 
@@ -22,8 +22,10 @@ def join(parts: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([part.flatten() for part in parts])
 
 
-def tanh(x: Tensor) -> Tensor:
+def tanh(x: Array) -> Array:
     """tanh(x); in compiled code as a sigmoid, to 2e-7 in float32: 0.7 ns per element instead of 2.6."""
+    if isinstance(x, np.ndarray):
+        return np.tanh(x)
     return 2 * torch.sigmoid(2 * x) - 1 if torch.compiler.is_compiling() else torch.tanh(x)
 
 
@@ -41,10 +43,10 @@ class Network:
         """theta [..., P] or split(theta), x [..., N, D] -> [..., N, outputs]."""
         return self.at(theta)(x)
 
-    def at(self, theta: Parameters) -> Callable[[Tensor], Tensor]:
-        """The network as a function of x alone; for many calls under one theta."""
+    def at(self, theta: Parameters | tuple[np.ndarray, ...]) -> Callable[[Array], Array]:
+        """The network as a function of x alone; of NumPy's arrays, if the parts of theta are such."""
         parts = theta if isinstance(theta, tuple) else self.split(theta)
-        layers = [(weight.mT, bias.unsqueeze(-2)) for weight, bias in zip(parts[::2], parts[1::2])]
+        layers = [(weight.mT, bias[..., None, :]) for weight, bias in zip(parts[::2], parts[1::2])]
 
         def network(x):
             for layer, (weight, bias) in enumerate(layers):
@@ -87,9 +89,10 @@ class Gaussian:
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         return rng.standard_normal((steps, self.size))
 
-    def sample(self, phi: Tensor, noise: Tensor) -> Tensor:
-        mean, log_std = phi.chunk(2, -1)
-        return mean + log_std.exp() * noise
+    def sampler(self, extra: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Actions [R, A] from the network's outputs and the noise [R, A], in NumPy; extra [R, A]."""
+        std = np.exp(extra)
+        return lambda outputs, noise: outputs + std * noise
 
     def log_prob(self, phi: Tensor, action: Tensor) -> Tensor:
         mean, log_std = phi.chunk(2, -1)
@@ -131,9 +134,9 @@ class Categorical:
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         return rng.gumbel(size=(steps, self.size))
 
-    def sample(self, phi: Tensor, noise: Tensor) -> Tensor:
-        """The Gumbel-max trick."""
-        return (phi + noise).argmax(-1, keepdim=True).to(phi.dtype)
+    def sampler(self, extra: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """The Gumbel-max trick: actions [R, 1] from the network's outputs and the noise [R, A], in NumPy."""
+        return lambda outputs, noise: (outputs + noise).argmax(-1, keepdims=True).astype(outputs.dtype)
 
     def log_prob(self, phi: Tensor, action: Tensor) -> Tensor:
         return torch.log_softmax(phi, -1).gather(-1, action.long()).squeeze(-1)
@@ -172,13 +175,23 @@ class Policy:
 
     def __call__(self, theta: Parameters, observation: Tensor) -> Tensor:
         """theta [P] or split(theta), observation [N, D] -> phi [N, K]."""
-        return self.at(theta)(observation)
-
-    def at(self, theta: Parameters) -> Callable[[Tensor], Tensor]:
-        """The policy as a function of observations alone; for many calls under one theta."""
         *network, extra = theta if isinstance(theta, tuple) else self.split(theta)
-        network = self.network.at(tuple(network))
-        return lambda observation: self.family.phi(network(observation), extra)
+        return self.family.phi(self.network(tuple(network), observation), extra)
+
+    def actor(self, theta: Tensor) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Under one theta [R, P], actions [R, A] for observations [R, D] and noise [R, .], in NumPy.
+
+        A call of NumPy costs a third of torch's where each finds the caches cold: 4 us less per
+        environment step in a fleet of 20.
+        """
+        *network, extra = (part.numpy(force=True) for part in self.split(theta))
+        network, sample, dtype = self.network.at(tuple(network)), self.family.sampler(extra), extra.dtype
+
+        def act(observation, noise):
+            outputs = network(observation.astype(dtype)[:, None])[:, 0]
+            return sample(outputs, noise.astype(dtype))
+
+        return act
 
     def split(self, theta: Tensor) -> tuple[Tensor, ...]:
         """The network's parts and the family's own parameters, views of theta."""

@@ -66,11 +66,11 @@ def minibatches(batch: NamedTuple, order: Tensor, size: int) -> Iterator[NamedTu
     """Those of one epoch, fields [R, size, ...]; batch fields [R, N, ...], order [R, N]."""
     runs, samples = order.shape
     # Whole rows of a flat table: 0.07 us per sample where indexing by run and sample takes 0.17.
-    table = tree_map(lambda field: field.flatten(0, 1), batch)
+    table = [field.flatten(0, 1) for field in batch]
     rows = order + samples * torch.arange(runs, device=order.device).unsqueeze(-1)
-    for chosen in rows.split(size, -1):
-        row = chosen.flatten()
-        yield tree_map(lambda field: field.index_select(0, row).unflatten(0, (runs, size)), table)
+    for row in rows.split(size, -1):
+        fields = (field.index_select(0, row.flatten()).unflatten(0, (runs, size)) for field in table)
+        yield type(batch)(*fields)
 
 
 def minimise(

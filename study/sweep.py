@@ -121,7 +121,8 @@ class Sweep:
         with store.lock:
             fleets = self.plan.read().settle(self.configs, store.finished())
             self.plan.write()
-        self.waiting = deque(fleets)
+        # What was begun first: nothing is lost then, should time run out again
+        self.waiting = deque(sorted(fleets, key=lambda fleet: not store.checkpoint(fleet.name).exists()))
         self.running: dict[str, tuple[Fleet, object]] = {}
         here = execution.cluster == "local"
         workers = min(execution.workers or cores(), len(fleets)) if here else 0

@@ -33,8 +33,14 @@ def distribution(family, phi: torch.Tensor) -> torch.distributions.Distribution:
     return TorchCategorical(logits=phi)
 
 
+def sample(family, phi: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Actions by the family's own sampler, for any phi and noise that broadcast."""
+    outputs, extra = phi.chunk(2, -1) if isinstance(family, Gaussian) else (phi, phi[..., :0])
+    return torch.from_numpy(family.sampler(extra.numpy())(outputs.numpy(), noise.numpy()))
+
+
 def draw(family, phi: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Actions [..., A] by torch's own generators, not by the family's sample()."""
+    """Actions [..., A] by torch's own generators, not by the family's sampler."""
     if isinstance(family, Gaussian):
         mean, log_std = phi.chunk(2, -1)
         return mean + log_std.exp() * torch.randn(mean.shape, generator=rng, dtype=phi.dtype)

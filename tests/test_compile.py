@@ -45,11 +45,8 @@ def test_without_a_working_compiler_training_goes_on_and_one_line_says_so(monkey
         raise RuntimeError("no C++ compiler")
 
     monkeypatch.setattr(torch, "compile", broken)
-    compiler.working.cache_clear()
-    try:
-        trainer = trained(True, "cartpole", "kl_fixed", 1)
-    finally:
-        compiler.working.cache_clear()
+    monkeypatch.setattr(compiler, "_lost", [])
+    trainer = trained(True, "cartpole", "kl_fixed", 1)
     said = " ".join(capfd.readouterr().err.split())
     assert trainer.iteration == 2 and said.count("torch.compile does not work here (no C++ compiler)") == 1
 

@@ -103,6 +103,29 @@ def test_runs_of_one_seed_and_one_configuration_are_the_same_run():
     pd.testing.assert_frame_equal(a.curves, b.curves)
 
 
+def test_algorithms_together_are_alone_to_rounding():
+    """Every column of five algorithms' runs in one fleet, two parts of it by one algorithm, in float64."""
+    names = ("trpo", "kl_fixed", "kl_bisect", "clip", "trpo", "kl_adaptive")
+    alike = {"max_kl": 0.003, "cg_iterations": 4}
+    fleet = [
+        configs("invertedpendulum", name, seeds=(seed,), numbers=[alike if name == "trpo" else {}],
+                diagnostics={"cg_iterations": 4})[0]
+        for seed, name in enumerate(names)
+    ]  # fmt: skip
+    together = Trainer(fleet, dtype=torch.float64)
+    assert [part.rows for part in together.parts] == [slice(run, run + 1) for run in range(6)]
+    results = together.train()
+    for run, config in enumerate(fleet):
+        alone = Trainer([config], dtype=torch.float64)
+        (result,) = alone.train()
+        assert result.status == results[run].status == "complete" and results[run].fleet_runs == 6
+        for name, values in alone.rows.items():
+            for mine, theirs in zip(values, together.rows[name]):
+                np.testing.assert_allclose(mine[0], theirs[run], rtol=1e-8, atol=1e-10, err_msg=f"{config.arm} {name}")
+    assert np.isfinite(together.latest("implied_beta")).all() and np.isfinite(together.latest("kl_attempted")).all()
+    assert sum(result.wall_seconds for result in results) == pytest.approx(together.seconds.sum())
+
+
 def test_a_fleet_of_runs_that_cannot_share_one_is_refused():
     with pytest.raises(ValueError, match="fleet_key"):
         Trainer(configs()[:1] + configs(horizon=256)[1:])

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from reference import FAMILIES, dense_fisher, family_name, monte_carlo, one, policy_gradient, random_fleet
+from reference import FAMILIES, dense_fisher, family_name, monte_carlo, one, policy_gradient, random_fleet, sample
 
 from study.algorithm import trpo
 from study.implied_beta import implied_beta
@@ -124,7 +124,7 @@ def test_on_pure_noise_the_crossfit_averages_zero_and_the_plain_estimate_its_flo
         noise = torch.randn(draws, samples, family.size, generator=rng, dtype=torch.float64)
     else:
         noise = -torch.log(-torch.log(torch.rand(draws, samples, family.size, generator=rng, dtype=torch.float64)))
-    action = family.sample(old, noise)
+    action = sample(family, old, noise)
     advantage = torch.randn(draws, samples, generator=rng, dtype=torch.float64)
     batch = type(rollout.batch)(observation, action, old, family.log_prob(old, action), advantage)
     made = implied_beta(fleet, theta, batch, torch.full((draws,), 0.01, dtype=torch.float64))

@@ -12,6 +12,7 @@ from reference import (
     policy_gradient,
     random_batch,
     random_policy,
+    sample,
     sample_terms,
 )
 from torch.func import grad, hessian
@@ -202,7 +203,7 @@ def test_sampled_fisher_information_agrees_with_the_analytic_product(family, rng
     observation = torch.randn(1, 3, generator=rng, dtype=torch.float64)
     phi = policy(theta[0], observation)
     v = torch.randn(theta.shape[1], generator=rng, dtype=torch.float64)
-    actions = family.sample(phi, torch.randn(20_000, family.size, generator=rng, dtype=torch.float64))
+    actions = sample(family, phi, torch.randn(20_000, family.size, generator=rng, dtype=torch.float64))
     if isinstance(family, Categorical):
         actions = torch.multinomial(phi.softmax(-1)[0], 20_000, replacement=True, generator=rng)[:, None].double()
     tangent = torch.func.jvp(lambda t: policy(t, observation), (theta[0],), (v,))[1]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from reference import FAMILIES, distribution, draw, family_name, monte_carlo, random_phi
+from reference import FAMILIES, distribution, draw, family_name, monte_carlo, random_phi, sample
 from torch.distributions import kl_divergence
 
 from study.policy import Categorical, Gaussian, Network, Policy
@@ -84,7 +84,7 @@ def test_metric_is_the_covariance_of_the_score(family, rng):
 def test_gaussian_samples_have_the_density_of_log_prob(rng):
     family, phi = Gaussian(2), random_phi(Gaussian(2), (1,), rng)
     noise = torch.from_numpy(family.noise(np.random.default_rng(0), DRAWS))
-    action = family.sample(phi, noise)
+    action = sample(family, phi, noise)
     mean, log_std = phi.chunk(2, -1)
     change_of_variables = distribution(family, torch.zeros(4, dtype=torch.float64)).log_prob(noise) - log_std.sum()
     torch.testing.assert_close(family.log_prob(phi.expand(DRAWS, -1), action), change_of_variables)
@@ -99,7 +99,7 @@ def test_gaussian_samples_have_the_density_of_log_prob(rng):
 
 def test_categorical_samples_have_the_frequencies_of_log_prob(rng):
     family, phi = Categorical(4), random_phi(Categorical(4), (1,), rng)
-    action = family.sample(phi, torch.from_numpy(family.noise(np.random.default_rng(0), DRAWS)))
+    action = sample(family, phi, torch.from_numpy(family.noise(np.random.default_rng(0), DRAWS)))
     assert action.shape == (DRAWS, 1) and action.dtype == phi.dtype
     for choice in range(4):
         frequency, error = monte_carlo((action == choice).double())

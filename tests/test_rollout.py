@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from reference import random_policy
+from reference import random_policy, sample
 
 from study.policy import Categorical, Gaussian
 from study.rollout import Moments, RewardScale, Stream, collect, discounted_sum, gae, generator
@@ -188,7 +188,7 @@ def test_collect_is_a_plain_loop(family, rng):
         for run in range(2):
             x = torch.from_numpy(moments.standardise(observation)[run])
             phi = policy(theta[run], x[None])
-            action = family.sample(phi, torch.from_numpy(noise[run, t])[None])[0]
+            action = sample(family, phi, torch.from_numpy(noise[run, t])[None])[0]
             np.testing.assert_allclose(made.action[run, t], action, rtol=1e-12)
         step = again.step(made.action[:, t])
         np.testing.assert_array_equal(copies.taken[t], made.action[:, t])
