@@ -404,6 +404,8 @@ def draw(folder: Path) -> None:
     import matplotlib.pyplot as plt
     import seaborn as sns
 
+    from analysis import names
+
     sns.set_theme(style="whitegrid", palette="colorblind")
     colors = sns.color_palette("colorblind")
     figure, (left, middle, right) = plt.subplots(
@@ -414,17 +416,20 @@ def draw(folder: Path) -> None:
         times, x="task", y="us_per_step", hue="contender", estimator="median", errorbar=("pi", 100),
         hue_order=[PPO, TRPO, OURS, OUR_TRPO, PHYSICS], ax=left,
     )  # fmt: skip
-    left.set(yscale="log", xlabel="", ylabel="microseconds per environment step", title="One core, PPO's protocol")
-    left.tick_params(axis="x", rotation=25)
-    left.legend(title=None, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=3)
+    left.set(yscale="log", xlabel="", ylabel="microseconds per environment step", ylim=(10, None))
+    left.set(yticks=(10, 20, 50, 100, 200, 500), yticklabels=(10, 20, 50, 100, 200, 500))
+    left.yaxis.set_minor_formatter(plt.NullFormatter())
+    left.set_xticks(range(len(TASKS)), [names.TASKS[task] for task in TASKS], rotation=30, ha="right")
+    left.legend(title=None, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
     width = pd.read_csv(folder / "widths.csv")
     sns.lineplot(width, x="runs", y="us_per_step", estimator="median", errorbar=("pi", 100), marker="o", ax=middle)
     middle.set_xscale("log", base=2)
     middle.set(ylim=(0, None), xlabel="runs in a fleet", ylabel="microseconds per run and step")
     middle.set(title="HalfCheetah, kl_fixed", xticks=WIDTHS, xticklabels=WIDTHS)
     phase = pd.read_csv(folder / "phases.csv").pivot(index="algorithm", columns="phase", values="us_per_step")
-    order = ["physics", "policy in the rollout", "policy update", "value fit", "diagnostics"]
-    phase[[*order, *phase.columns.difference(order)]].plot.bar(stacked=True, ax=right, color=colors, rot=0)
+    order = ["physics", "policy in the rollout", "policy update", "value fit", "diagnostics", "all else"]
+    phase["all else"] += phase[phase.columns.difference(order)].sum(axis=1)
+    phase[order].plot.bar(stacked=True, ax=right, color=colors, rot=0)
     right.set(xlabel="", ylabel="microseconds per environment step", title=f"Phases, HalfCheetah, {WIDTH} runs")
     right.legend(title=None, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), reverse=True)
     figure.savefig(folder / "benchmark.png", dpi=130)
@@ -433,11 +438,13 @@ def draw(folder: Path) -> None:
 def machine() -> str:
     import torch
 
+    from study.store import commit
+
     model = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), "unknown")
     cores = len(os.sched_getaffinity(0))
     return (
         f"{time.strftime('%Y-%m-%d')}, {model}, {cores} cores, {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}, torch {torch.__version__}\n"
+        f"Python {platform.python_version()}, torch {torch.__version__}, commit {commit()}\n"
     )
 
 
@@ -446,6 +453,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "results/benchmark")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--no-families", action="store_true", help="leave families.csv as it is")
     parser.add_argument("--draw", action="store_true", help="only the summary, table and figure of what is there")
     options = parser.parse_args()
     folder, rounds = options.folder, options.rounds
@@ -456,7 +464,8 @@ def main() -> None:
         (folder / "machine.txt").write_text(machine())
         contenders(options.tasks.split(","), rounds).to_csv(folder / "contenders.csv", index=False)
         widths(rounds).to_csv(folder / "widths.csv", index=False)
-        families(rounds).to_csv(folder / "families.csv", index=False)
+        if not options.no_families:
+            families(rounds).to_csv(folder / "families.csv", index=False)
         other = {f"two_cores_{i}": x for i, x in enumerate(two_cores(rounds))}
         other |= {f"start_{which}": seconds for which, seconds in start_up().items()}
         os.sched_setaffinity(0, {0})
