@@ -122,7 +122,8 @@ class Speeds:
 
     def seconds(self, config: Config, width: int) -> float:
         """Of a run in a fleet of this width, from fleets of the nearest; NaN where nothing like it ever ran here."""
-        by_width = self.samples.get(_key(config.task.name, config.algorithm.name, config.model_dump(mode="json")))
+        protocol = {name: getattr(config, name) for name in PROTOCOL} | {"hidden": list(config.hidden)}  # as in JSON
+        by_width = self.samples.get(_key(config.task.name, config.algorithm.name, protocol))
         if not by_width:
             return float("nan")
         nearest = min(by_width, key=lambda known: abs(np.log(known / width)))
