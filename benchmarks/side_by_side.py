@@ -50,9 +50,11 @@ class Ours:
         from hydra import compose, initialize_config_dir
         from omegaconf import OmegaConf
 
+        from study.cluster import settle
         from study.config import parse
         from study.fleet import Trainer
 
+        settle()
         with initialize_config_dir(str(ROOT / "conf"), version_base=None):
             words = [f"task={task}", f"algorithm={algorithm}", "execution.compile=true", *FAMILIES[algorithm]]
             config = OmegaConf.to_container(compose("config", words), resolve=True)
