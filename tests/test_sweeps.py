@@ -375,7 +375,7 @@ def test_a_worker_keeps_the_memory_of_its_tensors():
         for how in ("settled", "as it is")
     }
     assert faults["as it is"] > 100 * 1024 / 2  # else this test shows nothing
-    assert faults["settled"] < 100 * 1024 / 20  # the first one's, and what else is done meanwhile
+    assert faults["settled"] < 100 * 1024 / 10  # a few places in the heap are new once
 
 
 def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch, capfd):
