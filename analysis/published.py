@@ -20,6 +20,68 @@ PPO_TABLE_1 = {
 
 PPO_PHI = 0.10  # sensitivity of PPO to four of its numbers, Adkins et al. 2024, arXiv 2412.07165
 
+# Returns after one million steps: algorithm -> source -> (seeds, {task: (mean, standard deviation or None)}).
+# Read in: docs/modules/trpo.rst of Stable-Baselines-Team/stable-baselines3-contrib (its Swimmer, 359 with gamma 0.9999,
+# is another problem and left out); examples/mujoco/README.md of thu-ml/tianshou (the best evaluation of training);
+# benchmarks_mujoco1M.htm of openai/baselines; KLip-PPO, arXiv 2606.23932 (mean of the last tenth).
+RETURNS = {
+    "trpo": {
+        "sb3-contrib, v3": (3, {"halfcheetah": (1803, 46), "hopper": (3372, 215), "walker2d": (4502, 234)}),
+        "Tianshou, v2/v3": (
+            10,
+            {
+                "halfcheetah": (4471.2, 804.9),
+                "hopper": (2046.0, 1037.9),
+                "walker2d": (3826.7, 782.7),
+                "swimmer": (40.9, 19.6),
+                "reacher": (-5.1, 0.8),
+                "invertedpendulum": (1000.0, 0.0),
+                "inverteddoublependulum": (8435.2, 1073.3),
+            },
+        ),
+        "baselines, v2": (
+            6,
+            {
+                "halfcheetah": (1289.7, None),
+                "hopper": (1912.9, None),
+                "walker2d": (2342.6, None),
+                "swimmer": (95.0, None),
+                "reacher": (-4.82, None),
+                "invertedpendulum": (905.1, None),
+                "inverteddoublependulum": (6731.6, None),
+            },
+        ),
+    },
+    "clip": {
+        "KLip-PPO, v4": (5, {"halfcheetah": (1955, 312), "hopper": (2598, 278), "walker2d": (3717, 425)}),
+        "Tianshou, v2/v3": (
+            10,
+            {
+                "halfcheetah": (5783.9, 1244.0),
+                "hopper": (2609.3, 700.8),
+                "walker2d": (3588.5, 756.6),
+                "swimmer": (66.7, 99.1),
+                "reacher": (-4.1, 0.3),
+                "invertedpendulum": (1000.0, 0.0),
+                "inverteddoublependulum": (9231.3, 270.4),
+            },
+        ),
+        "baselines, v2": (
+            6,
+            {
+                "halfcheetah": (1668.6, None),
+                "hopper": (2316.2, None),
+                "walker2d": (3425.0, None),
+                "swimmer": (111.2, None),
+                "reacher": (-6.71, None),
+                "invertedpendulum": (809.4, None),
+                "inverteddoublependulum": (7102.9, None),
+            },
+        ),
+    },
+}
+RETURNS_STEPS = 1_000_000
+
 
 @dataclass(frozen=True)
 class Evidence:

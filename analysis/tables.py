@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from . import panels, statistics
+from . import panels, published, statistics
 from .arms import NotApplicable, grid, headline, learned, plain
 from .data import KNOBS
 from .figures import arm_styles
-from .names import SYMBOLS, arm_name, span, task_name
+from .names import SYMBOLS, algorithm_name, arm_name, span, task_name
 
 WINDOW = 0.10  # share of the gain that a setting may lose and still be in a task's window
 
@@ -108,6 +108,41 @@ def returns_text(frame):
         row["seeds"] = span(group["seeds"])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def beside_others(study, runs):
+    """TRPO and clipping at their authors' settings, and what others published for them at the same budget."""
+    rows = []
+    for algorithm, sources in published.RETURNS.items():
+        chosen = plain(runs, algorithm)
+        chosen = chosen[np.isclose(chosen["setting"], KNOBS[algorithm][1])]
+        for task, cell in chosen.groupby("task"):
+            theirs = [(source, seeds, *values[task]) for source, (seeds, values) in sources.items() if task in values]
+            # Whole rollouts of the budget are run, so up to one rollout less.
+            if not theirs or not np.isclose(cell["total_steps"].iloc[0], published.RETURNS_STEPS, rtol=0.01):
+                continue
+            mean = cell["score"].mean()
+            means = [entry[2] for entry in theirs]
+            place = "below" if mean < min(means) else "above" if mean > max(means) else "inside"
+            ours = ("this study", len(cell), mean, cell["score"].std() if len(cell) > 1 else np.nan)
+            rows += [(algorithm, task, *entry, place) for entry in (ours, *theirs)]
+    if not rows:
+        raise NotApplicable("needs trpo max_kl=0.01 or clip clip_epsilon=0.2 with one million steps on a task of PPO’s")
+    return pd.DataFrame(rows, columns=["algorithm", "task", "source", "seeds", "mean", "sd", "place"])
+
+
+def beside_others_text(frame):
+    def value(cell):
+        digits = 0 if abs(cell.mean) >= 100 else 1
+        spread = f" ± {cell.sd:.{digits}f}" if np.isfinite(cell.sd) else ""
+        return f"{cell.mean:.{digits}f}{spread} ({cell.seeds})"
+
+    rows = []
+    for (algorithm, task), group in frame.groupby(["algorithm", "task"], sort=False):
+        row = {"task": task_name(task), "algorithm": algorithm_name(algorithm), "place": group["place"].iloc[0]}
+        rows.append(row | {cell.source: value(cell) for cell in group.itertuples(index=False)})
+    order = ["algorithm", "task", "this study", "place", *sorted({*frame["source"]} - {"this study"})]
+    return pd.DataFrame(rows)[order].fillna("–")
 
 
 def best_settings(study, runs):
@@ -255,6 +290,17 @@ TABLES = [
         "Mean return of the last 100 episodes, mean over seeds with 95 % bootstrap interval; a diverged run counts "
         "as the "
         "untrained policy. The CSV adds medians, 10th and 90th percentile, the mean over training and divergences.",
+    ),
+    Table(
+        "beside_others",
+        "Beside other implementations",
+        beside_others,
+        beside_others_text,
+        "Return after one million steps, mean ± standard deviation (seeds), of TRPO at δ = 0.01 and clipping at "
+        "ε = 0.2. A rough check, not a contest: versions of the tasks, batches, networks, optimisers and scores differ "
+        "(ours is the last 100 training episodes, Tianshou reports the best test of training). Place: of our mean "
+        "among theirs.",
+        ("trpo", "clip"),
     ),
     Table(
         "best_settings",

@@ -40,6 +40,27 @@ def test_best_beta_and_its_window_are_the_synthetic_ones(moved):
     assert frame.loc[("beta", "all tasks"), "window_size"] == 0
 
 
+def test_our_returns_are_placed_among_the_published_ones_of_the_same_budget(tmp_path):
+    tasks = [Task("hopper", 0, 2500), Task("swimmer", 0, 10), Task("mine", 0, 1)]
+    runs = synthetic.study(tasks, [TRPO, CLIP], seeds=2, iterations=488, noise=0.001)
+    study = load(tmp_path / "million", *runs)
+    frame = tables.beside_others(study, study.main)
+    place = frame.drop_duplicates(["algorithm", "task"]).set_index(["algorithm", "task"])["place"]
+    # TRPO reaches 0.95 of the best, clipping 0.90; published are 1913 to 3372 and 2316 to 2609 on Hopper.
+    assert place.to_dict() == {
+        ("trpo", "hopper"): "inside",
+        ("trpo", "swimmer"): "below",
+        ("clip", "hopper"): "below",
+        ("clip", "swimmer"): "below",
+    }
+    ours = frame[(frame["source"] == "this study") & (frame["task"] == "hopper")].set_index("algorithm")
+    scores = study.main.query("task == 'hopper' and algorithm == 'trpo'")["final_return"]
+    assert ours.loc["trpo", ["mean", "sd", "seeds"]].tolist() == [scores.mean(), scores.std(), 2]
+    short = load(tmp_path / "short", *synthetic.study(tasks, [TRPO, CLIP], seeds=2, iterations=49))
+    with pytest.raises(NotApplicable):
+        tables.beside_others(short, short.main)
+
+
 def test_best_beta_follows_a_moving_optimum_through_the_phases(tmp_path):
     moving = [Task("a", best_beta=(0.1, 100.0))]
     study = load(tmp_path, *synthetic.study(moving, fixed(BETAS), seeds=4, iterations=100, width=0.4))
