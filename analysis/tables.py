@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 
 from . import panels, published, statistics
-from .arms import NotApplicable, grid, headline, learned, plain
+from .arms import NotApplicable, grid, headline, learned, per_task, plain
 from .data import KNOBS
 from .figures import arm_styles
 from .names import SYMBOLS, algorithm_name, arm_name, span, task_name
 
+WILD_KL = 10  # times the median KL of the run
+WILD_RATIO = 100  # pi_new / pi_old of some action of the batch
 WINDOW = 0.10  # share of the gain that a setting may lose and still be in a task's window
 
 
@@ -143,6 +145,52 @@ def beside_others_text(frame):
         rows.append(row | {cell.source: value(cell) for cell in group.itertuples(index=False)})
     order = ["algorithm", "task", "this study", "place", *sorted({*frame["source"]} - {"this study"})]
     return pd.DataFrame(rows)[order].fillna("–")
+
+
+def steps(study, runs):
+    """What the updates of each arm are like: [run] quantities, means over runs and tasks with their intervals."""
+    chosen = headline(runs)
+    tasks = sorted(chosen["task"].unique())
+    updates = study.curves.groupby("run")
+    median = updates["kl_after"].median().reindex(study.runs.index)
+    wild = study.curves["kl_after"] > WILD_KL * median.to_numpy()[study.curves["run"]]
+    quantities = {
+        "log10_median_kl": np.log10(median.where(median > 0)),
+        "wild_kl": wild.groupby(study.curves["run"]).mean(),
+        "wild_ratio": (study.curves["max_ratio"] > WILD_RATIO).groupby(study.curves["run"]).mean(),
+    }
+    rows = []
+    for arm, group in chosen.groupby("arm"):
+        first = group.iloc[0]
+        for name, values in quantities.items():
+            runs_of = group.assign(value=values.reindex(group.index)).dropna(subset=["value"])
+            if set(runs_of["task"]) != set(tasks):
+                continue
+            value, low, high = statistics.bootstrap(statistics.mean, per_task(runs_of, tasks, "value"))
+            rows.append((arm, first["algorithm"], first["setting"], name, value, low, high, len(runs_of)))
+    if not rows:
+        raise NotApplicable("needs kl_after in the curves of arms that were run on the same tasks")
+    return pd.DataFrame(rows, columns=["arm", "algorithm", "setting", "quantity", "mean", "low", "high", "runs"])
+
+
+def steps_text(frame):
+    def share(cell):
+        return f"{100 * cell['mean']:.1f} % [{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"
+
+    def nats(cell):
+        return "{:.2g} [{:.2g}, {:.2g}]".format(*10 ** cell[["mean", "low", "high"]].astype(float))
+
+    titles = {
+        "log10_median_kl": ("median KL, nats", nats),
+        "wild_kl": (f"KL above {WILD_KL} medians", share),
+        "wild_ratio": (f"a ratio above {WILD_RATIO}", share),
+    }
+    rows = []
+    for arm, group in by_arm(frame):
+        cells = group.set_index("quantity")
+        row = {title: text(cells.loc[name]) if name in cells.index else "–" for name, (title, text) in titles.items()}
+        rows.append({"arm": arm_name(arm)} | row | {"runs": str(group["runs"].min())})
+    return pd.DataFrame(rows)
 
 
 def best_settings(study, runs):
@@ -301,6 +349,16 @@ TABLES = [
         "(ours is the last 100 training episodes, Tianshou reports the best test of training). Place: of our mean "
         "among theirs.",
         ("trpo", "clip"),
+    ),
+    Table(
+        "steps",
+        "Which updates run away",
+        steps,
+        steps_text,
+        "The KL(old‖new) of a run’s median update (geometric mean over runs), the share of updates whose KL is more "
+        f"than {WILD_KL} times that median, and the share after which some action of the batch is more than "
+        f"{WILD_RATIO} times as likely as before. Means over tasks and runs with 95 % bootstrap interval, runs "
+        "resampled within tasks.",
     ),
     Table(
         "best_settings",

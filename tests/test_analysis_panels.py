@@ -61,6 +61,22 @@ def test_our_returns_are_placed_among_the_published_ones_of_the_same_budget(tmp_
         tables.beside_others(short, short.main)
 
 
+def test_updates_that_run_away_are_counted_by_hand(tmp_path):
+    arms = [TRPO, *fixed([1.0, 10.0])]
+    runs, curves = synthetic.study([Task("a"), Task("b")], arms, seeds=2, iterations=50)
+    wild = curves["run_id"].str.startswith("a-kl_fixed_beta=10-0") & (curves["iteration"] % 10 == 3)
+    curves.loc[wild, "kl_after"] *= 1e4
+    curves.loc[wild & (curves["iteration"] > 20), "max_ratio"] = 101.0
+    study = load(tmp_path, runs, curves)
+    frame = tables.steps(study, study.main).set_index(["arm", "quantity"])
+    # 5 of 50 updates of one of two runs on one of two tasks; 3 of them with a ratio above 100.
+    assert frame.loc[("kl_fixed beta=10", "wild_kl"), "mean"] == pytest.approx(5 / 50 / 4)
+    assert frame.loc[("kl_fixed beta=10", "wild_ratio"), "mean"] == pytest.approx(3 / 50 / 4)
+    assert frame.loc[("trpo max_kl=0.01", "wild_kl"), ["mean", "low", "high"]].tolist() == [0, 0, 0]
+    by_hand = np.log10(curves[curves["run_id"].str.contains("trpo")].groupby("run_id")["kl_after"].median()).mean()
+    assert frame.loc[("trpo max_kl=0.01", "log10_median_kl"), "mean"] == pytest.approx(by_hand)
+
+
 def test_best_beta_follows_a_moving_optimum_through_the_phases(tmp_path):
     moving = [Task("a", best_beta=(0.1, 100.0))]
     study = load(tmp_path, *synthetic.study(moving, fixed(BETAS), seeds=4, iterations=100, width=0.4))
