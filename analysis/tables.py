@@ -8,7 +8,7 @@ import pandas as pd
 
 from . import panels, published, statistics
 from .arms import NotApplicable, grid, headline, learned, per_task, plain
-from .data import KNOBS
+from .data import KNOBS, PHASES
 from .figures import arm_styles
 from .names import SYMBOLS, algorithm_name, arm_name, span, task_name
 
@@ -154,10 +154,17 @@ def steps(study, runs):
     updates = study.curves.groupby("run")
     median = updates["kl_after"].median().reindex(study.runs.index)
     wild = study.curves["kl_after"] > WILD_KL * median.to_numpy()[study.curves["run"]]
+    progress = study.curves["progress"]
+
+    def share(updates):
+        return updates.astype(float).groupby(study.curves["run"]).mean()
+
     quantities = {
         "log10_median_kl": np.log10(median.where(median > 0)),
-        "wild_kl": wild.groupby(study.curves["run"]).mean(),
-        "wild_ratio": (study.curves["max_ratio"] > WILD_RATIO).groupby(study.curves["run"]).mean(),
+        "wild_kl": share(wild),
+        "wild_kl_first_fifth": share(wild[progress <= 1 / PHASES]),
+        "wild_kl_last_fifth": share(wild[progress > 1 - 1 / PHASES]),
+        "wild_ratio": share(study.curves["max_ratio"] > WILD_RATIO),
     }
     rows = []
     for arm, group in chosen.groupby("arm"):
@@ -183,6 +190,8 @@ def steps_text(frame):
     titles = {
         "log10_median_kl": ("median KL, nats", nats),
         "wild_kl": (f"KL above {WILD_KL} medians", share),
+        "wild_kl_first_fifth": ("first fifth", share),
+        "wild_kl_last_fifth": ("last fifth", share),
         "wild_ratio": (f"a ratio above {WILD_RATIO}", share),
     }
     rows = []
@@ -356,9 +365,9 @@ TABLES = [
         steps,
         steps_text,
         "The KL(old‖new) of a run’s median update (geometric mean over runs), the share of updates whose KL is more "
-        f"than {WILD_KL} times that median, and the share after which some action of the batch is more than "
-        f"{WILD_RATIO} times as likely as before. Means over tasks and runs with 95 % bootstrap interval, runs "
-        "resampled within tasks.",
+        f"than {WILD_KL} times that median, in all of training and in its first and last fifth, and the share after "
+        f"which some action of the batch is more than {WILD_RATIO} times as likely as before. Means over tasks and "
+        "runs with 95 % bootstrap interval, runs resampled within tasks.",
     ),
     Table(
         "best_settings",

@@ -72,6 +72,9 @@ def test_updates_that_run_away_are_counted_by_hand(tmp_path):
     # 5 of 50 updates of one of two runs on one of two tasks; 3 of them with a ratio above 100.
     assert frame.loc[("kl_fixed beta=10", "wild_kl"), "mean"] == pytest.approx(5 / 50 / 4)
     assert frame.loc[("kl_fixed beta=10", "wild_ratio"), "mean"] == pytest.approx(3 / 50 / 4)
+    # Updates 3, 13, ... 43: one among the first ten, one among the last.
+    for fifth in ("first", "last"):
+        assert frame.loc[("kl_fixed beta=10", f"wild_kl_{fifth}_fifth"), "mean"] == pytest.approx(1 / 10 / 4)
     assert frame.loc[("trpo max_kl=0.01", "wild_kl"), ["mean", "low", "high"]].tolist() == [0, 0, 0]
     by_hand = np.log10(curves[curves["run_id"].str.contains("trpo")].groupby("run_id")["kl_after"].median()).mean()
     assert frame.loc[("trpo max_kl=0.01", "log10_median_kl"), "mean"] == pytest.approx(by_hand)

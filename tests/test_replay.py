@@ -26,7 +26,9 @@ class Enough(Exception):
     pass
 
 
-@pytest.mark.parametrize("task, updates, before, after", [("hopper", 2, 1e-2, 1e-2), ("swimmer", 1, 1e-2, 1e-2), ("walker2d", 2, 1e-2, 1e-2)])
+@pytest.mark.parametrize(
+    "task, updates, before, after", [("hopper", 2, 1e-2, 1e-2), ("swimmer", 1, 1e-2, 1e-2), ("walker2d", 2, 1e-2, 1e-2)]
+)
 def test_the_first_updates_of_every_stored_arm_are_made_again(task, updates, before, after):
     execution = yaml.safe_load((ROOT / "conf/config.yaml").read_text())["execution"] | {"compile": False}
     runs = pd.read_parquet(STORED / "runs.parquet").query("task == @task and seed == 0")
