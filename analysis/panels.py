@@ -471,9 +471,10 @@ def best_by_phase(study, runs):
             continue
         means = statistics.seed_means(values)
         drawn = statistics.resampled_means(values)
-        chosen = np.where(np.isfinite(drawn), drawn, -np.inf).argmax(-1)
+        first, last = statistics.first_and_last_best(np.where(np.isfinite(drawn), drawn, -np.inf))
         tail = (1 - statistics.LEVEL) / 2
-        low, high = np.quantile(chosen, [tail, 1 - tail], axis=0, method="inverted_cdf")
+        low = np.quantile(first, tail, axis=0, method="inverted_cdf")
+        high = np.quantile(last, 1 - tail, axis=0, method="inverted_cdf")
         for phase in range(len(means)):
             if not np.isfinite(means[phase]).any():
                 continue

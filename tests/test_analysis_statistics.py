@@ -153,6 +153,11 @@ def test_best_setting_interval_holds_the_rivals_that_noise_cannot_tell_apart():
     assert (low, high) == (1.0, 10.0)
 
 
+def test_settings_that_tie_are_all_in_the_interval_of_the_best():
+    scores = np.array([[0.0, 0.1], [1.0, 1.0], [1.0, 1.0], [0.5, 0.4]])
+    assert statistics.best_setting(scores, [0.3, 1, 3, 10]) == (1, 1, 3)
+
+
 def test_resampled_means_have_the_standard_error_of_the_mean():
     grid = np.random.default_rng(4).normal(size=(2, 3, 8))
     drawn = statistics.resampled_means(grid, resamples=20000)
