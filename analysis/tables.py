@@ -151,20 +151,21 @@ def steps(study, runs):
     """What the updates of each arm are like: [run] quantities, means over runs and tasks with their intervals."""
     chosen = headline(runs)
     tasks = sorted(chosen["task"].unique())
-    updates = study.curves.groupby("run")
-    median = updates["kl_after"].median().reindex(study.runs.index)
-    wild = study.curves["kl_after"] > WILD_KL * median.to_numpy()[study.curves["run"]]
-    progress = study.curves["progress"]
+    run, kl, ratio, progress = (study.curves[name] for name in ("run", "kl_after", "max_ratio", "progress"))
+    median = kl.groupby(run).median().reindex(study.runs.index)
+    # What is not known is neither wild nor tame.
+    wild = (kl > WILD_KL * median.to_numpy()[run]).where(kl.notna())
+    wild_ratio = (ratio > WILD_RATIO).where(ratio.notna())
 
     def share(updates):
-        return updates.astype(float).groupby(study.curves["run"]).mean()
+        return updates.astype(float).groupby(run).mean()
 
     quantities = {
         "log10_median_kl": np.log10(median.where(median > 0)),
         "wild_kl": share(wild),
         "wild_kl_first_fifth": share(wild[progress <= 1 / PHASES]),
         "wild_kl_last_fifth": share(wild[progress > 1 - 1 / PHASES]),
-        "wild_ratio": share(study.curves["max_ratio"] > WILD_RATIO),
+        "wild_ratio": share(wild_ratio),
     }
     rows = []
     for arm, group in chosen.groupby("arm"):

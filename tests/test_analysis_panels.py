@@ -76,6 +76,8 @@ def test_updates_that_run_away_are_counted_by_hand(tmp_path):
     for fifth in ("first", "last"):
         assert frame.loc[("kl_fixed beta=10", f"wild_kl_{fifth}_fifth"), "mean"] == pytest.approx(1 / 10 / 4)
     assert frame.loc[("trpo max_kl=0.01", "wild_kl"), ["mean", "low", "high"]].tolist() == [0, 0, 0]
+    older = load(tmp_path / "older", runs, curves.drop(columns="max_ratio"))
+    assert set(tables.steps(older, older.main)["quantity"]) == {name for _, name in frame.index} - {"wild_ratio"}
     by_hand = np.log10(curves[curves["run_id"].str.contains("trpo")].groupby("run_id")["kl_after"].median()).mean()
     assert frame.loc[("trpo max_kl=0.01", "log10_median_kl"), "mean"] == pytest.approx(by_hand)
 
