@@ -64,6 +64,25 @@ def test_hidden_adaptation_needs_both_halves(tmp_path):
     assert neither["Hidden adaptation"].verdict == "not supported"
 
 
+def test_solved_task_has_no_part_in_the_spread_of_the_implied_beta(tmp_path):
+    scales = {"a": 0.1, "b": 1.0, "c": 10.0, "solved": 1e-6}
+    tasks = [Task(name, sigma_advantage=(sigma, sigma)) for name, sigma in scales.items()]
+    runs, curves = synthetic.study(tasks, ARMS, seeds=6)
+    noise = curves["run_id"].str.startswith("solved")
+    seed = curves["run_id"].str.extract(r"-(\d)-\d+$")[0].astype(int)
+    magnitude = curves["implied_beta_crossfit"].abs()
+    curves.loc[noise, "implied_beta_crossfit"] = (magnitude * (-1) ** seed)[noise]  # below zero in every other run
+    verdict = verdicts(tmp_path, runs, curves)["Hidden adaptation"]
+    assert "Over 3 tasks" in verdict.sentence and "above the noise there: solved." in verdict.sentence
+    assert set(verdict.numbers.loc[~verdict.numbers["shown"], "task"]) == {"solved"}
+    without = verdicts(tmp_path, *synthetic.study(tasks[:3], ARMS, seeds=6))["Hidden adaptation"]
+    shown = verdict.numbers[verdict.numbers["shown"]].reset_index(drop=True)
+    assert set(shown["task"]) == set(without.numbers["task"]) and without.numbers["shown"].all()
+    # Two decades of sigma between a and c; 1e-6 would add five.
+    ratio = shown.groupby("advantages")["implied_beta"].agg(lambda values: values.max() / values.min())
+    assert ratio["raw"] / ratio["normalised"] == pytest.approx(100, rel=0.2)
+
+
 def test_bisected_beta_as_good_as_trpo_makes_beta_the_cause(tmp_path):
     tasks = [Task("a", best_beta=(0.1, 0.1)), Task("b", best_beta=(10.0, 10.0))]
     bisect = synthetic.Arm("kl_bisect", quality=0.95)
