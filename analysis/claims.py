@@ -431,6 +431,8 @@ def implied_spread(study, resamples=statistics.RESAMPLES):
 
 def normalisation_is_hidden_adaptation(study):
     everything, samples = implied_spread(study)
+    if np.isnan(samples).mean() > ALPHA:
+        raise NotApplicable("needs tasks whose implied beta stands above the noise together")
     frame = everything[everything["shown"]]
     left_out = sorted(set(everything.loc[~everything["shown"], "task"]))
     low, high = statistics.interval(samples)
