@@ -57,6 +57,9 @@ def test_hidden_adaptation_needs_both_halves(tmp_path):
     raw = fixed([0.01, 0.1, 1.0, 10.0], advantage_normalization="none")
     both = verdicts(tmp_path, *synthetic.study(tasks, [*ARMS, *raw], seeds=5))
     assert both["Hidden adaptation"].verdict == "supported"
+    wider = [*ARMS, *raw, *fixed([100.0, 1000.0], advantage_normalization="none")]
+    wide = verdicts(tmp_path, *synthetic.study(tasks, wider, seeds=5))["Hidden adaptation"]
+    assert wide.verdict == "undecided" and "6 values over 5.0 decades against 4 over 3.0" in wide.sentence
     alone = verdicts(tmp_path, *synthetic.study(tasks, ARMS, seeds=5))
     assert alone["Hidden adaptation"].verdict == "undecided"
     unscaled = [Task(name) for name in scales]
