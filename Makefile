@@ -16,8 +16,10 @@ test: .venv/installed           ## what must hold before every commit
 test-all: .venv/installed       ## the slow tests too
 	$(PY) -m pytest -q -n auto -m "slow or not slow"
 
-report: .venv/installed         ## the report of the canonical study, no training
+report: .venv/installed         ## the reports of the canonical studies, no training
 	$(PY) -m analysis results/table1
+	$(PY) -m analysis results/profiles results/table1 results/profiles_raw --whole-seeds
+	$(PY) -m analysis results/profiles_raw
 
 benchmark: .venv/installed      ## time beside other libraries, and where it goes; half an hour, on an idle machine
 	$(PY) benchmarks/side_by_side.py
