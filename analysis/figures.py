@@ -186,14 +186,14 @@ def power_of_ten(value, _):
     )
 
 
-def log_axis(axis):
-    """Decades as powers of ten; where fewer than two are in view, 1, 2 and 5 in plain numbers. Call last."""
+def log_axis(axis, ticks=8):
+    """Decades as powers of ten, at most `ticks`; below two in view 1, 2 and 5 in plain numbers. Call last."""
     low, high = axis.get_view_interval()
     if high / low < 100:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     else:
-        axis.set_major_locator(LogLocator(numticks=8))
+        axis.set_major_locator(LogLocator(numticks=ticks))
         axis.set_major_formatter(FuncFormatter(power_of_ten))
     axis.set_minor_formatter(NullFormatter())
 
@@ -223,6 +223,7 @@ def labels(axes, x=None, y=None):
         ]  # fmt: skip
         if x and (not below or grid.nrows == 1):
             ax.set_xlabel(x)
+            ax.tick_params(labelbottom=True)
         if y and spec.is_first_col():
             ax.set_ylabel(y)
 
@@ -515,9 +516,9 @@ def kl_law(frame):
     for task, ax in axes.items():
         for beta, points in updates[updates["task"] == task].groupby("beta"):
             ax.plot(
-                points["beta_over_implied"], points["kl_over_delta"], "o", ms=2, mew=0, alpha=0.4, color=colours[beta],
-                label=f"β={beta:g}",
+                points["beta_over_implied"], points["kl_over_delta"], "o", ms=2, mew=0, alpha=0.4, color=colours[beta]
             )  # fmt: skip
+            ax.plot([], [], "o", ms=4, mew=0, color=colours[beta], label=f"β={beta:g}")
         median = frame[(frame["kind"] == "median") & (frame["task"] == task)].sort_values("beta_over_implied")
         ax.plot(median["beta_over_implied"], median["kl_over_delta"], color=INK, lw=1.4, label="median")
         slope = frame[(frame["kind"] == "slope") & (frame["task"] == task)]
@@ -534,7 +535,7 @@ def kl_law(frame):
         ax.set_yscale("log")
         ax.plot(span, span**-2.0, color=FAINT, lw=1.2, ls="--", zorder=1, label="KL = δ (implied β / β)²")
         ax.set_ylim(low, high)
-        log_axis(ax.xaxis)
+        log_axis(ax.xaxis, ticks=5)
         log_axis(ax.yaxis)
     labels(axes.values(), "β / implied β", "achieved KL / δ")
     legend_below(figure, axes.values())
