@@ -242,7 +242,9 @@ def implied_beta_drifts(study, raw):
         raise NotApplicable("needs implied_beta_crossfit in the curves of trpo")
     numbers = pd.DataFrame(rows)
     verdict, sentence, numbers = _majority(numbers, f"it moves by more than {DRIFT:g}×", f"it stays within {DRIFT:g}×")
-    moves = "; ".join(f"{row.task} {row.first_fifth:.2g} → {row.last_fifth:.2g}" for row in numbers.itertuples())
+    # A negative mean square is less than nothing above the noise; the table keeps it.
+    ends = numbers[["first_fifth", "last_fifth"]].map(lambda beta: f"{beta:.2g}" if beta > 0 else "below the noise")
+    moves = "; ".join(f"{task} {first} → {last}" for task, first, last in zip(numbers["task"], *ends.to_numpy().T))
     return verdict, f"{sentence} First to last fifth: {moves}.", numbers
 
 

@@ -152,7 +152,8 @@ def load(directories, whole_seeds=False):
         ragged = set(zip(missing["condition"], missing["seed"]))
         keep = [pair not in ragged for pair in zip(usable["condition"], usable["seed"])]
         notes.append(
-            f"Only whole seeds are used: {len(usable) - sum(keep)} runs of {len(ragged)} incomplete seeds are left out."
+            f"Only whole seeds are used: {len(usable) - sum(keep)} runs of {len(ragged)} incomplete "
+            f"{'seed' if len(ragged) == 1 else 'seeds'} are left out."
         )
         usable, missing = usable[keep], missing.iloc[:0]
     if usable.empty:

@@ -51,6 +51,15 @@ def test_drift_only_in_the_scale_of_advantages_is_told_apart(tmp_path):
     assert result["B, mechanism, raw"].verdict == "supported"
 
 
+def test_implied_beta_in_the_noise_is_named_so(tmp_path):
+    runs, curves = synthetic.study([Task(name) for name in "ab"], [TRPO], seeds=4, iterations=50)
+    late = curves["run_id"].str.startswith("a") & (curves["iteration"] >= 40)
+    curves.loc[late, "implied_beta_crossfit"] *= -1
+    verdict = verdicts(tmp_path, runs, curves)["B, mechanism"]
+    assert "→ below the noise; b " in verdict.sentence
+    assert verdict.numbers.set_index("task").loc["a", "last_fifth"] < 0
+
+
 def test_hidden_adaptation_needs_both_halves(tmp_path):
     scales = {"a": 0.1, "b": 1.0, "c": 10.0}
     tasks = [Task(name, sigma_advantage=(sigma, sigma)) for name, sigma in scales.items()]
