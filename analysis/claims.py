@@ -16,7 +16,6 @@ from scipy import stats
 from . import statistics
 from .arms import (
     NotApplicable,
-    common_settings,
     default_arm,
     grid,
     implied_squares,
@@ -454,22 +453,22 @@ def normalisation_is_hidden_adaptation(study):
         return UNDECIDED, f"{sentence} Without runs on raw advantages the consequence is not tested.", everything
     raw_runs = study.under(study.raw_condition)
     raw_verdict, raw_sentence, _ = one_number_for_all_tasks(raw_runs, "kl_fixed")
-    price, raw_price = loss_of_single_beta(study.main), loss_of_single_beta(raw_runs)
-    more_low, more_high = statistics.interval(raw_price[1] - price[1])
+    price, drawn, betas = loss_of_single_beta(study.main)
+    raw_price, raw_drawn, raw_betas = loss_of_single_beta(raw_runs)
+    more_low, more_high = statistics.interval(raw_drawn - drawn)
     sentence += (
-        f" The best single β loses {percent(price[0])} of the gain in the mean over tasks with normalised advantages "
+        f" The best single β loses {percent(price)} of the gain in the mean over tasks with normalised advantages "
         "and "
-        f"{percent(raw_price[0])} with raw ones, {percent(raw_price[0] - price[0])} more [{percent(more_low)}, "
+        f"{percent(raw_price)} with raw ones, {percent(raw_price - price)} more [{percent(more_low)}, "
         f"{percent(more_high)}]. Claim A on raw advantages is {raw_verdict}: {raw_sentence}"
     )
     # Among more betas the best one of a task stands out further by chance: a wider raw grid cannot support the claim.
-    grids = [np.array(common_settings(sweep(here))) for here in (study.main, raw_runs)]
-    values, decades = np.transpose([(len(betas), np.log10(betas.max() / betas.min())) for betas in grids])
-    wider = values[1] > values[0] or decades[1] > decades[0] + 1e-9
+    decades, raw_decades = (np.log10(values[-1] / values[0]) for values in (betas, raw_betas))
+    wider = len(raw_betas) > len(betas) or raw_decades > decades + 1e-9
     if wider:
         sentence += (
-            f" The grid is wider on raw advantages, {values[1]:g} values over {decades[1]:.1f} decades against "
-            f"{values[0]:g} over {decades[0]:.1f}, which by itself adds to what a single β loses there."
+            f" The grid is wider on raw advantages, {len(raw_betas)} values over {raw_decades:.1f} decades against "
+            f"{len(betas)} over {decades:.1f}, which by itself adds to what a single β loses there."
         )
     if few:
         return UNDECIDED, sentence, everything
@@ -481,11 +480,12 @@ def normalisation_is_hidden_adaptation(study):
 
 
 def loss_of_single_beta(runs):
-    """(value, [B] bootstrap samples) of what the best single beta loses in the mean over tasks.
+    """(value, [B] bootstrap samples, betas) of what the best single beta loses in the mean over tasks.
 
-    A task's own best may be any beta run on it; the single one was run on every task.
+    A task's own best may be any beta run on it; the single one is among those run on every task, the returned ones.
     """
-    scores = learned(grid(sweep(runs), "kl_fixed", runs, common=False)).normalised
+    fixed = learned(grid(sweep(runs), "kl_fixed", runs, common=False))
+    scores = fixed.normalised
     everywhere = np.isfinite(scores).any(-1).all(0)
     if not everywhere.any():
         raise NotApplicable("needs one β that was run on every task")
@@ -493,7 +493,8 @@ def loss_of_single_beta(runs):
     def loss(means):
         return np.nanmean(np.nanmax(means, axis=-1), axis=-1) - means[..., everywhere].mean(-2).max(-1)
 
-    return float(loss(statistics.seed_means(scores))), loss(statistics.resampled_means(scores))
+    means, drawn = statistics.seed_means(scores), statistics.resampled_means(scores)
+    return float(loss(means)), loss(drawn), fixed.settings[everywhere]
 
 
 def _same_rule_for(algorithm):

@@ -513,12 +513,13 @@ def kl_law(frame):
     figure, axes = facets(frame.loc[frame["kind"] != "slope", "task"].unique(), sharex=True, sharey=True)
     updates = frame[frame["kind"] == "update"]
     colours = beta_colours(updates["beta"])
+    for beta, colour in colours.items():
+        next(iter(axes.values())).plot([], [], "o", ms=4, mew=0, color=colour, label=f"β={beta:g}")
     for task, ax in axes.items():
         for beta, points in updates[updates["task"] == task].groupby("beta"):
             ax.plot(
                 points["beta_over_implied"], points["kl_over_delta"], "o", ms=2, mew=0, alpha=0.4, color=colours[beta]
             )  # fmt: skip
-            ax.plot([], [], "o", ms=4, mew=0, color=colours[beta], label=f"β={beta:g}")
         median = frame[(frame["kind"] == "median") & (frame["task"] == task)].sort_values("beta_over_implied")
         ax.plot(median["beta_over_implied"], median["kl_over_delta"], color=INK, lw=1.4, label="median")
         slope = frame[(frame["kind"] == "slope") & (frame["task"] == task)]
