@@ -83,9 +83,14 @@ def _evaluate(study, name, claim, rule, needs, judge):
 # Claim A --------------------------------------------------------------------------------
 
 
-def one_number_for_all_tasks(runs, algorithm, column="score"):
-    """(verdict, sentence, numbers) on whether any single setting of an algorithm serves all tasks."""
-    symbol = SYMBOLS[KNOBS[algorithm][0]]
+def settled(p_fails, p_suffices):
+    """(none serves, one serves), each [...], of the p-values [..., H] of `statistics.single_setting_tests`."""
+    # Any of the settings may be the sufficient one: Bonferroni.
+    return (p_fails <= ALPHA).all(-1), p_suffices.min(-1) * p_suffices.shape[-1] <= ALPHA
+
+
+def settings_of(runs, algorithm, column="score"):
+    """(grid of all settings, [H] which of them were run on every task)."""
     chosen = sweep(runs, algorithm)
     if chosen["task"].nunique() < 2:
         raise NotApplicable(f"needs {algorithm} on at least 2 tasks")
@@ -93,6 +98,13 @@ def one_number_for_all_tasks(runs, algorithm, column="score"):
     everywhere = np.isfinite(scores.values).any(-1).all(0)
     if everywhere.sum() < 2:
         raise NotApplicable(f"needs at least 2 values of {KNOBS[algorithm][0]} that were run on every task")
+    return scores, everywhere
+
+
+def one_number_for_all_tasks(runs, algorithm, column="score"):
+    """(verdict, sentence, numbers) on whether any single setting of an algorithm serves all tasks."""
+    symbol = SYMBOLS[KNOBS[algorithm][0]]
+    scores, everywhere = settings_of(runs, algorithm, column)
     p_fails, p_suffices = statistics.single_setting_tests(scores.values, MARGIN * scores.gain)
     means = statistics.seed_means(scores.normalised)
     losses = np.nanmax(means, axis=1, keepdims=True) - means
@@ -122,15 +134,16 @@ def one_number_for_all_tasks(runs, algorithm, column="score"):
     )
     seeds = f"{scores.seeds} seeds, {len(scores.tasks)} tasks, {len(candidates)} values of {symbol} on all of them"
     fails = candidates["p_fails_somewhere"]
-    if (fails <= ALPHA).all():
+    none_serves, one_serves = settled(p_fails[everywhere], p_suffices[everywhere])
+    if none_serves:
         return (
             SUPPORTED,
             f"{price}; every {symbol} of the grid loses more than {percent(MARGIN)} to another one on some "
             f"task (largest p = {fails.max():.2g}; {seeds}).",
             numbers,
         )
-    enough = candidates.loc[candidates["p_suffices_everywhere"] <= ALPHA, "setting"]
-    if len(enough):
+    if one_serves:
+        enough = candidates.loc[candidates["p_suffices_everywhere"] <= ALPHA, "setting"]
         return (
             NOT_SUPPORTED,
             f"{price}; {symbol} = {listed(enough)} stays within {percent(MARGIN)} of the best on every task ({seeds}).",
@@ -167,8 +180,7 @@ def no_single_beta_in_one_problem(study):
         best_by_phase = settings[means.argmax(1)]
         losses = (means.max(1, keepdims=True) - means) / gain
         single = int(losses.max(0).argmin())
-        enough = min(1.0, float(p_suffices.min()) * len(settings))
-        verdict = SUPPORTED if p_fails.max() <= ALPHA else NOT_SUPPORTED if enough <= ALPHA else UNDECIDED
+        none_serves, one_serves = settled(p_fails, p_suffices)
         rows.append(
             {
                 "task": task,
@@ -176,9 +188,9 @@ def no_single_beta_in_one_problem(study):
                 "best_single_beta": settings[single],
                 "its_worst_loss": losses[:, single].max(),
                 "p_every_beta_fails": p_fails.max(),
-                "p_one_beta_suffices": enough,
+                "p_one_beta_suffices": min(1.0, float(p_suffices.min()) * len(settings)),
                 "seeds": int(np.isfinite(values).sum(-1).min()),
-                "verdict": verdict,
+                "verdict": SUPPORTED if none_serves else NOT_SUPPORTED if one_serves else UNDECIDED,
             }
         )
     if not rows:
@@ -258,13 +270,9 @@ def _p_positive(values):
 # Claim C --------------------------------------------------------------------------------
 
 
-def compare_with_fixed(runs, rivals):
-    """(numbers, p_beats, p_enough) of rivals against every fixed beta in the mean over tasks.
-
-    p_beats   some rival beats every fixed beta by more than MEAN_MARGIN: largest p over betas,
-              smallest over rivals, times the number of rivals.
-    p_enough  some fixed beta is not beaten by that much by any rival.
-    """
+def beside_fixed(runs, rivals):
+    """(names of the rivals that were run, betas, rivals' and betas' scores as shares of the gain: a list with one
+    array per task, [R, 1, S] and [1, H, S], NaN where a seed was not run)."""
     sweep(runs)
     arms = {name: default_arm(runs, name) for name in rivals}
     arms = {name: arm for name, arm in arms.items() if len(arm)}
@@ -277,33 +285,52 @@ def compare_with_fixed(runs, rivals):
     scores = learned(grid(sweep(here), "kl_fixed", here))
     if not len(scores.settings):
         raise NotApplicable("needs one β that was run on every task")
-    tasks = scores.tasks
-    rows = []
-    for name, arm in arms.items():
-        gains = dict(zip(scores.tasks, scores.gain))
-        rival = [arm.loc[arm["task"] == task, "score"].to_numpy() / gains[task] for task in tasks]
-        for h, beta in enumerate(scores.settings):
-            mine = [scores.values[e, h] / scores.gain[e] for e in range(len(tasks))]
-            mine = [values[np.isfinite(values)] for values in mine]
-            difference, error, freedom = statistics.mean_over_tasks_test(rival, mine)
-            half = stats.t.ppf(1 - ALPHA / 2, freedom) * error if error > 0 else error
-            rows.append(
-                {
-                    "rival": name,
-                    "beta": beta,
-                    "difference": difference,
-                    "low": difference - half,
-                    "high": difference + half,
-                    "p_beats": float(statistics.p_greater(difference - MEAN_MARGIN, error, freedom)),
-                    "p_keeps_up": float(statistics.p_greater(MEAN_MARGIN - difference, error, freedom)),
-                    "tasks": len(tasks),
-                    "seeds": min(map(len, [*rival, *mine])),
-                }
-            )
-    numbers = pd.DataFrame(rows)
-    p_beats = numbers.groupby("rival")["p_beats"].max() * numbers["rival"].nunique()
-    p_enough = numbers.groupby("beta")["p_keeps_up"].max() * numbers["beta"].nunique()
-    return numbers, p_beats.clip(upper=1), p_enough.clip(upper=1)
+    theirs = []
+    for task, gain in zip(scores.tasks, scores.gain):
+        ours = [arm.loc[arm["task"] == task, "score"].to_numpy() / gain for arm in arms.values()]
+        most = max(map(len, ours))
+        theirs.append(np.stack([np.pad(run, (0, most - len(run)), constant_values=np.nan) for run in ours])[:, None])
+    return list(arms), scores.settings, theirs, [each[None] for each in scores.values / scores.gain[:, None, None]]
+
+
+def rivalry(rivals, fixed):
+    """(differences, standard errors, degrees of freedom, p_beats, p_keeps_up), each [..., R, H], of what
+    `beside_fixed` returns: rivals less fixed betas in the mean over tasks, by more and by less than MEAN_MARGIN."""
+    difference, error, freedom = statistics.mean_over_tasks_test(rivals, fixed)
+    p_beats = statistics.p_greater(difference - MEAN_MARGIN, error, freedom)
+    p_keeps_up = statistics.p_greater(MEAN_MARGIN - difference, error, freedom)
+    return difference, error, freedom, p_beats, p_keeps_up
+
+
+def contest(p_beats, p_keeps_up):
+    """(p_beats [..., R], p_enough [..., H]) of p-values [..., R, H].
+
+    p_beats   that this rival beats every fixed beta by more than MEAN_MARGIN; Bonferroni over rivals.
+    p_enough  that this beta is not beaten by that much by any rival; Bonferroni over betas.
+    """
+    rivals, betas = p_beats.shape[-2:]
+    return np.minimum(1, p_beats.max(-1) * rivals), np.minimum(1, p_keeps_up.max(-2) * betas)
+
+
+def compare_with_fixed(runs, rivals):
+    """(numbers, p_beats by rival, p_enough by beta), see `contest`."""
+    names, betas, theirs, fixed = beside_fixed(runs, rivals)
+    difference, error, freedom, p_beats, p_keeps_up = rivalry(theirs, fixed)
+    half = np.where(error > 0, stats.t.ppf(1 - ALPHA / 2, freedom) * error, error)
+    counts = [np.minimum(*np.broadcast_arrays(*(np.isfinite(s).sum(-1) for s in pair))) for pair in zip(theirs, fixed)]
+    columns = {
+        "difference": difference,
+        "low": difference - half,
+        "high": difference + half,
+        "p_beats": p_beats,
+        "p_keeps_up": p_keeps_up,
+        "tasks": np.full(difference.shape, len(fixed)),
+        "seeds": np.min(counts, axis=0),
+    }
+    index = pd.MultiIndex.from_product([names, betas], names=["rival", "beta"])
+    numbers = pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index).reset_index()
+    beats, enough = contest(p_beats, p_keeps_up)
+    return numbers, pd.Series(beats, names), pd.Series(enough, betas)
 
 
 def fixed_is_not_sufficient(study):

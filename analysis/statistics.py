@@ -261,7 +261,8 @@ def p_greater(difference, error, freedom):
 
 
 def single_setting_tests(grid, margin):
-    """(p_fails, p_suffices), each [H]: does one setting serve all tasks to within margin [E]?
+    """(p_fails, p_suffices), each [..., H]: does one setting of a grid [..., E, H, S] serve all tasks to within
+    margin [E]?
 
     p_fails     that setting h loses more than the margin to another setting on some task:
                 smallest one-sided Welch p over tasks and rivals, times their number (Bonferroni).
@@ -271,34 +272,31 @@ def single_setting_tests(grid, margin):
     whatever the others do (an intersection-union test). No setting is selected, so there is no
     maximisation bias.
     """
-    tasks, settings, _ = grid.shape
-    rivals = grid[:, :, None, :]  # [E, rival, 1, S]
-    mine = grid[:, None, :, :]  # [E, 1, h, S]
+    tasks, settings, _ = grid.shape[-3:]
+    rivals = grid[..., :, None, :]  # [..., E, rival, 1, S]
+    mine = grid[..., None, :, :]  # [..., E, 1, h, S]
     difference, error, freedom = welch(rivals, mine, np.asarray(margin)[:, None, None])
-    other = ~np.eye(settings, dtype=bool)[None]
+    other = ~np.eye(settings, dtype=bool)
     loses = np.where(other, p_greater(difference, error, freedom), 1.0)
     keeps = np.where(other, p_greater(-difference, error, freedom), 0.0)
     # A rival that was not run on a task cannot win there; a setting that was not run there is unknown.
     run = np.isfinite(grid).any(-1)
-    keeps = np.where(run[:, :, None], keeps, 0.0)
-    keeps = np.where(run[:, None, :], keeps, 1.0)
-    p_fails = np.minimum(1.0, loses.min(axis=(0, 1)) * tasks * (settings - 1))
-    return p_fails, keeps.max(axis=(0, 1))
+    keeps = np.where(run[..., :, None], keeps, 0.0)
+    keeps = np.where(run[..., None, :], keeps, 1.0)
+    p_fails = np.minimum(1.0, loses.min(axis=(-3, -2)) * tasks * (settings - 1))
+    return p_fails, keeps.max(axis=(-3, -2))
 
 
 def mean_over_tasks_test(x, y):
     """(difference, standard error, degrees of freedom) of the mean over tasks of mean(x) - mean(y).
 
-    x, y  lists of [n] arrays, one per task; Welch and Satterthwaite over the strata.
+    x, y  lists of [..., n] arrays, one per task, NaN left out; Welch and Satterthwaite over the strata.
     """
     parts = [welch(a, b) for a, b in zip(x, y)]
-    difference = np.mean([part[0] for part in parts])
-    variances = np.array([part[1] ** 2 for part in parts]) / len(parts) ** 2
-    freedoms = np.array([part[2] for part in parts])
-    used = variances > 0
-    if not used.any():
-        return difference, 0.0 if np.isfinite(variances).all() else np.nan, np.nan
-    if not np.isfinite(variances).all():
-        return difference, np.nan, np.nan
-    freedom = variances.sum() ** 2 / np.sum(variances[used] ** 2 / freedoms[used])
-    return difference, np.sqrt(variances.sum()), freedom
+    differences, errors, freedoms = (np.stack(part, axis=-1) for part in zip(*parts))
+    variances = errors**2 / len(parts) ** 2
+    variance = variances.sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # A task on which neither side varies has no degrees of freedom, and takes none.
+        freedom = variance**2 / np.where(variances > 0, variances**2 / freedoms, 0.0).sum(-1)
+    return differences.mean(-1), np.sqrt(variance), freedom
