@@ -10,7 +10,7 @@ from . import panels, power, published, statistics
 from .arms import NotApplicable, grid, headline, learned, per_task, plain
 from .data import KNOBS, PHASES
 from .figures import arm_styles
-from .names import SYMBOLS, algorithm_name, arm_name, percent, span, task_name
+from .names import SYMBOLS, arm_name, percent, span, task_name
 
 WILD_KL = 10  # times the median KL of the run
 WILD_RATIO = 100  # pi_new / pi_old of some action of the batch
@@ -113,11 +113,11 @@ def returns_text(frame):
 
 
 def beside_others(study, runs):
-    """TRPO and clipping at their authors' settings, and what others published for them at the same budget."""
+    """TRPO, clipping and beta = 1, and what others published for the same setting and budget."""
     rows = []
-    for algorithm, sources in published.RETURNS.items():
+    for (algorithm, setting), sources in published.RETURNS.items():
         chosen = plain(runs, algorithm)
-        chosen = chosen[np.isclose(chosen["setting"], KNOBS[algorithm][1])]
+        chosen = chosen[np.isclose(chosen["setting"], setting)]
         for task, cell in chosen.groupby("task"):
             theirs = [(source, seeds, *values[task]) for source, (seeds, values) in sources.items() if task in values]
             # Whole rollouts of the budget are run, so up to one rollout less.
@@ -127,10 +127,12 @@ def beside_others(study, runs):
             means = [entry[2] for entry in theirs]
             place = "below" if mean < min(means) else "above" if mean > max(means) else "inside"
             ours = ("this study", len(cell), mean, cell["score"].std() if len(cell) > 1 else np.nan)
-            rows += [(algorithm, task, *entry, place) for entry in (ours, *theirs)]
+            rows += [(algorithm, cell["arm"].iloc[0], task, *entry, place) for entry in (ours, *theirs)]
     if not rows:
-        raise NotApplicable("needs trpo max_kl=0.01 or clip clip_epsilon=0.2 with one million steps on a task of PPO’s")
-    return pd.DataFrame(rows, columns=["algorithm", "task", "source", "seeds", "mean", "sd", "place"])
+        raise NotApplicable(
+            "needs trpo max_kl=0.01, clip clip_epsilon=0.2 or kl_fixed beta=1 with one million steps on a task of PPO’s"
+        )
+    return pd.DataFrame(rows, columns=["algorithm", "arm", "task", "source", "seeds", "mean", "sd", "place"])
 
 
 def beside_others_text(frame):
@@ -140,10 +142,10 @@ def beside_others_text(frame):
         return f"{cell.mean:.{digits}f}{spread} ({cell.seeds})"
 
     rows = []
-    for (algorithm, task), group in frame.groupby(["algorithm", "task"], sort=False):
-        row = {"task": task_name(task), "algorithm": algorithm_name(algorithm), "place": group["place"].iloc[0]}
+    for (arm, task), group in frame.groupby(["arm", "task"], sort=False):
+        row = {"arm": arm_name(arm), "task": task_name(task), "place": group["place"].iloc[0]}
         rows.append(row | {cell.source: value(cell) for cell in group.itertuples(index=False)})
-    order = ["algorithm", "task", "this study", "place", *sorted({*frame["source"]} - {"this study"})]
+    order = ["arm", "task", "this study", "place", *sorted({*frame["source"]} - {"this study"})]
     return pd.DataFrame(rows)[order].fillna("–")
 
 
@@ -364,11 +366,11 @@ TABLES = [
         "Beside other implementations",
         beside_others,
         beside_others_text,
-        "Return after one million steps, mean ± standard deviation (seeds), of TRPO at δ = 0.01 and clipping at "
-        "ε = 0.2. A rough check, not a contest: versions of the tasks, batches, networks, optimisers and scores differ "
-        "(ours is the last 100 training episodes, Tianshou reports the best test of training). Place: of our mean "
-        "among theirs.",
-        ("trpo", "clip"),
+        "Return after one million steps, mean ± standard deviation (seeds), of TRPO at δ = 0.01, clipping at ε = 0.2 "
+        "and a fixed β = 1. A rough check, not a contest: versions of the tasks, batches, networks, optimisers and "
+        "scores differ (ours is the last 100 training episodes, Tianshou reports the best test of training). Place: of "
+        "our mean among theirs.",
+        ("trpo", "clip", "kl_fixed"),
     ),
     Table(
         "steps",
