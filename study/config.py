@@ -33,6 +33,7 @@ CONDITIONS = (
     "hidden",
     "optimizer",
     "reset_optimizer",
+    "max_grad_norm",
     "learning_rate",
     "value_learning_rate",
     "gamma",
@@ -105,6 +106,7 @@ class Config(Strict):
     hidden: tuple[Count, ...]
     optimizer: Literal["adam", "sgd"]
     reset_optimizer: bool
+    max_grad_norm: Positive | None = None
     learning_rate: Positive
     value_learning_rate: Positive
     gamma: Share
@@ -140,6 +142,8 @@ class Config(Strict):
         del identity["task"]["total_steps"]  # the task's default; total_steps says what is run
         del identity["task"]["backend"], identity["task"]["name"]
         identity["backend"] = backend(self.task)
+        if self.max_grad_norm is None:  # came later: without it runs keep the names they had before
+            del identity["max_grad_norm"]
         return identity
 
     @cached_property

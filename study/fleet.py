@@ -5,6 +5,7 @@ for all runs at once; each policy update for the part of the fleet whose algorit
 """
 
 import io
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -50,6 +51,8 @@ class Fleet:
         self.diagnostics = shared.diagnostics
         self.gamma = self._stack([config.gamma for config in configs])
         self.learning_rate = self._stack([config.learning_rate for config in configs])
+        bounds = [config.max_grad_norm or math.inf for config in configs]
+        self.max_grad_norm = self._stack(bounds) if min(bounds) < math.inf else None
         self.value_learning_rate = self._stack([config.value_learning_rate for config in configs])
         self.settings = self._settings()
         self._compile = compile

@@ -48,6 +48,18 @@ def sgd_step(theta: Tensor, gradient: Tensor, adam: Adam, rate: Tensor) -> tuple
 OPTIMIZERS = {"adam": adam_step, "sgd": sgd_step}
 
 
+@cache
+def bounded(rule: Callable) -> Callable:
+    """`rule` after torch's clip_grad_norm_: a gradient longer than the bound, which comes with the rate, is scaled
+    down to it."""
+
+    def step(theta, gradient, adam, rate_and_bound):
+        rate, bound = rate_and_bound
+        return rule(theta, (bound / (gradient.norm() + 1e-6)).clamp(max=1) * gradient, adam, rate)
+
+    return step
+
+
 @cache  # one function object per loss and rule, so that it is compiled once
 def minibatch_step(loss: Callable, rule: Callable = adam_step) -> Callable:
     """One step down `loss(network, theta, batch, *numbers)`, for one run.
@@ -112,8 +124,9 @@ def begin(fleet, adam: Adam) -> Adam:
 
 def epochs(fleet, loss: Callable, theta: Tensor, adam: Adam, batch, order: Tensor, *numbers, size: int | None = None):
     """Epochs of the policy's own optimizer and learning rate over order [R, epochs, N]."""
-    rule = OPTIMIZERS[fleet.optimizer]
-    rate = fleet.learning_rate
+    rule, rate = OPTIMIZERS[fleet.optimizer], fleet.learning_rate
+    if fleet.max_grad_norm is not None:
+        rule, rate = bounded(rule), (rate, fleet.max_grad_norm)
     return minimise(fleet, loss, fleet.policy, theta, adam, batch, order, rate, *numbers, rule=rule, size=size)
 
 

@@ -224,3 +224,7 @@ def test_an_arms_name_tells_its_leading_number_and_its_optimizer():
     assert configuration("cartpole", "kl_bisect", **plain).arm == "kl_bisect kl_target=0.01"
     other = configuration("cartpole", "kl_fixed", **plain, optimizer="sgd", reset_optimizer=True).arm
     assert other == "kl_fixed beta=1 optimizer=sgd reset_optimizer=true"
+    plain, bounded = (configuration("cartpole", "kl_fixed", **plain, max_grad_norm=bound) for bound in (None, 0.5))
+    assert bounded.arm == "kl_fixed beta=1 max_grad_norm=0.5"
+    assert "max_grad_norm" not in plain.identity and bounded.run_id != plain.run_id
+    assert bounded.fleet_key == plain.fleet_key  # a fleet may have both

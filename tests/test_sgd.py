@@ -70,6 +70,28 @@ def test_descend_is_a_plain_loop_over_torch_adam(family, normalization, rng):
         assert adam.count[run] == steps == 8
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_bounded_gradient_is_torchs_clip_grad_norm(optimizer, rng):
+    """Three runs: bounded often, bounded never, and not bounded at all beside them."""
+    changes = {"optimizer": optimizer, "learning_rate": 0.01, "epochs": 3}
+    fleet, theta, rollout = random_fleet("kl_fixed", FAMILIES[0], rng, [{"beta": 0.5}] * 3, **changes)
+    free, _ = descend(fleet, kl_fixed.loss, theta, Adam.start(theta), rollout, fleet.settings.beta)
+    fleet.max_grad_norm = torch.tensor([0.3, 1e6, torch.inf], dtype=torch.float64)
+    new, _ = descend(fleet, kl_fixed.loss, theta, Adam.start(theta), rollout, fleet.settings.beta)
+    torch.testing.assert_close(new[1:], free[1:], rtol=0, atol=0)
+    parameter, bounded = torch.nn.Parameter(theta[0].clone()), 0
+    choices = {"adam": lambda p: torch.optim.Adam(p, lr=0.01, eps=1e-5), "sgd": lambda p: torch.optim.SGD(p, lr=0.01)}
+    optimiser, batch = choices[optimizer]([parameter]), one(rollout.batch)
+    for epoch in rollout.order[0]:
+        for some in epoch.split(fleet.minibatch_size):
+            optimiser.zero_grad()
+            kl_fixed.loss(fleet.policy, parameter, type(batch)(*(field[some] for field in batch)), 0.5).backward()
+            bounded += torch.nn.utils.clip_grad_norm_([parameter], 0.3) > 0.3
+            optimiser.step()
+    assert bounded > 6
+    torch.testing.assert_close(new[0], parameter.detach())
+
+
 def test_learning_rates_differ_per_run(rng):
     fleet, theta, rollout = random_fleet("kl_fixed", FAMILIES[0], rng, [{}, {}])
     fleet.learning_rate[1] = 0
