@@ -18,7 +18,7 @@ test-all: .venv/installed       ## the slow tests too
 
 report: .venv/installed         ## the reports of the canonical studies, no training
 	$(PY) -m analysis results/table1
-	$(PY) -m analysis results/profiles results/table1 results/profiles_raw
+	$(PY) -m analysis results/profiles results/table1 results/profiles_raw results/bounded results/reward_scaling
 	$(PY) -m analysis results/profiles_raw
 
 benchmark: .venv/installed      ## time beside other libraries, and where it goes; half an hour, on an idle machine

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from . import panels, power, published, statistics
-from .arms import NotApplicable, grid, headline, learned, per_task, plain
+from .arms import NotApplicable, default_arm, grid, headline, learned, per_task, plain, scale
 from .data import KNOBS, PHASES
 from .figures import arm_styles
 from .names import SYMBOLS, arm_name, percent, span, task_name
@@ -149,10 +150,8 @@ def beside_others_text(frame):
     return pd.DataFrame(rows)[order].fillna("–")
 
 
-def steps(study, runs):
-    """What the updates of each arm are like: [run] quantities, means over runs and tasks with their intervals."""
-    chosen = headline(runs)
-    tasks = sorted(chosen["task"].unique())
+def updates(study):
+    """What the updates of each run are like: name -> Series by the rows of study.runs."""
     run, kl, ratio, progress = (study.curves[name] for name in ("run", "kl_after", "max_ratio", "progress"))
     median = kl.groupby(run).median().reindex(study.runs.index)
     # What is not known is neither wild nor tame.
@@ -162,13 +161,20 @@ def steps(study, runs):
     def share(updates):
         return updates.astype(float).groupby(run).mean()
 
-    quantities = {
+    return {
         "log10_median_kl": np.log10(median.where(median > 0)),
         "wild_kl": share(wild),
         "wild_kl_first_fifth": share(wild[progress <= 1 / PHASES]),
         "wild_kl_last_fifth": share(wild[progress > 1 - 1 / PHASES]),
         "wild_ratio": share(wild_ratio),
     }
+
+
+def steps(study, runs):
+    """Means of `updates` over the runs and tasks of each arm, with their intervals."""
+    chosen = headline(runs)
+    tasks = sorted(chosen["task"].unique())
+    quantities = updates(study)
     rows = []
     for arm, group in chosen.groupby("arm"):
         first = group.iloc[0]
@@ -331,6 +337,63 @@ def aggregates_text(frame):
     return pd.DataFrame(rows)
 
 
+def conditions(study, runs):
+    """Arms under other conditions beside the same arms under the main one, in the mean over their common tasks."""
+    reference = default_arm(runs, "trpo")
+    wild = updates(study)["wild_kl"]
+    rows = []
+    for (condition, arm), cell in study.runs[study.runs["condition"] != study.main_condition].groupby(
+        ["condition", "arm"]
+    ):
+        own = runs[runs["arm"] == arm]
+        common = sorted(set(cell["task"]) & set(own["task"]))
+        units = {task: unit for task, *unit in zip(common, *scale(runs, common)) if np.isfinite(unit[1])}
+        if not units:
+            continue
+        row = {"arm": arm, "algorithm": cell["algorithm"].iloc[0], "setting": cell["setting"].iloc[0]}
+        row |= {"condition": condition, "tasks": len(units)}
+        row |= {"mean": statistics.mean(_gained(cell, units)), "mean_without": statistics.mean(_gained(own, units))}
+        pairs = {"difference": (cell, own), "trpo_less": (reference, cell)}
+        for name, (x, y) in pairs.items():
+            value = low = high = np.nan
+            if set(units) <= set(x["task"]):
+                value, error, freedom = statistics.mean_over_tasks_test(_gained(x, units), _gained(y, units))
+                half = stats.t.ppf(0.975, freedom) * error if error > 0 else error
+                low, high = value - half, value + half
+            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        for name, arm_runs in (("wild_kl", cell), ("wild_kl_without", own)):
+            here = arm_runs[arm_runs["task"].isin(units)]
+            row[name] = wild.reindex(here.index).groupby(here["task"]).mean().mean()
+        row["seeds"] = int(min(each[each["task"].isin(units)].groupby("task").size().min() for each in (cell, own)))
+        rows.append(row)
+    if not rows:
+        raise NotApplicable("needs an arm that was run under another condition too")
+    return pd.DataFrame(rows)
+
+
+def _gained(arm, units):
+    """Scores of an arm by task, with the untrained policy at 0; units: {task: (floor, gain)}."""
+    return [(arm.loc[arm["task"] == task, "score"].to_numpy() - floor) / gain for task, (floor, gain) in units.items()]
+
+
+def conditions_text(frame):
+    def signed(row, name):
+        value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+        return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else "–"
+
+    rows = []
+    for _, row in frame.sort_values(["condition", "algorithm", "setting"]).iterrows():
+        texts = {"arm": arm_name(row["arm"]), "condition": row["condition"], "tasks": str(row["tasks"])}
+        texts |= {"score": f"{row['mean']:.2f}", "without": f"{row['mean_without']:.2f}"}
+        texts |= {"difference": signed(row, "difference"), "TRPO less it": signed(row, "trpo_less")}
+        texts |= {
+            "KL above 10 medians": f"{100 * row['wild_kl']:.1f} %",
+            "same, without": f"{100 * row['wild_kl_without']:.1f} %",
+        }
+        rows.append(texts | {"seeds": str(row["seeds"])})
+    return pd.DataFrame(rows)
+
+
 def seeds_needed_text(frame):
     rows = []
     for claim, group in frame.groupby("claim", sort=False):
@@ -420,6 +483,17 @@ TABLES = [
         aggregates,
         aggregates_text,
         "Scores as in Table 1; 95 % bootstrap intervals stratified by task.",
+        per_task=False,
+    ),
+    Table(
+        "conditions",
+        "The same arms under other conditions",
+        conditions,
+        conditions_text,
+        "Final return in the mean over tasks (untrained policy = 0, best arm of the main condition = 1) under another "
+        "condition and without it, their difference, and what TRPO has more without it (95 % intervals by Welch’s t "
+        "over seeds, stratified by task); share of updates whose KL is more than "
+        f"{WILD_KL} times the run’s median.",
         per_task=False,
     ),
     Table(

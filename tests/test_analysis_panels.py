@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from scipy import stats
 from synthetic import ADAPTIVE, CLIP, TRPO, Task, fixed
 
 from analysis import data, figures, panels, tables
@@ -61,6 +62,43 @@ def test_our_returns_are_placed_among_the_published_ones_of_the_same_budget(tmp_
     short = load(tmp_path / "short", *synthetic.study(tasks, [TRPO, CLIP], seeds=2, iterations=49))
     with pytest.raises(NotApplicable):
         tables.beside_others(short, short.main)
+
+
+def test_arms_under_another_condition_are_set_beside_the_same_arms_by_hand(tmp_path):
+    arms = [TRPO, *fixed([1.0, 10.0]), *fixed([1.0, 3.0], max_grad_norm=0.5)]
+    study = load(tmp_path / "s", *synthetic.study([Task("a"), Task("b", 0, 50)], arms, seeds=4, iterations=20))
+    frame = tables.conditions(study, study.main)
+    assert frame[["arm", "condition", "tasks", "seeds"]].to_numpy().tolist() == [
+        ["kl_fixed beta=1", "max_grad_norm=0.5", 2, 4]  # no beta = 3 without the condition
+    ]
+    floor = study.main.groupby("task")["untrained"].first()
+    best = study.main.groupby(["task", "arm"])["score"].mean().groupby("task").max()
+    share = study.runs.assign(
+        share=(study.runs["score"] - study.runs["task"].map(floor)) / study.runs["task"].map(best - floor)
+    )
+    of = {
+        name: share.query(query).groupby("task")["share"]
+        for name, query in {
+            "with": "condition != '' and setting == 1.0 and algorithm == 'kl_fixed'",
+            "without": "condition == '' and setting == 1.0 and algorithm == 'kl_fixed'",
+            "trpo": "algorithm == 'trpo'",
+        }.items()
+    }
+    row = frame.iloc[0]
+    assert row["mean"] == pytest.approx(of["with"].mean().mean())
+    for name, x, y in (("difference", "with", "without"), ("trpo_less", "trpo", "with")):
+        assert row[name] == pytest.approx((of[x].mean() - of[y].mean()).mean())
+        # Welch over two strata of equal weight, four runs each.
+        parts = [of[each].var() / 4 for each in (x, y)]
+        error = np.sqrt(sum(part.sum() for part in parts)) / 2
+        freedom = sum(part.sum() for part in parts) ** 2 / sum((part**2 / 3).sum() for part in parts)
+        # Satterthwaite within each task and then over tasks is the same as over all four cells at once.
+        half = stats.t.ppf(0.975, freedom) * error
+        assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx([row[name] - half, row[name] + half])
+    text = tables.conditions_text(frame)
+    assert text["arm"].tolist() == ["β=1"] and text["seeds"].tolist() == ["4"]
+    with pytest.raises(NotApplicable):
+        tables.conditions(study, study.under("max_grad_norm=0.5").iloc[:0])
 
 
 def test_updates_that_run_away_are_counted_by_hand(tmp_path):
