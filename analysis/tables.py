@@ -383,7 +383,7 @@ def conditions_text(frame):
 
     rows = []
     for _, row in frame.sort_values(["condition", "algorithm", "setting"]).iterrows():
-        texts = {"arm": arm_name(row["arm"]), "condition": row["condition"], "tasks": str(row["tasks"])}
+        texts = {"arm": arm_name(f"{row['arm']} {row['condition']}"), "tasks": str(row["tasks"])}
         texts |= {"score": f"{row['mean']:.2f}", "without": f"{row['mean_without']:.2f}"}
         texts |= {"difference": signed(row, "difference"), "TRPO less it": signed(row, "trpo_less")}
         texts |= {

@@ -96,7 +96,7 @@ def test_arms_under_another_condition_are_set_beside_the_same_arms_by_hand(tmp_p
         half = stats.t.ppf(0.975, freedom) * error
         assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx([row[name] - half, row[name] + half])
     text = tables.conditions_text(frame)
-    assert text["arm"].tolist() == ["β=1"] and text["seeds"].tolist() == ["4"]
+    assert text["arm"].tolist() == ["β=1, max_grad_norm=0.5"] and text["seeds"].tolist() == ["4"]
     with pytest.raises(NotApplicable):
         tables.conditions(study, study.under("max_grad_norm=0.5").iloc[:0])
 
