@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from . import statistics
 from .arms import (
@@ -316,7 +315,7 @@ def compare_with_fixed(runs, rivals):
     """(numbers, p_beats by rival, p_enough by beta), see `contest`."""
     names, betas, theirs, fixed = beside_fixed(runs, rivals)
     difference, error, freedom, p_beats, p_keeps_up = rivalry(theirs, fixed)
-    half = np.where(error > 0, stats.t.ppf(1 - ALPHA / 2, freedom) * error, error)
+    half = statistics.half_width(error, freedom)
     counts = [np.minimum(*np.broadcast_arrays(*(np.isfinite(s).sum(-1) for s in pair))) for pair in zip(theirs, fixed)]
     columns = {
         "difference": difference,
@@ -375,7 +374,7 @@ def compare_two(runs, algorithm, reference):
         raise NotApplicable(f"needs {algorithm} and {reference} on a task where some arm improved")
     scores = [[arm.loc[arm["task"] == task, "score"].to_numpy() / gain for task, gain in learned_tasks] for arm in arms]
     difference, error, freedom = statistics.mean_over_tasks_test(*scores)
-    half = stats.t.ppf(1 - ALPHA / 2, freedom) * error if error > 0 else error
+    half = statistics.half_width(error, freedom)
     names = [algorithm_name(arm["algorithm"].iloc[0]) for arm in arms]
     for i, arm in enumerate(arms):
         if arm["algorithm"].iloc[0] == "kl_fixed":

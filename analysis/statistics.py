@@ -260,6 +260,11 @@ def p_greater(difference, error, freedom):
     return np.where(np.isfinite(error), p, 1.0)
 
 
+def half_width(error, freedom):
+    """Half of Student's interval; 0 where nothing varies, NaN where there is no error to judge by."""
+    return np.where(error > 0, stats.t.ppf((1 + LEVEL) / 2, freedom) * error, error)
+
+
 def single_setting_tests(grid, margin):
     """(p_fails, p_suffices), each [..., H]: does one setting of a grid [..., E, H, S] serve all tasks to within
     margin [E]?

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from . import panels, power, published, statistics
 from .arms import NotApplicable, default_arm, grid, headline, learned, per_task, plain, scale
@@ -358,7 +357,7 @@ def conditions(study, runs):
             value = low = high = np.nan
             if set(units) <= set(x["task"]):
                 value, error, freedom = statistics.mean_over_tasks_test(_gained(x, units), _gained(y, units))
-                half = stats.t.ppf(0.975, freedom) * error if error > 0 else error
+                half = statistics.half_width(error, freedom)
                 low, high = value - half, value + half
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         for name, arm_runs in (("wild_kl", cell), ("wild_kl_without", own)):
