@@ -46,7 +46,7 @@ PPO, TRPO, PHYSICS = "stable-baselines3 PPO", "sb3-contrib TRPO", "EnvPool physi
 
 
 class Ours:
-    def __init__(self, task: str, algorithm: str, width: int = WIDTH):
+    def __init__(self, task: str, algorithm: str, width: int = WIDTH, changes: tuple[str, ...] = ()):
         from hydra import compose, initialize_config_dir
         from omegaconf import OmegaConf
 
@@ -56,7 +56,7 @@ class Ours:
 
         settle()
         with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-            words = [f"task={task}", f"algorithm={algorithm}", "execution.compile=true", *FAMILIES[algorithm]]
+            words = [f"task={task}", f"algorithm={algorithm}", "execution.compile=true", *FAMILIES[algorithm], *changes]
             config = OmegaConf.to_container(compose("config", words), resolve=True)
         self.trainer = Trainer([parse(config | {"seed": seed}) for seed in range(width)])
         self.trainer._open_chapter()
@@ -139,9 +139,9 @@ def _copies(task: str, number: int):
 
 
 class Server:
-    def __init__(self, words: list[str], core: int = 0):
+    def __init__(self, words: list[str], core: int = 0, script: str = __file__):
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", str(core), *words],
+            [sys.executable, script, "--serve", str(core), *words],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
 

@@ -1,12 +1,13 @@
-"""execution.device where there is no accelerator: an update makes no tensor without saying where.
+"""execution.device: an update makes no tensor without saying where, and a CUDA device gives the CPU's numbers.
 
-A tensor of the CPU can get among those of a device in one way only: a factory that is not told the device.
+Where there is no accelerator the first must do: a tensor of the CPU can get among those of a device in one way
+only, by a factory that is not told the device.
 """
 
 import numpy as np
 import pytest
 import torch
-from test_fleet import configs
+from test_fleet import Interrupted, configs, same
 from torch.overrides import TorchFunctionMode
 
 from study import fleet, implied_beta, value
@@ -61,3 +62,56 @@ def test_an_update_makes_every_tensor_on_the_fleets_device(algorithm, monkeypatc
     trainer.train()
     assert trainer.iteration == 2 and np.isfinite(trainer.latest("kl_after")).all()
     assert told.devices and {torch.device(device) for device in told.devices} == {trainer.fleet.device}
+
+
+# On a CUDA device. Learning is there, the environments are here.
+
+on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+CUDA = {"device": "cuda"}
+
+
+@on_cuda
+@pytest.mark.parametrize("task", ["cartpole", "hopper"])
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_cuda_gives_the_cpus_numbers(task, algorithm):
+    """Eager and in float64, where all that is left between them is rounding: every column of the curves.
+
+    The residual of conjugate gradients that have converged, below 1e-7, is rounding alone: no digits in common.
+    """
+    here = Trainer(configs(task, algorithm), torch.float64)
+    there = Trainer(configs(task, algorithm, execution=CUDA), torch.float64)
+    for a, b in zip(there.train(), here.train()):
+        assert a.status == b.status == "complete"
+        for column in b.curves.columns.drop("run_id"):
+            atol = 1e-7 if column == "cg_residual" else 1e-9
+            np.testing.assert_allclose(a.curves[column], b.curves[column], rtol=1e-6, atol=atol, err_msg=column)
+    assert there.theta.device.type == "cuda" and here.theta.device.type == "cpu"
+    torch.testing.assert_close(there.theta.cpu(), here.theta, rtol=1e-6, atol=1e-9)
+
+
+@on_cuda
+@pytest.mark.parametrize("algorithm", ["trpo", "kl_adaptive", "clip"])
+def test_compiled_for_cuda_is_eager_on_the_cpu_to_rounding(algorithm):
+    """As test_compile.py has it between compiled and eager on the CPU, in float32."""
+    shared = {"horizon": 128, "epochs": 2, "hidden": [8], "numbers": [{}] * 3, "iterations": 2}
+    here = Trainer(configs("invertedpendulum", algorithm, **shared))
+    there = Trainer(configs("invertedpendulum", algorithm, execution=CUDA | {"compile": True}, **shared))
+    here.train(), there.train()
+    for column in ("kl_after", "surrogate_gain", "implied_beta", "value_loss"):
+        np.testing.assert_allclose(there.rows[column][0], here.rows[column][0], rtol=2e-3, err_msg=column)
+
+
+@on_cuda
+@pytest.mark.parametrize("algorithm", ["trpo", "kl_adaptive"])
+def test_on_cuda_too_a_resumed_training_gives_the_same_bits(algorithm, tmp_path):
+    runs = configs("hopper", algorithm, chapter=2, execution=CUDA)
+    expected = Trainer(runs).train()
+
+    def interrupt(trainer):
+        if trainer.iteration == 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        Trainer(runs).train(report=interrupt, checkpoint=tmp_path / "checkpoint.pt")
+    for a, b in zip(Trainer(runs).train(checkpoint=tmp_path / "checkpoint.pt"), expected):
+        same(a.curves, b.curves)

@@ -378,6 +378,41 @@ def test_a_worker_keeps_the_memory_of_its_tensors():
     assert faults["settled"] < 100 * 1024 / 10  # a few places in the heap are new once
 
 
+HELD = """
+import psutil, torch
+from study.cluster import settle, trim
+settle()
+held = lambda: psutil.Process().memory_info().rss / 2**20
+before = held()
+tensors = [torch.ones(2**20) for _ in range(50)]
+tensors = tensors[-1:]  # what lies highest in the heap stays
+print(held() - before, trim() or held() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tunes glibc's allocator")
+def test_trimming_gives_back_what_a_worker_keeps_free():
+    """50 tensors of 4 MiB, of which one is left."""
+    kept, left = map(float, subprocess.check_output([sys.executable, "-c", HELD], cwd=ROOT).split())
+    assert kept > 150  # else this test shows nothing
+    assert left < 20
+
+
+def test_a_worker_trims_every_tenth_iteration(tmp_path, monkeypatch, capfd):
+    at, running = [], []
+    whole = Trainer._iterate
+
+    def iterate(trainer):
+        whole(trainer)
+        running.append(trainer.iteration)
+
+    monkeypatch.setattr(Trainer, "_iterate", iterate)
+    monkeypatch.setattr("study.cluster.trim", lambda: at.append(running[-1]))
+    arguments = ["task=cartpole", "total_steps=2560", "horizon=128", "execution.workers=1", "execution.compile=false"]
+    code, _ = command(monkeypatch, capfd, *arguments, f"execution.results={tmp_path}", "name=a")
+    assert code == 0 and running == list(range(1, 21)) and at == [10, 20]
+
+
 def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch, capfd):
     bad, mark = environment_seed(2), tmp_path / "died"
     faults = [f"+task.kwargs.kill_for=[{bad}]", f"+task.kwargs.mark={mark}", "execution.fleet_size=2"]
