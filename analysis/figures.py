@@ -447,6 +447,47 @@ def transfer(frame):
 
 
 @styled
+def number_profiles(frame):
+    """Share of the gain against each method's number, and the means of all methods against the median KL."""
+    algorithms = list(dict.fromkeys(frame["algorithm"]))
+    titles = {name: f"{ALGORITHMS[name]}: {SYMBOLS[KNOBS[name][0]]}" for name in algorithms} | {"steps": "step size"}
+    figure, axes = facets(titles, height=1.9, columns=3, title=titles.get, sharey=True)
+    colours = task_colours(frame.loc[frame["task"] != "all tasks", "task"])
+    for algorithm, here in frame.groupby("algorithm"):
+        ax = axes[algorithm]
+        for task, line in here[here["task"] != "all tasks"].groupby("task"):
+            ax.plot(line["setting"], line["mean"], color=colours[task], lw=0.9, label=task_name(task))
+        whole = here[here["task"] == "all tasks"]
+        colour, style = ("#b8356a", "-") if algorithm == "kl_fixed" else ALGORITHM_STYLE[algorithm]
+        for x, where, shown in ((whole["setting"], ax, INK), (whole["median_kl"], axes["steps"], colour)):
+            order = np.argsort(x.to_numpy())
+            x, y, low, high = (column.to_numpy()[order] for column in (x, whole["mean"], whole["low"], whole["high"]))
+            where.fill_between(x, low, high, color=shown, alpha=0.18, lw=0)
+            where.plot(
+                x, y, "o", ls="-" if where is ax else style, color=shown, lw=2, ms=3.5, label=ALGORITHMS[algorithm]
+            )
+        ax.set_xlabel(SYMBOLS[KNOBS[algorithm][0]])
+        ax.set_xscale("log")
+        if len(whole) <= 5:  # the decades of a narrow grid are no ticks of it
+            ax.set_xticks(whole["setting"], [f"{value:g}" for value in whole["setting"]])
+            ax.xaxis.set_minor_formatter(NullFormatter())
+    axes["steps"].set_xlabel("median KL of an update, nats")
+    axes["steps"].set_xscale("log")
+    for ax in axes.values():
+        ax.axhline(0, color=INK, lw=0.6)
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel("share of the gain")
+    low = frame["mean"].min()
+    ax.set_ylim(max(-0.35, low - 0.05), 1.05)
+    lines = axes[algorithms[0]].get_legend_handles_labels()
+    names = dict(zip(lines[1], lines[0]))
+    names["mean over tasks"] = names.pop(ALGORITHMS[algorithms[0]])
+    figure.legend(names.values(), names, loc="outside lower center", ncol=4)
+    axes["steps"].legend(fontsize=6.5, handlelength=2.6)
+    return figure
+
+
+@styled
 def sensitivity(frame):
     """Phi of each method's number: what tuning it per task gains over one value for all tasks."""
     figure = Figure(figsize=(WIDTH * 0.75, 0.9 + 0.42 * len(frame)), layout="constrained")

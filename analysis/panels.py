@@ -251,6 +251,33 @@ def sensitivity(study, runs):
     return pd.DataFrame(rows)
 
 
+def number_profiles(study, runs):
+    """Share of the gain by value of each method's number, per task and in the mean over tasks, and its median KL."""
+    algorithms = swept_algorithms(runs, least=3)
+    if not algorithms:
+        raise NotApplicable("needs a number swept over at least 3 values on at least 2 tasks")
+    kl = study.curves["kl_after"].groupby(study.curves["run"].to_numpy()).median()
+    log_kl = np.log10(kl.where(kl > 0))
+    rows = []
+    for algorithm in algorithms:
+        scores = learned(grid(runs, algorithm))
+        if len(scores.tasks) < 2:
+            continue
+        chosen = plain(runs, algorithm)
+        chosen = chosen[chosen["task"].isin(scores.tasks)].assign(log_kl=log_kl.reindex(chosen.index))
+        for h, setting in enumerate(scores.settings):
+            seeds = [task[np.isfinite(task)] for task in scores.normalised[:, h]]
+            steps = chosen[chosen["setting"] == setting].groupby("task")["log_kl"].mean()
+            for task, values in zip(scores.tasks, seeds):
+                share = statistics.mean_interval(values)
+                rows.append((algorithm, task, setting, *share, 10 ** steps[task], len(values)))
+            share = statistics.bootstrap(statistics.mean, seeds)
+            rows.append((algorithm, "all tasks", setting, *share, 10 ** steps.mean(), min(map(len, seeds))))
+    if not rows:
+        raise NotApplicable("needs 2 tasks on which some arm improved on the untrained policy")
+    return pd.DataFrame(rows, columns=["algorithm", "task", "setting", "mean", "low", "high", "median_kl", "seeds"])
+
+
 def decomposition(study, runs):
     chosen = need(default_arm(runs, "trpo"), "trpo")
     parts = min(study.bins, 10)
@@ -587,6 +614,18 @@ PANELS = [
         "tuned "
         "on the row task; last row: the value tuned on all tasks. Tuned on random halves of the seeds and evaluated "
         "on the other halves, so that chance is not mistaken for tuning; values near or below zero mean no loss.",
+        tuple(KNOBS),
+        per_task=False,
+    ),
+    Panel(
+        "number_profiles",
+        "One number for all tasks, method by method",
+        number_profiles,
+        figures.number_profiles,
+        "Final return by value of each method’s number, as a share of what the task’s best arm gains over the "
+        "untrained policy: tasks (thin), and their mean with 95 % bootstrap interval (thick). Decades of different "
+        "numbers are not alike: the KL of a step goes with δ, but with up to 1/β². So the last panel sets the means "
+        "against what all methods share, the median KL of an update (geometric mean over runs).",
         tuple(KNOBS),
         per_task=False,
     ),

@@ -34,6 +34,25 @@ def test_transfer_finds_what_the_other_task_s_beta_costs(moved):
     assert ("trpo", "a", "b") not in frame.index  # one delta only
 
 
+def test_profiles_of_a_number_are_shares_and_geometric_means_by_hand(moved):
+    frame = panels.number_profiles(moved, moved.main).set_index(["task", "setting"])
+    assert set(frame["algorithm"]) == {"kl_fixed"} and set(frame["seeds"]) == {4}  # the others have one value each
+    runs = moved.main
+    floor, best = runs.groupby("task")["untrained"].first(), runs.groupby(["task", "arm"])["score"].mean()
+    gain = best.groupby("task").max() - floor
+    medians = moved.curves.groupby("run")["kl_after"].median()
+    for beta in BETAS:
+        here = runs[(runs["algorithm"] == "kl_fixed") & (runs["setting"] == beta)]
+        share = (here.groupby("task")["score"].mean() - floor) / gain
+        for task in ("a", "b"):
+            assert frame.loc[(task, beta), "mean"] == pytest.approx(share[task])
+            kl = medians[here.index[here["task"] == task]]
+            assert frame.loc[(task, beta), "median_kl"] == pytest.approx(stats.gmean(kl))
+        whole = frame.loc[("all tasks", beta)]
+        assert whole["mean"] == pytest.approx(share.mean()) and whole["low"] <= whole["mean"] <= whole["high"]
+        assert whole["median_kl"] == pytest.approx(stats.gmean(medians[here.index]))
+
+
 def test_best_beta_and_its_window_are_the_synthetic_ones(moved):
     frame = tables.best_settings(moved, moved.main).set_index(["number", "task"])
     assert frame.loc[("beta", "a"), ["best", "low", "high"]].tolist() == [0.1, 0.1, 0.1]
