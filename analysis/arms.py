@@ -159,6 +159,12 @@ def per_task(runs, tasks, column="normalised"):
     return [groups[task].to_numpy() for task in tasks]
 
 
+def log_median_kl(study):
+    """Decimal logarithm of each run's median KL of an update, by the rows of study.runs; NaN where that is 0."""
+    median = study.curves["kl_after"].groupby(study.curves["run"]).median().reindex(study.runs.index)
+    return np.log10(median.where(median > 0))
+
+
 def phase_returns(study, runs):
     """{task: (settings, values [P, H, S])} return of fixed betas in each phase of training."""
     returns = study.over_training("return_mean", PHASES)

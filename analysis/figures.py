@@ -61,7 +61,9 @@ STYLE = {
     "axes.facecolor": "none",
     "legend.facecolor": "none",
 }
+FIXED = "#b8356a"  # fixed beta where all of its values are one thing, and no ramp
 ALGORITHM_STYLE = {
+    "kl_fixed": (FIXED, "-"),
     "trpo": (INK, "-"),
     "kl_adaptive": ("#0072b2", "--"),
     "clip": ("#009e73", "-."),
@@ -271,10 +273,10 @@ def beta_profile(frame):
             colour, line = ALGORITHM_STYLE.get(band["algorithm"], (FAINT, ":"))
             ax.axhspan(band["low"], band["high"], color=colour, alpha=0.13, lw=0)
             ax.axhline(band["mean"], color=colour, ls=line, lw=1.2, label=arm_name(band["arm"]))
-        ax.plot(sweep["setting"], sweep["mean"], color="#b8356a", lw=1.4, zorder=3, label="fixed β")
+        ax.plot(sweep["setting"], sweep["mean"], color=FIXED, lw=1.4, zorder=3, label="fixed β")
         error = np.abs([sweep["mean"] - sweep["low"], sweep["high"] - sweep["mean"]])
         ax.errorbar(
-            sweep["setting"], sweep["mean"], np.nan_to_num(error), fmt="none", ecolor="#b8356a", elinewidth=1, zorder=3
+            sweep["setting"], sweep["mean"], np.nan_to_num(error), fmt="none", ecolor=FIXED, elinewidth=1, zorder=3
         )
         for (_, point), colour in zip(sweep.iterrows(), beta_colours(sweep["setting"]).values()):
             ax.plot(point["setting"], point["mean"], "o", ms=4.5, color=colour, mec="#6b2a7a", mew=0.5, zorder=4)
@@ -458,7 +460,7 @@ def number_profiles(frame):
         for task, line in here[here["task"] != "all tasks"].groupby("task"):
             ax.plot(line["setting"], line["mean"], color=colours[task], lw=0.9, label=task_name(task))
         whole = here[here["task"] == "all tasks"]
-        colour, style = ("#b8356a", "-") if algorithm == "kl_fixed" else ALGORITHM_STYLE[algorithm]
+        colour, style = ALGORITHM_STYLE[algorithm]
         for x, where, shown in ((whole["setting"], ax, INK), (whole["median_kl"], axes["steps"], colour)):
             order = np.argsort(x.to_numpy())
             x, y, low, high = (column.to_numpy()[order] for column in (x, whole["mean"], whole["low"], whole["high"]))
@@ -493,7 +495,7 @@ def sensitivity(frame):
     figure = Figure(figsize=(WIDTH * 0.75, 0.9 + 0.42 * len(frame)), layout="constrained")
     ax = figure.subplots()
     for y, row in enumerate(frame.itertuples()):
-        colour = "#b8356a" if row.algorithm == "kl_fixed" else ALGORITHM_STYLE[row.algorithm][0]
+        colour = ALGORITHM_STYLE[row.algorithm][0]
         ax.barh(y, row.phi, height=0.55, color=colour, alpha=0.55)
         ax.plot([row.low, row.high], [y, y], color=INK, lw=1.2)
         if np.isfinite(row.phi_split):
@@ -617,7 +619,7 @@ def kl_budget(frame):
     ):
         if column in numbers:
             if len(fixed):
-                ax.plot(fixed["setting"], fixed[column], color="#b8356a", lw=1.2)
+                ax.plot(fixed["setting"], fixed[column], color=FIXED, lw=1.2)
                 for beta, colour in beta_colours(fixed["setting"]).items():
                     ax.plot(beta, fixed.loc[fixed["setting"] == beta, column], "o", ms=4.5, color=colour)
                 log_beta_axis(ax, fixed["setting"])
@@ -720,7 +722,7 @@ def best_by_phase(frame):
             share = np.clip(1 - row.loss / 0.5, 0, 1)
             ax.add_patch(
                 matplotlib.patches.Rectangle(
-                    (row.phase - 0.5, index[row.beta] - 0.5), 1, 1, fc="#b8356a", alpha=0.55 * float(share), lw=0
+                    (row.phase - 0.5, index[row.beta] - 0.5), 1, 1, fc=FIXED, alpha=0.55 * float(share), lw=0
                 )
             )
         best = here.drop_duplicates("phase")

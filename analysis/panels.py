@@ -18,6 +18,7 @@ from .arms import (
     headline,
     implied_squares,
     learned,
+    log_median_kl,
     need,
     normalised_scores,
     per_task,
@@ -256,8 +257,7 @@ def number_profiles(study, runs):
     algorithms = swept_algorithms(runs, least=3)
     if not algorithms:
         raise NotApplicable("needs a number swept over at least 3 values on at least 2 tasks")
-    kl = study.curves["kl_after"].groupby(study.curves["run"].to_numpy()).median()
-    log_kl = np.log10(kl.where(kl > 0))
+    log_kl = log_median_kl(study)
     rows = []
     for algorithm in algorithms:
         scores = learned(grid(runs, algorithm))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from . import panels, power, published, statistics
-from .arms import NotApplicable, default_arm, grid, headline, learned, per_task, plain, scale
+from .arms import NotApplicable, default_arm, grid, headline, learned, log_median_kl, per_task, plain, scale
 from .data import KNOBS, PHASES
 from .figures import arm_styles
 from .names import SYMBOLS, arm_name, percent, span, task_name
@@ -161,7 +161,7 @@ def updates(study):
         return updates.astype(float).groupby(run).mean()
 
     return {
-        "log10_median_kl": np.log10(median.where(median > 0)),
+        "log10_median_kl": log_median_kl(study),
         "wild_kl": share(wild),
         "wild_kl_first_fifth": share(wild[progress <= 1 / PHASES]),
         "wild_kl_last_fifth": share(wild[progress > 1 - 1 / PHASES]),
