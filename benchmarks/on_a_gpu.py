@@ -48,7 +48,7 @@ def serve(core: str, algorithm: str, runs: str, *changes: str) -> None:
         print(f"> {time.perf_counter() - began} {acting} {steps}", flush=True)
 
 
-def main(rounds: int, folder: Path) -> None:
+def main(rounds: int, largest: int, folder: Path) -> None:
     import torch
 
     if not torch.cuda.is_available():
@@ -61,6 +61,7 @@ def main(rounds: int, folder: Path) -> None:
         {"algorithm": algorithm, "hidden": hidden, "runs": runs, "device": device}
         for algorithm, hidden, runs, devices in FLEETS
         for device in devices
+        if runs <= largest
     ]
     began, servers = time.perf_counter(), []
 
@@ -102,6 +103,7 @@ if __name__ == "__main__":
     else:
         parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("--rounds", type=int, default=5)
+        parser.add_argument("--largest", type=int, default=512, help="leave out fleets of more runs than this")
         parser.add_argument("--results", type=Path, default=ROOT / "results" / "benchmark")
         arguments = parser.parse_args()
-        main(arguments.rounds, arguments.results)
+        main(arguments.rounds, arguments.largest, arguments.results)
