@@ -485,7 +485,9 @@ def number_profiles(frame):
     names = dict(zip(lines[1], lines[0]))
     names["mean over tasks"] = names.pop(ALGORITHMS[algorithms[0]])
     figure.legend(names.values(), names, loc="outside lower center", ncol=4)
-    axes["steps"].legend(fontsize=6.5, handlelength=2.6)
+    steps = axes["steps"]
+    beside = {} if steps.get_subplotspec().is_last_col() else {"loc": "center left", "bbox_to_anchor": (1.03, 0.5)}
+    steps.legend(handlelength=2.6, **beside).set_in_layout(False)
     return figure
 
 
