@@ -120,6 +120,38 @@ def test_arms_under_another_condition_are_set_beside_the_same_arms_by_hand(tmp_p
         tables.conditions(study, study.under("max_grad_norm=0.5").iloc[:0])
 
 
+def test_sources_of_beta_are_set_beside_trpo_and_each_task_s_best_beta_by_hand(tmp_path):
+    tasks = [Task("a", best_beta=(1.0, 1.0)), Task("b", 0, 50, best_beta=(10.0, 10.0))]
+    bisect = synthetic.Arm("kl_bisect", kl_target=0.01, quality=0.9)
+    runs, curves = synthetic.study(tasks, [TRPO, CLIP, bisect, *fixed([1.0, 10.0])], seeds=4, iterations=20)
+    curves["kl_after"] = np.where(curves["iteration"] % 4 == 0, 0.0101, 0.0151)  # 1.5 times 0.01 is the limit
+    study = load(tmp_path / "s", runs, curves)
+    frame = tables.sources(study, study.main).set_index("arm")
+    assert set(frame.index) == {
+        "trpo max_kl=0.01", "kl_bisect kl_target=0.01", "kl_fixed beta=1", "kl_fixed beta=10", tables.HINDSIGHT
+    }  # fmt: skip
+    assert set(frame["tasks"]) == {2} and set(frame["seeds"]) == {4}
+    assert frame["held"].to_numpy() == pytest.approx(0.25)
+    means = study.main.groupby(["arm", "task"])["score"].mean().unstack()
+    assert means.loc["kl_fixed beta=1", "a"] > means.loc["kl_fixed beta=10", "a"]
+    assert means.loc["kl_fixed beta=1", "b"] < means.loc["kl_fixed beta=10", "b"]
+    floor = study.main.groupby("task")["untrained"].first()
+    share = (means - floor) / (means.max() - floor)
+    best = (share.loc["kl_fixed beta=1", "a"] + share.loc["kl_fixed beta=10", "b"]) / 2
+    assert frame.loc[tables.HINDSIGHT, "mean"] == pytest.approx(best)
+    for arm in ("kl_bisect kl_target=0.01", "kl_fixed beta=1"):
+        row, own = frame.loc[arm], share.loc[arm].mean()
+        assert row["mean"] == pytest.approx(own)
+        assert row["less_trpo"] == pytest.approx(own - share.loc["trpo max_kl=0.01"].mean())
+        assert row["less_hindsight"] == pytest.approx(own - best)
+        assert row["less_trpo_low"] < row["less_trpo"] < row["less_trpo_high"]
+    text = tables.sources_text(frame.reset_index()).set_index("beta")
+    assert text.loc["TRPO, δ=0.01", "less TRPO"] == text.loc[tables.HINDSIGHT, "less each task’s best β"] == "–"
+    assert text["KL held"].unique().tolist() == ["25 %"]
+    with pytest.raises(NotApplicable):  # nothing solves for beta or replays it: a sweep, not a question of sources
+        tables.sources(study, study.main[study.main["algorithm"] != "kl_bisect"])
+
+
 def test_updates_that_run_away_are_counted_by_hand(tmp_path):
     arms = [TRPO, *fixed([1.0, 10.0])]
     runs, curves = synthetic.study([Task("a"), Task("b")], arms, seeds=2, iterations=50)
@@ -225,6 +257,26 @@ def test_same_data_give_the_same_figure_files(tmp_path, moved):
         figures.save(figures.beta_profile(frame), tmp_path / name)
     for kind in figures.FORMATS:
         assert (tmp_path / f"first.{kind}").read_bytes() == (tmp_path / f"second.{kind}").read_bytes()
+
+
+@pytest.mark.parametrize("width", [figures.WIDTH, 3.6])
+@pytest.mark.parametrize("dpi", [72, 160])
+def test_a_legend_of_long_names_is_as_wide_as_fits_and_takes_nothing_from_the_panels(width, dpi):
+    with figures.matplotlib.rc_context(figures.STYLE):
+        heights = []
+        for names in (["a"], [f"dual ascent on β, target KL=0.0{i}" for i in range(9)]):
+            figure = figures.Figure(figsize=(width, 2.4), layout="constrained")
+            ax = figure.subplots()
+            for name in names:
+                ax.plot([0, 1], label=name)
+            figures.legend_below(figure, [ax])
+            figure.set_dpi(dpi)
+            figure.draw_without_rendering()
+            legend = figure.legends[-1].get_window_extent()
+            assert len(figure.legends) == 1 and legend.x0 >= 0 and legend.x1 <= figure.bbox.x1 and legend.y0 >= 0
+            heights.append(ax.get_window_extent().height / dpi)
+        assert [text.get_text() for text in figure.legends[0].get_texts()][0] == names[0]
+    assert heights[1] > 0.8 * heights[0]
 
 
 def test_fixed_betas_are_coloured_in_their_order():
