@@ -46,14 +46,23 @@ def task_name(task):
 
 
 def arm_name(arm):
-    """An arm's label for a legend: "kl_fixed beta=3" is "β=3", "trpo max_kl=0.01" is "TRPO, δ=0.01"."""
+    """An arm's label for a legend: "kl_fixed beta=3" is "β=3", "trpo max_kl=0.01" is "TRPO, δ=0.01".
+
+    Of a replay the arm that it replays is named, not the file.
+    """
     algorithm, *numbers = arm.split()
     for number, symbol in SYMBOLS.items():
         numbers = [part.replace(f"{number}=", f"{symbol}=") for part in numbers]
     numbers = ["raw advantages" if part == "advantage_normalization=none" else part for part in numbers]
+    name = algorithm_name(algorithm)
+    if algorithm == "kl_replay":
+        for part in numbers:
+            name += f" of {algorithm_name(part.removeprefix('source_arm='))}" if part.startswith("source_arm=") else ""
+        numbers = ["geometric mean" if part == "mean=geometric" else part for part in numbers]
+        numbers = [part for part in numbers if part != "β=none" and not part.startswith("source")]
     if algorithm == "kl_fixed" and numbers:
         return ", ".join(numbers)
-    return ", ".join([algorithm_name(algorithm), *numbers])
+    return ", ".join([name, *numbers])
 
 
 def percent(share):

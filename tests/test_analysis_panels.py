@@ -9,6 +9,7 @@ from synthetic import ADAPTIVE, CLIP, TRPO, Task, fixed
 
 from analysis import data, figures, panels, tables
 from analysis.arms import NotApplicable
+from analysis.names import arm_name
 
 BETAS = [0.1, 1.0, 10.0, 100.0]
 
@@ -285,6 +286,14 @@ def test_fixed_betas_are_coloured_in_their_order():
     # Light to dark, so that the order survives greyscale printing and any colour vision.
     light = [sum(int(colour[i : i + 2], 16) * w for i, w in ((1, 0.3), (3, 0.59), (5, 0.11))) for _, colour in colours]
     assert light == sorted(light, reverse=True)
+
+
+def test_an_arm_is_called_by_what_it_is_and_not_by_its_files():
+    replay = "kl_replay beta=none source=results/causal/curves.parquet source_arm=trpo max_kl=0.01"
+    assert arm_name(replay) == "replayed β of TRPO, δ=0.01"
+    assert arm_name(f"{replay} mean=geometric horizon=512") == "replayed β of TRPO, δ=0.01, geometric mean, horizon=512"
+    assert arm_name("kl_replay beta=3") == "replayed β, β=3"
+    assert arm_name("kl_fixed beta=3 advantage_normalization=none") == "β=3, raw advantages"
 
 
 def test_latex_table_escapes_and_balances():
