@@ -470,9 +470,8 @@ def number_profiles(frame):
             order = np.argsort(x.to_numpy())
             x, y, low, high = (column.to_numpy()[order] for column in (x, whole["mean"], whole["low"], whole["high"]))
             where.fill_between(x, low, high, color=shown, alpha=0.18, lw=0)
-            where.plot(
-                x, y, "o", ls="-" if where is ax else style, color=shown, lw=2, ms=3.5, label=ALGORITHMS[algorithm]
-            )
+            line, label = ("-", "mean over tasks") if where is ax else (style, ALGORITHMS[algorithm])
+            where.plot(x, y, "o", ls=line, color=shown, lw=2, ms=3.5, label=label)
         ax.set_xlabel(SYMBOLS[KNOBS[algorithm][0]])
         ax.set_xscale("log")
         if len(whole) <= 5:  # the decades of a narrow grid are no ticks of it
@@ -486,10 +485,7 @@ def number_profiles(frame):
             ax.set_ylabel("share of the gain")
     low = frame["mean"].min()
     ax.set_ylim(max(-0.35, low - 0.05), 1.05)
-    lines = axes[algorithms[0]].get_legend_handles_labels()
-    names = dict(zip(lines[1], lines[0]))
-    names["mean over tasks"] = names.pop(ALGORITHMS[algorithms[0]])
-    figure.legend(names.values(), names, loc="outside lower center", ncol=4)
+    legend_below(figure, [axes[algorithms[0]]], most=4)
     steps = axes["steps"]
     beside = {} if steps.get_subplotspec().is_last_col() else {"loc": "center left", "bbox_to_anchor": (1.03, 0.5)}
     steps.legend(handlelength=2.6, **beside).set_in_layout(False)

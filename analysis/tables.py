@@ -540,7 +540,8 @@ TABLES = [
         sources_text,
         "One inner loop, β from different sources: final return in the mean over tasks (untrained policy = 0, best "
         "arm = 1), its difference to TRPO and to a constant β chosen per task in hindsight, which flatters that one "
-        "(95 % intervals by Welch’s t over seeds, stratified by task); share of updates whose KL is within a factor of "
+        "(95 % intervals by Welch’s t over seeds, stratified by task; too wide for a constant β, which shares runs "
+        "with it); share of updates whose KL is within a factor of "
         f"{HELD:g} of TRPO’s δ.",
         SOURCES,
         per_task=False,
