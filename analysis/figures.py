@@ -803,3 +803,26 @@ def reward_scales(frame):
     labels(axes.values(), "rewards multiplied by", "final return")
     legend_below(figure, axes.values())
     return figure
+
+
+@styled
+def beta_over_unit(frame):
+    """Final return on raw advantages against beta / c for rewards multiplied by c, TRPO as a line for each."""
+    figure, axes = facets(sorted(frame["task"].unique()), height=2.0)
+    factors = sorted(frame["reward_scale"].unique())
+    colours = dict(zip(factors, TASK_COLOURS if len(factors) <= 3 else beta_colours(factors).values()))
+    for (task, factor), here in frame.groupby(["task", "reward_scale"]):
+        ax, colour = axes[task], colours[factor]
+        for _, trpo in here[here["algorithm"] == "trpo"].iterrows():
+            ax.axhline(trpo["mean"], color=colour, ls="--", lw=1.1, label=f"TRPO, δ={trpo['setting']:g}, c={factor:g}")
+        curve = here.dropna(subset=["beta_over_unit"]).sort_values("beta_over_unit")
+        error = np.nan_to_num(np.abs([curve["mean"] - curve["low"], curve["high"] - curve["mean"]]))
+        ax.errorbar(
+            curve["beta_over_unit"], curve["mean"], error, color=colour, marker="o", ms=3.5, lw=1.1, elinewidth=1,
+            label=f"β, c={factor:g}",
+        )  # fmt: skip
+    for ax in axes.values():
+        log_beta_axis(ax, frame["beta_over_unit"].dropna())
+    labels(axes.values(), "β / c", "final return")
+    legend_below(figure, axes.values())
+    return figure

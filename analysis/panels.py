@@ -572,6 +572,16 @@ def reward_scales(study, runs):
     )
 
 
+def beta_over_unit(study, runs):
+    frame = reward_scales(study, runs)
+    frame = frame[frame["advantages"] == "raw"]
+    if not frame.loc[frame["algorithm"] == "kl_fixed", "reward_scale"].nunique() > 1:
+        raise NotApplicable("needs fixed betas on raw advantages with several values of reward_scale")
+    # E[ratio c A - beta KL] = c E[ratio A - (beta / c) KL]: what beta is in the task's own unit.
+    penalised = frame["algorithm"] == "kl_fixed"
+    return frame.assign(beta_over_unit=(frame["setting"] / frame["reward_scale"]).where(penalised))
+
+
 def finite_median(values):
     values = values[np.isfinite(values)]
     return np.median(values) if len(values) else np.nan
@@ -755,6 +765,16 @@ PANELS = [
         "Final return when every reward the algorithm sees is multiplied by a number. A constraint on KL does not "
         "notice; a "
         "penalty on raw advantages needs its β multiplied by the same number.",
+        ("kl_fixed", "trpo"),
+    ),
+    Panel(
+        "beta_over_unit",
+        "β in the task's own unit",
+        beta_over_unit,
+        figures.beta_over_unit,
+        "Raw advantages, rewards multiplied by c (colours): final return of fixed β against β / c (points), and of "
+        "TRPO (lines of the same colour). The penalty's objective depends on β / c alone, so as far as it decides, "
+        "points of all colours lie on one curve; the value fit sees the unit too, and moves the lines apart as well.",
         ("kl_fixed", "trpo"),
     ),
 ]

@@ -242,6 +242,21 @@ def test_reward_scales_needs_several_and_tells_them_apart(tmp_path, moved):
     study = load(tmp_path, *synthetic.study([Task("a")], arms))
     frame = panels.reward_scales(study, study.main)
     assert sorted(frame.loc[frame["algorithm"] == "kl_fixed", "reward_scale"].unique()) == [1.0, 100.0]
+    with pytest.raises(NotApplicable):  # no raw advantages: beta has no unit
+        panels.beta_over_unit(study, study.main)
+
+
+def test_beta_over_unit_is_beta_over_the_factor_where_advantages_are_raw(tmp_path):
+    raw = {"advantage_normalization": "none"}
+    arms = [TRPO, *fixed([1.0, 10.0]), *fixed([1.0, 10.0], **raw), *fixed([1.0, 10.0], **raw, reward_scale=100.0)]
+    study = load(tmp_path, *synthetic.study([Task("a")], arms))
+    frame = panels.beta_over_unit(study, study.main).set_index(["reward_scale", "setting"])
+    assert frame["beta_over_unit"].to_dict() == {(1, 1): 1.0, (1, 10): 10.0, (100, 1): 0.01, (100, 10): 0.1}
+    runs = study.runs[study.runs["condition"].str.contains("reward_scale=100") & (study.runs["setting"] == 10)]
+    assert (
+        frame.loc[(100, 10), "mean"] == pytest.approx(runs["score"].mean())
+        and len(runs) == frame.loc[(100, 10), "runs"]
+    )
 
 
 def test_table_1_puts_the_published_average_beside_ours(moved):
