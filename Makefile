@@ -21,6 +21,7 @@ report: .venv/installed         ## the reports of the canonical studies, no trai
 	$(PY) -m analysis results/profiles results/table1 results/profiles_raw results/bounded results/reward_scaling
 	$(PY) -m analysis results/profiles_raw
 	$(PY) -m analysis results/causal results/causal_replay
+	$(PY) -m analysis results/scales results/profiles_raw
 
 benchmark: .venv/installed      ## time beside other libraries, and where it goes; half an hour, on an idle machine
 	$(PY) benchmarks/side_by_side.py

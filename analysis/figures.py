@@ -817,12 +817,11 @@ def beta_over_unit(frame):
             ax.axhline(trpo["mean"], color=colour, ls="--", lw=1.1, label=f"TRPO, δ={trpo['setting']:g}, c={factor:g}")
         curve = here.dropna(subset=["beta_over_unit"]).sort_values("beta_over_unit")
         error = np.nan_to_num(np.abs([curve["mean"] - curve["low"], curve["high"] - curve["mean"]]))
-        ax.errorbar(
-            curve["beta_over_unit"], curve["mean"], error, color=colour, marker="o", ms=3.5, lw=1.1, elinewidth=1,
-            label=f"β, c={factor:g}",
-        )  # fmt: skip
+        x, y = curve["beta_over_unit"], curve["mean"]
+        ax.plot(x, y, color=colour, marker="o", ms=3.5, lw=1.1, label=f"fixed β, c={factor:g}")
+        ax.errorbar(x, y, error, fmt="none", ecolor=colour, elinewidth=1)
     for ax in axes.values():
         log_beta_axis(ax, frame["beta_over_unit"].dropna())
     labels(axes.values(), "β / c", "final return")
-    legend_below(figure, axes.values())
+    legend_below(figure, axes.values(), most=2)
     return figure

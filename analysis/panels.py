@@ -551,11 +551,9 @@ def hidden_adaptation(study, runs):
     return pd.DataFrame(rows, columns=["kind", "advantages", "task", "x", "mean", "low", "high", "runs"])
 
 
-def reward_scales(study, runs):
+def by_reward_scale(study):
     everything = study.runs
     factor = everything["condition"].str.extract(r"(?:^| )reward_scale=(\S+)")[0].astype(float)
-    if factor.nunique() < 1:
-        raise NotApplicable("needs runs with several values of reward_scale")
     # Conditions that differ from each other in reward scale and advantage normalisation alone.
     rest = everything["condition"].str.replace(r"(?:^| )(reward_scale|advantage_normalization)=\S+", "", regex=True)
     chosen = everything.assign(scale=factor.fillna(1.0))[rest.str.strip() == ""]
@@ -572,8 +570,17 @@ def reward_scales(study, runs):
     )
 
 
+def reward_scales(study, runs):
+    frame = by_reward_scale(study)
+    arm = frame.groupby(["task", "algorithm", "setting", "advantages"])["reward_scale"]
+    frame = frame[arm.transform("nunique") > 1]
+    if frame.empty:
+        raise NotApplicable("needs runs with several values of reward_scale")
+    return frame
+
+
 def beta_over_unit(study, runs):
-    frame = reward_scales(study, runs)
+    frame = by_reward_scale(study)
     frame = frame[frame["advantages"] == "raw"]
     if not frame.loc[frame["algorithm"] == "kl_fixed", "reward_scale"].nunique() > 1:
         raise NotApplicable("needs fixed betas on raw advantages with several values of reward_scale")
@@ -762,14 +769,14 @@ PANELS = [
         "Rewards multiplied by a number",
         reward_scales,
         figures.reward_scales,
-        "Final return when every reward the algorithm sees is multiplied by a number. A constraint on KL does not "
-        "notice; a "
-        "penalty on raw advantages needs its β multiplied by the same number.",
+        "Final return when every reward the algorithm sees is multiplied by a number. A step under a constraint does "
+        "not see the number, nor does any on normalised advantages; what moves them is the value fit, whose Adam has "
+        "a fixed rate. A penalty on raw advantages sees it twice: its β would have to be multiplied by it too.",
         ("kl_fixed", "trpo"),
     ),
     Panel(
         "beta_over_unit",
-        "β in the task's own unit",
+        "β in the task’s own unit",
         beta_over_unit,
         figures.beta_over_unit,
         "Raw advantages, rewards multiplied by c (colours): final return of fixed β against β / c (points), and of "

@@ -244,6 +244,10 @@ def test_reward_scales_needs_several_and_tells_them_apart(tmp_path, moved):
     assert sorted(frame.loc[frame["algorithm"] == "kl_fixed", "reward_scale"].unique()) == [1.0, 100.0]
     with pytest.raises(NotApplicable):  # no raw advantages: beta has no unit
         panels.beta_over_unit(study, study.main)
+    arms = [TRPO, *fixed([1.0, 10.0]), *fixed([0.1], reward_scale=100.0)]
+    study = load(tmp_path / "apart", *synthetic.study([Task("a")], arms))
+    with pytest.raises(NotApplicable):  # several scales, no arm at two of them
+        panels.reward_scales(study, study.main)
 
 
 def test_beta_over_unit_is_beta_over_the_factor_where_advantages_are_raw(tmp_path):
