@@ -54,6 +54,7 @@ def arm_name(arm):
     for number, symbol in SYMBOLS.items():
         numbers = [part.replace(f"{number}=", f"{symbol}=") for part in numbers]
     numbers = ["raw advantages" if part == "advantage_normalization=none" else part for part in numbers]
+    numbers = [part.replace("reward_scale=", "rewards × ") for part in numbers]
     name = algorithm_name(algorithm)
     if algorithm == "kl_replay":
         for part in numbers:

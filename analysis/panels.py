@@ -552,41 +552,39 @@ def hidden_adaptation(study, runs):
 
 
 def by_reward_scale(study):
+    """TRPO's and fixed betas' runs of the tasks whose rewards were multiplied, with `reward_scale`."""
     everything = study.runs
     factor = everything["condition"].str.extract(r"(?:^| )reward_scale=(\S+)")[0].astype(float)
     # Conditions that differ from each other in reward scale and advantage normalisation alone.
     rest = everything["condition"].str.replace(r"(?:^| )(reward_scale|advantage_normalization)=\S+", "", regex=True)
-    chosen = everything.assign(scale=factor.fillna(1.0))[rest.str.strip() == ""]
+    chosen = everything.assign(reward_scale=factor.fillna(1.0))[rest.str.strip() == ""]
     chosen = chosen[chosen["algorithm"].isin(["trpo", "kl_fixed"]) & (chosen["family"] == chosen["algorithm"])]
-    chosen = chosen[chosen["task"].isin(chosen.loc[chosen["scale"] != 1, "task"])]
-    rows = []
-    for (task, algorithm, setting, factor, advantages), cell in chosen.groupby(
-        ["task", "algorithm", "setting", "scale", "advantages"]
-    ):
-        average, low, high = statistics.mean_interval(cell["score"].to_numpy())
-        rows.append((task, algorithm, setting, factor, advantages, average, low, high, len(cell)))
-    return pd.DataFrame(
-        rows, columns=["task", "algorithm", "setting", "reward_scale", "advantages", "mean", "low", "high", "runs"]
-    )
+    return chosen[chosen["task"].isin(chosen.loc[chosen["reward_scale"] != 1, "task"])]
 
 
 def reward_scales(study, runs):
-    frame = by_reward_scale(study)
-    arm = frame.groupby(["task", "algorithm", "setting", "advantages"])["reward_scale"]
-    frame = frame[arm.transform("nunique") > 1]
-    if frame.empty:
+    arm = ["task", "algorithm", "setting", "advantages"]
+    chosen = by_reward_scale(study)
+    chosen = chosen[chosen.groupby(arm)["reward_scale"].transform("nunique") > 1]
+    if chosen.empty:
         raise NotApplicable("needs runs with several values of reward_scale")
-    return frame
+    return _mean_returns(chosen, [*arm, "reward_scale"])
 
 
 def beta_over_unit(study, runs):
-    frame = by_reward_scale(study)
-    frame = frame[frame["advantages"] == "raw"]
-    if not frame.loc[frame["algorithm"] == "kl_fixed", "reward_scale"].nunique() > 1:
+    chosen = by_reward_scale(study)
+    chosen = chosen[chosen["advantages"] == "raw"]
+    if not chosen.loc[chosen["algorithm"] == "kl_fixed", "reward_scale"].nunique() > 1:
         raise NotApplicable("needs fixed betas on raw advantages with several values of reward_scale")
+    frame = _mean_returns(chosen, ["task", "algorithm", "setting", "reward_scale"])
     # E[ratio c A - beta KL] = c E[ratio A - (beta / c) KL]: what beta is in the task's own unit.
     penalised = frame["algorithm"] == "kl_fixed"
     return frame.assign(beta_over_unit=(frame["setting"] / frame["reward_scale"]).where(penalised))
+
+
+def _mean_returns(runs, keys):
+    rows = [(*key, *statistics.mean_interval(cell["score"].to_numpy()), len(cell)) for key, cell in runs.groupby(keys)]
+    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "runs"])
 
 
 def finite_median(values):

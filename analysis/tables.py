@@ -407,6 +407,46 @@ def sources_text(frame):
     return pd.DataFrame(rows)
 
 
+def reward_units(study, runs):
+    """Arms that were run with every factor of the rewards, per factor and over all; cells are tasks x factors."""
+    chosen = panels.by_reward_scale(study)
+    factors = sorted(chosen["reward_scale"].unique())
+    if len(factors) < 2:
+        raise NotApplicable("needs runs with several values of reward_scale")
+    tasks = sorted(chosen["task"].unique())
+    unit = {task: unit for task, *unit in zip(tasks, *scale(runs, tasks)) if np.isfinite(unit[1])}
+    units = {factor: {f"{task} x {factor:g}": unit[task] for task in unit} for factor in factors}
+    every = {cell: unit for cells in units.values() for cell, unit in cells.items()}
+    chosen = chosen.assign(task=chosen["task"] + " x " + chosen["reward_scale"].map("{:g}".format))
+    rows = []
+    for advantages, here in chosen.groupby("advantages"):
+        trpo = default_arm(here, "trpo")
+        for (algorithm, setting), arm in here.groupby(["algorithm", "setting"]):
+            if not every or not set(every) <= set(arm["task"]):
+                continue
+            row = {"algorithm": algorithm, "setting": setting, "advantages": advantages, "tasks": len(unit)}
+            for factor, cells in (units | {np.nan: every}).items():
+                some = {"reward_scale": factor, "mean": statistics.mean(_gained(arm, cells))}
+                some |= _difference("trpo_less", trpo, arm, cells)
+                seeds = arm[arm["task"].isin(cells)].groupby("task").size().min()
+                rows.append(row | some | {"seeds": int(seeds)})
+    if not rows:
+        raise NotApplicable("needs an arm that was run with every value of reward_scale on the same tasks")
+    return pd.DataFrame(rows)
+
+
+def reward_units_text(frame):
+    rows = []
+    for (advantages, algorithm, setting), group in frame.groupby(["advantages", "algorithm", "setting"]):
+        knob = "max_kl" if algorithm == "trpo" else "beta"
+        row = {"arm": arm_name(f"{algorithm} {knob}={setting:g}"), "advantages": advantages}
+        single, every = group.dropna(subset=["reward_scale"]), group[group["reward_scale"].isna()].iloc[0]
+        row |= {f"rewards × {factor:g}": f"{mean:.2f}" for factor, mean in zip(single["reward_scale"], single["mean"])}
+        row |= {"mean": f"{every['mean']:.2f}", "TRPO less it": signed(every, "trpo_less")}
+        rows.append(row | {"tasks": str(every["tasks"]), "seeds": str(every["seeds"])})
+    return pd.DataFrame(rows)
+
+
 def _difference(name, x, y, units):
     """Of two arms in the mean over tasks, with its interval; NaN where it is one arm or a task is missing."""
     value = low = high = np.nan
@@ -555,6 +595,17 @@ TABLES = [
         "condition and without it, their difference, and what TRPO has more without it (95 % intervals by Welch’s t "
         "over seeds, stratified by task); share of updates whose KL is more than "
         f"{WILD_KL} times the run’s median.",
+        per_task=False,
+    ),
+    Table(
+        "reward_units",
+        "One β for all units of the reward",
+        reward_units,
+        reward_units_text,
+        "Final return in the mean over tasks (untrained policy = 0, best arm of the main condition = 1) of arms that "
+        "were run with every factor of the rewards; its mean over the factors, and what TRPO with the same advantages "
+        "has more of that (95 % interval by Welch’s t over seeds, stratified by task and factor).",
+        ("kl_fixed", "trpo"),
         per_task=False,
     ),
     Table(

@@ -1,5 +1,7 @@
 """The numbers behind the figures on studies whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -263,6 +265,40 @@ def test_beta_over_unit_is_beta_over_the_factor_where_advantages_are_raw(tmp_pat
     )
 
 
+def test_one_beta_for_all_units_is_a_mean_over_tasks_and_factors_by_hand(tmp_path):
+    raw = {"advantage_normalization": "none"}
+    large = raw | {"reward_scale": 100.0}
+    arms = [TRPO, CLIP, *fixed([1.0, 10.0])]
+    arms += [replace(TRPO, settings=tuple(raw.items())), *fixed([1.0, 10.0], **raw)]
+    arms += [replace(TRPO, settings=tuple(large.items()), quality=0.5), *fixed([1.0], **large)]
+    study = load(tmp_path, *synthetic.study([Task("a"), Task("b", 0, 50)], arms, seeds=3))
+    frame = tables.reward_units(study, study.main).set_index(["advantages", "algorithm", "setting", "reward_scale"])
+    # beta = 10 has one unit only, and normalised advantages were run with one.
+    assert {key[:3] for key in frame.index} == {("raw", "trpo", 0.01), ("raw", "kl_fixed", 1.0)}
+    runs = study.runs
+    main = runs[runs["condition"] == study.main_condition]
+    floor, best = runs.groupby("task")["untrained"].first(), main.groupby(["task", "arm"])["score"].mean()
+    gain = best.groupby("task").max() - floor
+    shares = {}
+    for algorithm in ("trpo", "kl_fixed"):
+        for factor in (1.0, 100.0):
+            here = runs[(runs["advantages"] == "raw") & (runs["algorithm"] == algorithm) & (runs["setting"] != 10)]
+            here = here[here["condition"].str.contains("reward_scale=100") == (factor == 100.0)]
+            shares[algorithm, factor] = ((here.groupby("task")["score"].mean() - floor) / gain).mean()
+    for (_, algorithm, _, factor), row in frame.iterrows():
+        both = (1.0, 100.0) if np.isnan(factor) else (factor,)
+        assert row["mean"] == pytest.approx(np.mean([shares[algorithm, each] for each in both]))
+        assert row["seeds"] == 3 and row["tasks"] == 2
+        if algorithm == "kl_fixed":
+            less = np.mean([shares["trpo", each] - shares["kl_fixed", each] for each in both])
+            assert row["trpo_less"] == pytest.approx(less) and row["trpo_less_low"] < less < row["trpo_less_high"]
+    text = tables.reward_units_text(frame.reset_index()).set_index("arm")
+    assert text.loc["TRPO, δ=0.01", "TRPO less it"] == "–"
+    assert text.loc["β=1", "rewards × 100"] == f"{shares['kl_fixed', 100.0]:.2f}"
+    with pytest.raises(NotApplicable):
+        tables.reward_units(load(tmp_path / "one", *synthetic.study([Task("a")], [TRPO, *fixed([1.0])])), None)
+
+
 def test_table_1_puts_the_published_average_beside_ours(moved):
     frame = panels.table_1(moved, moved.main).set_index(["arm", "task"])["mean"]
     assert frame["clip clip_epsilon=0.2", "published"] == 0.82
@@ -313,6 +349,7 @@ def test_an_arm_is_called_by_what_it_is_and_not_by_its_files():
     assert arm_name(f"{replay} mean=geometric horizon=512") == "replayed β of TRPO, δ=0.01, geometric mean, horizon=512"
     assert arm_name("kl_replay beta=3") == "replayed β, β=3"
     assert arm_name("kl_fixed beta=3 advantage_normalization=none") == "β=3, raw advantages"
+    assert arm_name("trpo max_kl=0.01 reward_scale=100") == "TRPO, δ=0.01, rewards × 100"
 
 
 def test_latex_table_escapes_and_balances():
