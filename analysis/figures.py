@@ -807,21 +807,33 @@ def reward_scales(frame):
 
 @styled
 def beta_over_unit(frame):
-    """Final return on raw advantages against beta / c for rewards multiplied by c, TRPO as a line for each."""
-    figure, axes = facets(sorted(frame["task"].unique()), height=2.0)
+    """Final return and step on raw advantages against beta / c for rewards multiplied by c, TRPO as a line for each."""
+    tasks = sorted(frame["task"].unique())
+    rows = {"mean": "final return", "median_kl": "median KL (nats)"}
+    figure, axes = facets(
+        [(quantity, task) for quantity in rows for task in tasks], columns=len(tasks),
+        title=lambda name: task_name(name[1]) if name[0] == "mean" else "",
+    )  # fmt: skip
     factors = sorted(frame["reward_scale"].unique())
     colours = dict(zip(factors, TASK_COLOURS if len(factors) <= 3 else beta_colours(factors).values()))
     for (task, factor), here in frame.groupby(["task", "reward_scale"]):
-        ax, colour = axes[task], colours[factor]
-        for _, trpo in here[here["algorithm"] == "trpo"].iterrows():
-            ax.axhline(trpo["mean"], color=colour, ls="--", lw=1.1, label=f"TRPO, δ={trpo['setting']:g}, c={factor:g}")
         curve = here.dropna(subset=["beta_over_unit"]).sort_values("beta_over_unit")
+        x, colour = curve["beta_over_unit"], colours[factor]
+        for quantity in rows:
+            ax = axes[quantity, task]
+            for _, trpo in here[here["algorithm"] == "trpo"].iterrows():
+                label = f"TRPO, δ={trpo['setting']:g}, c={factor:g}"
+                ax.axhline(trpo[quantity], color=colour, ls="--", lw=1.1, label=label)
+            ax.plot(x, curve[quantity], color=colour, marker="o", ms=3.5, lw=1.1, label=f"fixed β, c={factor:g}")
         error = np.nan_to_num(np.abs([curve["mean"] - curve["low"], curve["high"] - curve["mean"]]))
-        x, y = curve["beta_over_unit"], curve["mean"]
-        ax.plot(x, y, color=colour, marker="o", ms=3.5, lw=1.1, label=f"fixed β, c={factor:g}")
-        ax.errorbar(x, y, error, fmt="none", ecolor=colour, elinewidth=1)
-    for ax in axes.values():
+        axes["mean", task].errorbar(x, curve["mean"], error, fmt="none", ecolor=colour, elinewidth=1)
+    for (quantity, task), ax in axes.items():
         log_beta_axis(ax, frame["beta_over_unit"].dropna())
-    labels(axes.values(), "β / c", "final return")
+        if quantity == "median_kl":
+            ax.set_yscale("log")
+            log_axis(ax.yaxis)
+            ax.set_xlabel("β / c")
+        if task == tasks[0]:
+            ax.set_ylabel(rows[quantity])
     legend_below(figure, axes.values(), most=2)
     return figure

@@ -568,7 +568,7 @@ def reward_scales(study, runs):
     chosen = chosen[chosen.groupby(arm)["reward_scale"].transform("nunique") > 1]
     if chosen.empty:
         raise NotApplicable("needs runs with several values of reward_scale")
-    return _mean_returns(chosen, [*arm, "reward_scale"])
+    return _mean_returns(study, chosen, [*arm, "reward_scale"])
 
 
 def beta_over_unit(study, runs):
@@ -576,15 +576,20 @@ def beta_over_unit(study, runs):
     chosen = chosen[chosen["advantages"] == "raw"]
     if not chosen.loc[chosen["algorithm"] == "kl_fixed", "reward_scale"].nunique() > 1:
         raise NotApplicable("needs fixed betas on raw advantages with several values of reward_scale")
-    frame = _mean_returns(chosen, ["task", "algorithm", "setting", "reward_scale"])
+    frame = _mean_returns(study, chosen, ["task", "algorithm", "setting", "reward_scale"])
     # E[ratio c A - beta KL] = c E[ratio A - (beta / c) KL]: what beta is in the task's own unit.
     penalised = frame["algorithm"] == "kl_fixed"
     return frame.assign(beta_over_unit=(frame["setting"] / frame["reward_scale"]).where(penalised))
 
 
-def _mean_returns(runs, keys):
-    rows = [(*key, *statistics.mean_interval(cell["score"].to_numpy()), len(cell)) for key, cell in runs.groupby(keys)]
-    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "runs"])
+def _mean_returns(study, runs, keys):
+    """Per cell of `keys` the mean final return with its interval, and the median KL (geometric mean over runs)."""
+    log_kl = log_median_kl(study)
+    rows = [
+        (*key, *statistics.mean_interval(cell["score"].to_numpy()), 10 ** log_kl.reindex(cell.index).mean(), len(cell))
+        for key, cell in runs.groupby(keys)
+    ]
+    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "median_kl", "runs"])
 
 
 def finite_median(values):
@@ -777,9 +782,10 @@ PANELS = [
         "β in the task’s own unit",
         beta_over_unit,
         figures.beta_over_unit,
-        "Raw advantages, rewards multiplied by c (colours): final return of fixed β against β / c (points), and of "
-        "TRPO (lines of the same colour). The penalty's objective depends on β / c alone, so as far as it decides, "
-        "points of all colours lie on one curve; the value fit sees the unit too, and moves the lines apart as well.",
+        "Raw advantages, rewards multiplied by c (colours): fixed β against β / c (points), and TRPO (dashed lines); "
+        "final return, and the median KL of an update (geometric mean over runs). The penalty’s objective "
+        "depends on β / c alone, so as far as it decides, points of all colours lie on one curve; the value fit sees "
+        "the unit too, and moves the lines apart as well.",
         ("kl_fixed", "trpo"),
     ),
 ]

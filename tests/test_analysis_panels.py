@@ -259,6 +259,8 @@ def test_beta_over_unit_is_beta_over_the_factor_where_advantages_are_raw(tmp_pat
     frame = panels.beta_over_unit(study, study.main).set_index(["reward_scale", "setting"])
     assert frame["beta_over_unit"].to_dict() == {(1, 1): 1.0, (1, 10): 10.0, (100, 1): 0.01, (100, 10): 0.1}
     runs = study.runs[study.runs["condition"].str.contains("reward_scale=100") & (study.runs["setting"] == 10)]
+    kl = study.curves.groupby("run")["kl_after"].median()[runs.index]
+    assert frame.loc[(100, 10), "median_kl"] == pytest.approx(stats.gmean(kl))
     assert (
         frame.loc[(100, 10), "mean"] == pytest.approx(runs["score"].mean())
         and len(runs) == frame.loc[(100, 10), "runs"]
