@@ -439,9 +439,11 @@ def reward_units_text(frame):
     rows = []
     for (advantages, algorithm, setting), group in frame.groupby(["advantages", "algorithm", "setting"]):
         knob = "max_kl" if algorithm == "trpo" else "beta"
-        row = {"arm": arm_name(f"{algorithm} {knob}={setting:g}"), "advantages": advantages}
+        raw = " advantage_normalization=none" if advantages == "raw" else ""
+        row = {"arm": arm_name(f"{algorithm} {knob}={setting:g}{raw}")}
         single, every = group.dropna(subset=["reward_scale"]), group[group["reward_scale"].isna()].iloc[0]
-        row |= {f"rewards × {factor:g}": f"{mean:.2f}" for factor, mean in zip(single["reward_scale"], single["mean"])}
+        for i, (factor, average) in enumerate(zip(single["reward_scale"], single["mean"])):
+            row[f"{'rewards ' if i == 0 else ''}× {factor:g}"] = f"{average:.2f}"
         row |= {"mean": f"{every['mean']:.2f}", "TRPO less it": signed(every, "trpo_less")}
         rows.append(row | {"tasks": str(every["tasks"]), "seeds": str(every["seeds"])})
     return pd.DataFrame(rows)

@@ -295,8 +295,8 @@ def test_one_beta_for_all_units_is_a_mean_over_tasks_and_factors_by_hand(tmp_pat
             less = np.mean([shares["trpo", each] - shares["kl_fixed", each] for each in both])
             assert row["trpo_less"] == pytest.approx(less) and row["trpo_less_low"] < less < row["trpo_less_high"]
     text = tables.reward_units_text(frame.reset_index()).set_index("arm")
-    assert text.loc["TRPO, δ=0.01", "TRPO less it"] == "–"
-    assert text.loc["β=1", "rewards × 100"] == f"{shares['kl_fixed', 100.0]:.2f}"
+    assert text.loc["TRPO, δ=0.01, raw advantages", "TRPO less it"] == "–"
+    assert text.loc["β=1, raw advantages", "× 100"] == f"{shares['kl_fixed', 100.0]:.2f}"
     with pytest.raises(NotApplicable):
         tables.reward_units(load(tmp_path / "one", *synthetic.study([Task("a")], [TRPO, *fixed([1.0])])), None)
 
