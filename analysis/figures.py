@@ -814,8 +814,7 @@ def beta_over_unit(frame):
         [(quantity, task) for quantity in rows for task in tasks], columns=len(tasks),
         title=lambda name: task_name(name[1]) if name[0] == "mean" else "",
     )  # fmt: skip
-    factors = sorted(frame["reward_scale"].unique())
-    colours = dict(zip(factors, TASK_COLOURS if len(factors) <= 3 else beta_colours(factors).values()))
+    colours = task_colours(frame["reward_scale"])
     for (task, factor), here in frame.groupby(["task", "reward_scale"]):
         curve = here.dropna(subset=["beta_over_unit"]).sort_values("beta_over_unit")
         x, colour = curve["beta_over_unit"], colours[factor]

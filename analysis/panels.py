@@ -551,7 +551,7 @@ def hidden_adaptation(study, runs):
     return pd.DataFrame(rows, columns=["kind", "advantages", "task", "x", "mean", "low", "high", "runs"])
 
 
-def by_reward_scale(study):
+def rescaled(study):
     """TRPO's and fixed betas' runs of the tasks whose rewards were multiplied, with `reward_scale`."""
     everything = study.runs
     factor = everything["condition"].str.extract(r"(?:^| )reward_scale=(\S+)")[0].astype(float)
@@ -564,7 +564,7 @@ def by_reward_scale(study):
 
 def reward_scales(study, runs):
     arm = ["task", "algorithm", "setting", "advantages"]
-    chosen = by_reward_scale(study)
+    chosen = rescaled(study)
     chosen = chosen[chosen.groupby(arm)["reward_scale"].transform("nunique") > 1]
     if chosen.empty:
         raise NotApplicable("needs runs with several values of reward_scale")
@@ -572,9 +572,9 @@ def reward_scales(study, runs):
 
 
 def beta_over_unit(study, runs):
-    chosen = by_reward_scale(study)
+    chosen = rescaled(study)
     chosen = chosen[chosen["advantages"] == "raw"]
-    if not chosen.loc[chosen["algorithm"] == "kl_fixed", "reward_scale"].nunique() > 1:
+    if chosen.loc[chosen["algorithm"] == "kl_fixed", "reward_scale"].nunique() <= 1:
         raise NotApplicable("needs fixed betas on raw advantages with several values of reward_scale")
     frame = _mean_returns(study, chosen, ["task", "algorithm", "setting", "reward_scale"])
     # E[ratio c A - beta KL] = c E[ratio A - (beta / c) KL]: what beta is in the task's own unit.

@@ -349,7 +349,7 @@ def conditions(study, runs):
     ):
         own = runs[runs["arm"] == arm]
         common = sorted(set(cell["task"]) & set(own["task"]))
-        units = {task: unit for task, *unit in zip(common, *scale(runs, common)) if np.isfinite(unit[1])}
+        units = _units(runs, common)
         if not units:
             continue
         row = {"arm": arm, "algorithm": cell["algorithm"].iloc[0], "setting": cell["setting"].iloc[0]}
@@ -361,7 +361,7 @@ def conditions(study, runs):
         for name, arm_runs in (("wild_kl", cell), ("wild_kl_without", own)):
             here = arm_runs[arm_runs["task"].isin(units)]
             row[name] = wild.reindex(here.index).groupby(here["task"]).mean().mean()
-        row["seeds"] = int(min(each[each["task"].isin(units)].groupby("task").size().min() for each in (cell, own)))
+        row["seeds"] = _seeds(units, cell, own)
         rows.append(row)
     if not rows:
         raise NotApplicable("needs an arm that was run under another condition too")
@@ -370,66 +370,93 @@ def conditions(study, runs):
 
 def sources(study, runs):
     """Every way to a beta beside TRPO and beside each task's best constant beta, over the tasks common to all three."""
-    if not {"kl_bisect", "kl_replay"} & set(runs["algorithm"]):
-        raise NotApplicable("needs a beta that is solved for in every update or replayed (kl_bisect, kl_replay)")
-    trpo, fixed = need(default_arm(runs, "trpo"), "trpo"), need(plain(runs, "kl_fixed"), "kl_fixed")
-    best = fixed.groupby(["task", "setting"])["score"].mean().groupby("task").idxmax()
-    hindsight = fixed[pd.MultiIndex.from_frame(fixed[["task", "setting"]]).isin(best)]
+    arms, trpo, hindsight = _sources(runs)
     delta = float(trpo["max_kl"].iloc[0])
     kl = study.curves["kl_after"]
     held = kl.between(delta / HELD, delta * HELD).where(kl.notna()).astype(float).groupby(study.curves["run"]).mean()
-    arms = {name: arm for name, arm in runs[runs["algorithm"].isin(SOURCES)].groupby("arm")}
-    arms |= {HINDSIGHT: hindsight, trpo["arm"].iloc[0]: trpo}
     rows = []
-    for name, arm in arms.items():
-        common = sorted(set(arm["task"]) & set(trpo["task"]) & set(fixed["task"]))
-        units = {task: unit for task, *unit in zip(common, *scale(runs, common)) if np.isfinite(unit[1])}
-        if not units:
-            continue
+    for name, (arm, units) in arms.items():
         row = {"arm": name, "algorithm": arm["algorithm"].iloc[0], "setting": arm["setting"].iloc[0]}
         row |= {"tasks": len(units), "mean": statistics.mean(_gained(arm, units))}
         for against, other in (("trpo", trpo), ("hindsight", hindsight)):
             row |= _difference(f"less_{against}", arm, other, units)
         here = arm[arm["task"].isin(units)]
         row["held"] = held.reindex(here.index).groupby(here["task"]).mean().mean()
-        row["seeds"] = int(min(each[each["task"].isin(units)].groupby("task").size().min() for each in (arm, trpo)))
+        row["seeds"] = _seeds(units, arm, trpo)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _sources(runs):
+    """({name: (runs, units)} of every way to a beta, TRPO's runs, those of each task's best constant beta)."""
+    if not {"kl_bisect", "kl_replay"} & set(runs["algorithm"]):
+        raise NotApplicable("needs a beta that is solved for in every update or replayed (kl_bisect, kl_replay)")
+    trpo, fixed = need(default_arm(runs, "trpo"), "trpo"), need(plain(runs, "kl_fixed"), "kl_fixed")
+    best = fixed.groupby(["task", "setting"])["score"].mean().groupby("task").idxmax()
+    hindsight = fixed[pd.MultiIndex.from_frame(fixed[["task", "setting"]]).isin(best)]
+    arms = {name: arm for name, arm in runs[runs["algorithm"].isin(SOURCES)].groupby("arm")}
+    arms |= {HINDSIGHT: hindsight, trpo["arm"].iloc[0]: trpo}
+    common = set(trpo["task"]) & set(fixed["task"])
+    arms = {name: (arm, _units(runs, sorted(common & set(arm["task"])))) for name, arm in arms.items()}
+    return {name: (arm, units) for name, (arm, units) in arms.items() if units}, trpo, hindsight
 
 
 def sources_text(frame):
     rows = []
     for _, row in frame.sort_values("mean", ascending=False).iterrows():
-        texts = {"beta": row["arm"] if row["arm"] == HINDSIGHT else arm_name(row["arm"]), "tasks": str(row["tasks"])}
+        texts = {"beta": _source_name(row["arm"]), "tasks": str(row["tasks"])}
         texts |= {"score": f"{row['mean']:.2f}", "less TRPO": signed(row, "less_trpo")}
         texts |= {"less each task’s best β": signed(row, "less_hindsight"), "KL held": percent(row["held"])}
         rows.append(texts | {"seeds": str(row["seeds"])})
     return pd.DataFrame(rows)
 
 
+def sources_but_one(study, runs):
+    """What every way to a beta has less than TRPO in the mean over all tasks but one, for each one."""
+    arms, trpo, _ = _sources(runs)
+    rows = []
+    for name, (arm, units) in arms.items():
+        for left_out in units if arm is not trpo and len(units) > 1 else ():
+            rest = {task: unit for task, unit in units.items() if task != left_out}
+            row = {"arm": name, "without": left_out} | _difference("less_trpo", arm, trpo, rest)
+            rows.append(row | {"seeds": _seeds(rest, arm, trpo)})
+    if not rows:
+        raise NotApplicable("needs two tasks that TRPO, a fixed beta and another source of beta share")
+    return pd.DataFrame(rows)
+
+
+def sources_but_one_text(frame):
+    rows = []
+    for arm, group in frame.groupby("arm", sort=False):
+        cells = {f"without {task_name(row['without'])}": signed(row, "less_trpo") for _, row in group.iterrows()}
+        rows.append({"beta": _source_name(arm), **cells, "seeds": str(group["seeds"].min())})
+    return pd.DataFrame(rows).fillna("–")
+
+
+def _source_name(arm):
+    return arm if arm == HINDSIGHT else arm_name(arm)
+
+
 def reward_units(study, runs):
     """Arms that were run with every factor of the rewards, per factor and over all; cells are tasks x factors."""
-    chosen = panels.by_reward_scale(study)
+    chosen = panels.rescaled(study)
     factors = sorted(chosen["reward_scale"].unique())
     if len(factors) < 2:
         raise NotApplicable("needs runs with several values of reward_scale")
-    tasks = sorted(chosen["task"].unique())
-    unit = {task: unit for task, *unit in zip(tasks, *scale(runs, tasks)) if np.isfinite(unit[1])}
-    units = {factor: {f"{task} x {factor:g}": unit[task] for task in unit} for factor in factors}
-    every = {cell: unit for cells in units.values() for cell, unit in cells.items()}
+    by_task = _units(runs, sorted(chosen["task"].unique()))
+    cells = {factor: {f"{task} x {factor:g}": unit for task, unit in by_task.items()} for factor in factors}
+    cells[np.nan] = {name: unit for units in cells.values() for name, unit in units.items()}  # all of them
     chosen = chosen.assign(task=chosen["task"] + " x " + chosen["reward_scale"].map("{:g}".format))
     rows = []
     for advantages, here in chosen.groupby("advantages"):
         trpo = default_arm(here, "trpo")
-        for (algorithm, setting), arm in here.groupby(["algorithm", "setting"]):
-            if not every or not set(every) <= set(arm["task"]):
+        for name, arm in here.groupby("arm"):
+            if not by_task or not set(cells[np.nan]) <= set(arm["task"]):
                 continue
-            row = {"algorithm": algorithm, "setting": setting, "advantages": advantages, "tasks": len(unit)}
-            for factor, cells in (units | {np.nan: every}).items():
-                some = {"reward_scale": factor, "mean": statistics.mean(_gained(arm, cells))}
-                some |= _difference("trpo_less", trpo, arm, cells)
-                seeds = arm[arm["task"].isin(cells)].groupby("task").size().min()
-                rows.append(row | some | {"seeds": int(seeds)})
+            for factor, units in cells.items():
+                row = {"arm": name, "advantages": advantages, "reward_scale": factor, "tasks": len(by_task)}
+                row |= {"mean": statistics.mean(_gained(arm, units))} | _difference("trpo_less", trpo, arm, units)
+                rows.append(row | {"seeds": _seeds(units, arm)})
     if not rows:
         raise NotApplicable("needs an arm that was run with every value of reward_scale on the same tasks")
     return pd.DataFrame(rows)
@@ -437,16 +464,24 @@ def reward_units(study, runs):
 
 def reward_units_text(frame):
     rows = []
-    for (advantages, algorithm, setting), group in frame.groupby(["advantages", "algorithm", "setting"]):
-        knob = "max_kl" if algorithm == "trpo" else "beta"
-        raw = " advantage_normalization=none" if advantages == "raw" else ""
-        row = {"arm": arm_name(f"{algorithm} {knob}={setting:g}{raw}")}
+    for (advantages, arm), group in frame.groupby(["advantages", "arm"]):
+        row = {"arm": arm_name(arm) + (", raw advantages" if advantages == "raw" else "")}
         single, every = group.dropna(subset=["reward_scale"]), group[group["reward_scale"].isna()].iloc[0]
         for i, (factor, average) in enumerate(zip(single["reward_scale"], single["mean"])):
             row[f"{'rewards ' if i == 0 else ''}× {factor:g}"] = f"{average:.2f}"
         row |= {"mean": f"{every['mean']:.2f}", "TRPO less it": signed(every, "trpo_less")}
         rows.append(row | {"tasks": str(every["tasks"]), "seeds": str(every["seeds"])})
     return pd.DataFrame(rows)
+
+
+def _units(runs, tasks):
+    """{task: (floor, gain)} of the tasks on which something was learned."""
+    return {task: unit for task, *unit in zip(tasks, *scale(runs, tasks)) if np.isfinite(unit[1])}
+
+
+def _seeds(units, *arms):
+    """The fewest that any of the arms has on a task."""
+    return int(min(arm[arm["task"].isin(units)].groupby("task").size().min() for arm in arms))
 
 
 def _difference(name, x, y, units):
@@ -585,6 +620,16 @@ TABLES = [
         "(95 % intervals by Welch’s t over seeds, stratified by task; too wide for a constant β, which shares runs "
         "with it); share of updates whose KL is within a factor of "
         f"{HELD:g} of TRPO’s δ.",
+        SOURCES,
+        per_task=False,
+    ),
+    Table(
+        "sources_but_one",
+        "Where beta comes from, without one task",
+        sources_but_one,
+        sources_but_one_text,
+        "What each source of β has less than TRPO, as above, in the mean over all tasks but one: how far a single task "
+        "decides it.",
         SOURCES,
         per_task=False,
     ),

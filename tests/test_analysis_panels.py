@@ -151,8 +151,17 @@ def test_sources_of_beta_are_set_beside_trpo_and_each_task_s_best_beta_by_hand(t
     text = tables.sources_text(frame.reset_index()).set_index("beta")
     assert text.loc["TRPO, δ=0.01", "less TRPO"] == text.loc[tables.HINDSIGHT, "less each task’s best β"] == "–"
     assert text["KL held"].unique().tolist() == ["25 %"]
-    with pytest.raises(NotApplicable):  # nothing solves for beta or replays it: a sweep, not a question of sources
-        tables.sources(study, study.main[study.main["algorithm"] != "kl_bisect"])
+    without = tables.sources_but_one(study, study.main)
+    assert "trpo max_kl=0.01" not in set(without["arm"])
+    without = without.set_index(["arm", "without"])
+    for left_out, task in (("a", "b"), ("b", "a")):  # of two tasks the other one is left
+        less = share.loc["kl_bisect kl_target=0.01", task] - share.loc["trpo max_kl=0.01", task]
+        assert without.loc[("kl_bisect kl_target=0.01", left_out), "less_trpo"] == pytest.approx(less)
+    text = tables.sources_but_one_text(without.reset_index()).set_index("beta")
+    assert text.loc["bisected β, target KL=0.01", "without b"].startswith(f"{less:+.2f} [")
+    for numbers in (tables.sources, tables.sources_but_one):
+        with pytest.raises(NotApplicable):  # nothing solves for beta or replays it: a sweep, not a question of sources
+            numbers(study, study.main[study.main["algorithm"] != "kl_bisect"])
 
 
 def test_updates_that_run_away_are_counted_by_hand(tmp_path):
@@ -261,10 +270,8 @@ def test_beta_over_unit_is_beta_over_the_factor_where_advantages_are_raw(tmp_pat
     runs = study.runs[study.runs["condition"].str.contains("reward_scale=100") & (study.runs["setting"] == 10)]
     kl = study.curves.groupby("run")["kl_after"].median()[runs.index]
     assert frame.loc[(100, 10), "median_kl"] == pytest.approx(stats.gmean(kl))
-    assert (
-        frame.loc[(100, 10), "mean"] == pytest.approx(runs["score"].mean())
-        and len(runs) == frame.loc[(100, 10), "runs"]
-    )
+    assert frame.loc[(100, 10), "mean"] == pytest.approx(runs["score"].mean())
+    assert frame.loc[(100, 10), "runs"] == len(runs)
 
 
 def test_one_beta_for_all_units_is_a_mean_over_tasks_and_factors_by_hand(tmp_path):
@@ -274,9 +281,9 @@ def test_one_beta_for_all_units_is_a_mean_over_tasks_and_factors_by_hand(tmp_pat
     arms += [replace(TRPO, settings=tuple(raw.items())), *fixed([1.0, 10.0], **raw)]
     arms += [replace(TRPO, settings=tuple(large.items()), quality=0.5), *fixed([1.0], **large)]
     study = load(tmp_path, *synthetic.study([Task("a"), Task("b", 0, 50)], arms, seeds=3))
-    frame = tables.reward_units(study, study.main).set_index(["advantages", "algorithm", "setting", "reward_scale"])
+    frame = tables.reward_units(study, study.main).set_index(["advantages", "arm", "reward_scale"])
     # beta = 10 has one unit only, and normalised advantages were run with one.
-    assert {key[:3] for key in frame.index} == {("raw", "trpo", 0.01), ("raw", "kl_fixed", 1.0)}
+    assert {key[:2] for key in frame.index} == {("raw", "trpo max_kl=0.01"), ("raw", "kl_fixed beta=1")}
     runs = study.runs
     main = runs[runs["condition"] == study.main_condition]
     floor, best = runs.groupby("task")["untrained"].first(), main.groupby(["task", "arm"])["score"].mean()
@@ -287,7 +294,8 @@ def test_one_beta_for_all_units_is_a_mean_over_tasks_and_factors_by_hand(tmp_pat
             here = runs[(runs["advantages"] == "raw") & (runs["algorithm"] == algorithm) & (runs["setting"] != 10)]
             here = here[here["condition"].str.contains("reward_scale=100") == (factor == 100.0)]
             shares[algorithm, factor] = ((here.groupby("task")["score"].mean() - floor) / gain).mean()
-    for (_, algorithm, _, factor), row in frame.iterrows():
+    for (_, arm, factor), row in frame.iterrows():
+        algorithm = arm.split()[0]
         both = (1.0, 100.0) if np.isnan(factor) else (factor,)
         assert row["mean"] == pytest.approx(np.mean([shares[algorithm, each] for each in both]))
         assert row["seeds"] == 3 and row["tasks"] == 2
