@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-CONF = Path(__file__).parent.parent / "conf"
+CONF = Path(__file__).parent / "conf"
 
 
 def one(cfg: DictConfig) -> dict | None:
@@ -93,10 +93,10 @@ def explain(error: Exception) -> str:
     options = [line for line in lines[1:] if " " not in line]
     if message.startswith("In 'config': Could not find") and options:
         given = message.removeprefix("In 'config': ")
-        return f"{given}; there are {', '.join(options)} (conf/)"
+        return f"{given}; there are {', '.join(options)} (study/conf/)"
     if "to append to your config" in str(error).lower():
         key = message.split("'")[1]
-        group = f"conf/{key.split('.')[0]}/" if "." in key else "conf/config.yaml"
+        group = f"study/conf/{key.split('.')[0]}/" if "." in key else "study/conf/config.yaml"
         return f"{key}: the chosen configuration has no such key; {group} lists those there are"
     if "missing mandatory value" in message.lower():
         return f"{message.split()[-1]}: a value is missing; give it on the command line"

@@ -296,14 +296,16 @@ def make(choice: str | dict, workers: int):
         if "://" not in choice:
             raise ConfigError(
                 f"execution.cluster={choice}: must be local, the address of a Dask scheduler (tcp://HOST:PORT) "
-                "or a batch system (+cluster=slurm, conf/cluster/)"
+                "or a batch system (+cluster=slurm, study/conf/cluster/)"
             )
         return choice
     settings = dict(choice)
     kind, jobs = settings.pop("kind", None), settings.pop("jobs", 1)
     settings.setdefault("scheduler_options", {"dashboard_address": ":0"})
     if kind not in BATCH_SYSTEMS:
-        raise ConfigError(f"execution.cluster.kind={kind}: must be one of {', '.join(BATCH_SYSTEMS)} (conf/cluster/)")
+        raise ConfigError(
+            f"execution.cluster.kind={kind}: must be one of {', '.join(BATCH_SYSTEMS)} (study/conf/cluster/)"
+        )
     handler = signal.getsignal(signal.SIGINT)
     try:
         import dask_jobqueue  # makes Ctrl-C exit with 0, as if all were done
@@ -315,6 +317,6 @@ def make(choice: str | dict, workers: int):
     try:
         cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[kind])(**settings)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"execution.cluster: {' '.join(str(error).split())} (conf/cluster/)") from None
+        raise ConfigError(f"execution.cluster: {' '.join(str(error).split())} (study/conf/cluster/)") from None
     cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # a job that ends early is replaced
     return cluster

@@ -21,11 +21,11 @@ Count = Annotated[int, Field(gt=0, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 
 
-CONF = Path(__file__).parent.parent / "conf"
+CONF = Path(__file__).parent / "conf"
 
 LEADING = ("kl_target", "clip_epsilon", "beta", "max_kl")  # the first that an algorithm has is always in its arm
 
-# Names of Config that make a different arm, if they differ from conf/config.yaml.
+# Names of Config that make a different arm, if they differ from study/conf/config.yaml.
 CONDITIONS = (
     "horizon",
     "epochs",
@@ -164,7 +164,7 @@ class Config(Strict):
 
     @cached_property
     def arm(self) -> str:
-        """The algorithm with its leading number, and with whatever else differs from the defaults in conf/."""
+        """The algorithm with its leading number, and with whatever else differs from the defaults in study/conf/."""
         leading = next((name for name in LEADING if hasattr(self.algorithm, name)), None)
         defaults = _defaults("config.yaml")
         own = _defaults(f"algorithm/{self.algorithm.name}.yaml")
@@ -245,11 +245,11 @@ def parse(container: dict) -> Config:
     try:
         container["algorithm"] = settings(**container["algorithm"])
     except ValidationError as error:
-        raise ConfigError(_line(error, "algorithm.", f"conf/algorithm/{name}.yaml")) from None
+        raise ConfigError(_line(error, "algorithm.", f"study/conf/algorithm/{name}.yaml")) from None
     try:
         config = Config(**container)
     except ValidationError as error:
-        raise ConfigError(_line(error, "", "conf/config.yaml")) from None
+        raise ConfigError(_line(error, "", "study/conf/config.yaml")) from None
     _check(config)
     return config
 
@@ -259,16 +259,16 @@ def _check(config: Config) -> None:
     if config.total_steps < config.horizon:
         raise ConfigError(
             f"total_steps={config.total_steps}: must be at least one rollout, horizon={config.horizon} "
-            "environment steps (command line or conf/config.yaml)"
+            "environment steps (command line or study/conf/config.yaml)"
         )
     if config.horizon % config.minibatch_size:
         raise ConfigError(
-            f"minibatch_size={config.minibatch_size}: must divide horizon={config.horizon} (conf/config.yaml)"
+            f"minibatch_size={config.minibatch_size}: must divide horizon={config.horizon} (study/conf/config.yaml)"
         )
     if config.horizon % (2 * config.diagnostics.fisher_stride):
         raise ConfigError(
             f"diagnostics.fisher_stride={config.diagnostics.fisher_stride}: twice it must divide "
-            f"horizon={config.horizon} (conf/config.yaml)"
+            f"horizon={config.horizon} (study/conf/config.yaml)"
         )
     if not config.name or any(part in ("", "..") for part in config.name.split("/")):
         raise ConfigError(f"name={config.name!r}: must be a folder name below {config.execution.results}/")

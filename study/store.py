@@ -51,7 +51,7 @@ class Store:
         except (OSError, disk.Unwritable) as error:
             raise ConfigError(
                 f"results cannot be written to {self.folder}: {getattr(error, 'strerror', None) or error} "
-                "(name and execution.results say where, conf/config.yaml or the command line)"
+                "(name and execution.results say where, study/conf/config.yaml or the command line)"
             ) from None
         for left in [*self.work.rglob("*.tmp"), *self.work.glob("launchers/*.json")]:  # of the killed
             try:
@@ -216,5 +216,5 @@ def commit() -> str:
     def git(*words):
         return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "study", "conf")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "study")
     return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")

@@ -14,10 +14,10 @@ torch.set_num_threads(1)
 
 
 def configuration(task: str = "cartpole", algorithm: str = "trpo", numbers: dict | None = None, **changes) -> Config:
-    """The typed config of conf/ with the algorithm's numbers and changes such as seed=3; eager, small networks."""
+    """The typed config of study/conf with the algorithm's numbers and changes such as seed=3; eager, small networks."""
 
     def load(path):
-        return yaml.safe_load((ROOT / "conf" / path).read_text())
+        return yaml.safe_load((ROOT / "study/conf" / path).read_text())
 
     container = load("config.yaml")
     del container["defaults"], container["hydra"]

@@ -18,13 +18,13 @@ from study.config import parse
 from study.fleet import Trainer
 from study.record import CURVES, RUNS, readme
 
-TASKS = sorted(path.stem for path in (ROOT / "conf/task").glob("*.yaml"))
-EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
+TASKS = sorted(path.stem for path in (ROOT / "study/conf/task").glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "study/conf/experiment").glob("*.yaml"))
 SMALL = ["task=cartpole", "horizon=128", "total_steps=512", "chapter=2", "epochs=2", "hidden=[8]"]
 
 
 def composed(*overrides):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "study/conf"), version_base="1.3"):
         return parse(OmegaConf.to_container(compose("config", list(overrides)), resolve=True))
 
 
@@ -42,7 +42,7 @@ def command(monkeypatch, capfd, *arguments):
 @pytest.mark.parametrize("algorithm", NAMES)
 def test_every_algorithm_composes_and_states_all_its_numbers(algorithm):
     config = composed(f"algorithm={algorithm}")
-    own = yaml.safe_load((ROOT / f"conf/algorithm/{algorithm}.yaml").read_text())
+    own = yaml.safe_load((ROOT / f"study/conf/algorithm/{algorithm}.yaml").read_text())
     assert set(own) == set(type(config.algorithm).model_fields)
     assert config.arm.startswith(algorithm)
 
@@ -57,7 +57,7 @@ def test_every_task_composes_and_builds(task):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_is_a_union_of_runs_that_compose(experiment):
-    grids = yaml.safe_load((ROOT / f"conf/experiment/{experiment}.yaml").read_text())["hydra"]["sweeper"]
+    grids = yaml.safe_load((ROOT / f"study/conf/experiment/{experiment}.yaml").read_text())["hydra"]["sweeper"]
     jobs = UnionSweeper(grids.get("params", {}), grids["grids"]).jobs([f"+experiment={experiment}"])
     arms = {tuple(word for word in job if not word.startswith("seed=")) for job in jobs}
     configs = [composed(*arm) for arm in sorted(arms)]
@@ -66,7 +66,7 @@ def test_every_experiment_is_a_union_of_runs_that_compose(experiment):
 
 
 def test_table1_has_its_rows_on_its_tasks():
-    grids = yaml.safe_load((ROOT / "conf/experiment/table1.yaml").read_text())["hydra"]["sweeper"]
+    grids = yaml.safe_load((ROOT / "study/conf/experiment/table1.yaml").read_text())["hydra"]["sweeper"]
     jobs = UnionSweeper(grids["params"], grids["grids"]).jobs([])
     assert len(jobs) == 7 * 3 * (11 + 3)
 
@@ -97,11 +97,11 @@ def test_launcher_and_sweeper_are_listed_by_info_plugins():
         (["algorithm=kl_fixed", "algorithm.beta=-1"], ["algorithm.beta=-1", "greater than 0", "kl_fixed.yaml"]),
         (["algorithm=kl_fixed", "algorithm.beta=nan"], ["algorithm.beta=nan", "greater than 0"]),
         (["algorithm=kl_fixed", "algorithm.beta=true"], ["algorithm.beta", "number"]),
-        (["task=hoper"], ["task/hoper", "hopper", "conf/"]),
+        (["task=hoper"], ["task/hoper", "hopper", "study/conf/"]),
         (["total_steps=10"], ["total_steps=10", "horizon=2048"]),
-        (["algorithm=trpo", "algorithm.beta=3"], ["algorithm.beta", "no such key", "conf/algorithm/"]),
+        (["algorithm=trpo", "algorithm.beta=3"], ["algorithm.beta", "no such key", "study/conf/algorithm/"]),
         (["algorithm=trpo", "+algorithm.beta=3"], ["algorithm.beta=3", "unknown key", "trpo.yaml"]),
-        (["learning_rat=3"], ["learning_rat", "no such key", "conf/config.yaml"]),
+        (["learning_rat=3"], ["learning_rat", "no such key", "study/conf/config.yaml"]),
         (["task=custom", "task.id=Nope-v7"], ["task.id=Nope-v7", "gymnasium cannot make it"]),
         (["task=custom"], ["task.id", "missing"]),
         (["task.backend=envpool", "task.id=Nope-v7"], ["task.id=Nope-v7", "EnvPool"]),

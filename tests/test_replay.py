@@ -31,7 +31,7 @@ class Enough(Exception):
     "task, updates, before, after", [("hopper", 2, 1e-2, 1e-2), ("swimmer", 1, 1e-2, 1e-2), ("walker2d", 2, 1e-2, 1e-2)]
 )
 def test_the_first_updates_of_every_stored_arm_are_made_again(task, updates, before, after):
-    execution = yaml.safe_load((ROOT / "conf/config.yaml").read_text())["execution"] | {"compile": False}
+    execution = yaml.safe_load((ROOT / "study/conf/config.yaml").read_text())["execution"] | {"compile": False}
     runs = pd.read_parquet(STORED / "runs.parquet").query("task == @task and seed == 0")
     stored = pd.read_parquet(STORED / "curves.parquet").set_index(["iteration", "run_id"])
     (fleet,) = pack([parse(json.loads(config) | {"execution": execution}) for config in runs["config"]])

@@ -19,7 +19,7 @@ from study.task import Copies
 
 TASKS = {
     task["name"]: task["id"]
-    for path in sorted((ROOT / "conf" / "task").glob("*.yaml"))
+    for path in sorted((ROOT / "study/conf" / "task").glob("*.yaml"))
     if (task := yaml.safe_load(path.read_text()))["id"] != "???"
 }
 SEEDS = [11, 12, 13]
@@ -134,8 +134,8 @@ def test_both_backends_give_the_same_steps_from_the_first_observation(name):
 
 
 def test_the_pendulum_that_is_trained_keeps_its_speed_limit():
-    """EnvPool 1.2.5 turns Pendulum-v1 by the speed before its limit of 8, as v0 did; conf/ takes gymnasium's."""
-    task = Task(**yaml.safe_load((ROOT / "conf" / "task" / "pendulum.yaml").read_text()))
+    """EnvPool 1.2.5 turns Pendulum-v1 by the speed before its limit of 8, as v0 did; study/conf/ takes gymnasium's."""
+    task = Task(**yaml.safe_load((ROOT / "study/conf" / "task" / "pendulum.yaml").read_text()))
     made = Copies(task, [5])
     observation, limited = made.reset()[0], 0
     for _ in range(150):
