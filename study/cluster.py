@@ -104,8 +104,10 @@ class Work:
                     trim()
                 report(Progressed.of(self.fleet, trainer))
 
-            results = Trainer(self.fleet.configs).train(reported, checkpoint)
-            if checkpoint.parent != self.folder:
+            shared = checkpoint.parent == self.folder
+            snapshots = self.folder.parent.parent if shared else None
+            results = Trainer(self.fleet.configs).train(reported, checkpoint, snapshots)
+            if not shared:
                 checkpoint.unlink(missing_ok=True)  # the client drops those of the shared folder, with the results kept
             return Outcome(results)
         except Stopped:

@@ -79,6 +79,14 @@ class Diagnostics(Strict):
     fisher_stride: Count
 
 
+class Fork(Strict):
+    """Where a run begins, if not at the beginning: at a point of a source run of the same task and seed."""
+
+    source: str  # folder of the source's study
+    arm: str  # the source's column arm
+    at: Count  # environment steps; one of its execution.snapshots
+
+
 class Execution(Strict):
     """How a run is computed, not what: never part of its identity."""
 
@@ -89,6 +97,7 @@ class Execution(Strict):
     fleet_size: Count
     results: str
     dry_run: bool = False
+    snapshots: tuple[Count, ...] = ()
     tracker: Literal["none", "tensorboard"] = "none"
 
 
@@ -115,6 +124,7 @@ class Config(Strict):
     reward_scaling: bool
     reward_scale: Positive
     chapter: Count
+    fork: Fork | None = None
     diagnostics: Diagnostics
     execution: Execution
 
@@ -144,6 +154,8 @@ class Config(Strict):
         identity["backend"] = backend(self.task)
         if self.max_grad_norm is None:  # came later: without it runs keep the names they had before
             del identity["max_grad_norm"]
+        if self.fork is None:
+            del identity["fork"]
         return identity
 
     @cached_property

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from study import compiler, disk, value
+from study import compiler, disk, fork, value
 from study.algorithm import page
 from study.config import Config, code
 from study.implied_beta import implied_beta
@@ -217,6 +217,10 @@ class Trainer:
         self.reward_factor = np.array([config.reward_scale for config in configs])[:, None]
         max_kl = [getattr(config.algorithm, "max_kl", self.config.diagnostics.max_kl) for config in configs]
         self.max_kl = self.fleet._stack(max_kl)
+        self.origin = 0  # iterations of the source before the first of a fork
+        if self.config.fork is not None:
+            self.origin = -(-self.config.fork.at // self.config.horizon)
+            fork.begin(self)
 
     def _parts(self) -> Iterator[Part]:
         start = 0
@@ -228,11 +232,15 @@ class Trainer:
             yield Part(rows, algorithm, fleet, algorithm.start(fleet, self.theta[rows]))
 
     def _copies(self, chapter: int) -> Copies:
+        chapter += getattr(self, "origin", 0)
         seeds = [int(generator(c.seed, Stream.ENVIRONMENT, chapter).integers(2**31)) for c in self.configs]
         return Copies(self.config.task, seeds)
 
-    def train(self, report: Callable | None = None, checkpoint: Path | None = None) -> list[Result]:
+    def train(
+        self, report: Callable | None = None, checkpoint: Path | None = None, snapshots: Path | None = None
+    ) -> list[Result]:
         """To the end of the budget. report(trainer) is called after every iteration; it may raise to stop.
+        Points that forks may begin from (execution.snapshots) are kept in the folder `snapshots`.
 
         A damaged checkpoint, or one that other code has written, is set aside and not used.
         """
@@ -251,6 +259,8 @@ class Trainer:
                 self.seconds += (time.perf_counter() - began - self._updating) / len(self.configs)
                 if checkpoint is not None and self.iteration % self.config.chapter == 0:
                     self.save(checkpoint)
+                if snapshots is not None:
+                    fork.keep(self, snapshots)
                 if report is not None:
                     report(self)
         finally:
@@ -281,7 +291,7 @@ class Trainer:
         if self.config.reward_scaling:
             self.reward_scale.update(reward, ended, self.gamma)
             reward = self.reward_scale(reward)
-        first = self.iteration == 0
+        first = not self.moments.count.any()
         if first:  # the very first policy hardly looks: it may learn from its batch standardised by itself
             self.moments.update(experience.observation)
         observation = fleet.tensor(self.moments.standardise(experience.observation))
@@ -366,7 +376,7 @@ class Trainer:
         return facts
 
     def _rng(self, config: Config, stream: int) -> np.random.Generator:
-        return generator(config.seed, stream, self.iteration)
+        return generator(config.seed, stream, self.origin + self.iteration)
 
     def _learned(self) -> tuple:
         states = tuple(part.state for part in self.parts)

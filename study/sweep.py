@@ -71,6 +71,10 @@ def check(configs: list[Config]) -> None:
     """Makes each distinct task once, so that a wrong one is refused before anything is written; the device too."""
     for _, reason in unusable(configs):
         raise ConfigError(reason)
+    if any(config.fork for config in configs):
+        from study import fork
+
+        fork.check(configs)
 
 
 def unusable(configs: list[Config]) -> list[tuple[Config, str]]:
