@@ -28,7 +28,7 @@ def configuration(task: str = "cartpole", algorithm: str = "trpo", numbers: dict
     container["total_steps"] = container["task"]["total_steps"]
     container["execution"]["compile"] = False
     for key, change in ({"hidden": [16, 16]} | changes).items():
-        container[key] = container[key] | change if isinstance(change, dict) else change
+        container[key] = (container[key] or {}) | change if isinstance(change, dict) else change
     return parse(container)
 
 
