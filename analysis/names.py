@@ -16,6 +16,9 @@ ALGORITHMS = {
     "kl_per_sample": "penalty per sample",
     "kl_stop": "stop at target KL",
     "kl_theory": "β of the theory",
+    "kl_reverse": "KL(new‖old), fixed β",
+    "lr_adaptive": "adaptive learning rate",
+    "simple_policy_optimization": "quadratic ratio penalty",
 }
 SYMBOLS = {"beta": "β", "kl_target": "target KL", "max_kl": "δ", "clip_epsilon": "ε"}
 TASKS = {

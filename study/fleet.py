@@ -349,6 +349,8 @@ class Trainer:
                 "return_last100": return_last100,
                 "kl_after": changed.kl,
                 "kl_attempted": changed.kl,
+                "kl_max": changed.state_kl.amax(-1),
+                "kl_p99": changed.state_kl.quantile(0.99, -1),
                 "surrogate_gain": changed.surrogate_gain,
                 "entropy": changed.entropy,
                 "sigma_advantage": raw_advantage.std(-1, correction=0),

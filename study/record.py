@@ -29,6 +29,8 @@ CURVES = {
     "return_last100": "mean undiscounted return of the last 100 ended episodes; null if none",
     "kl_after": "mean KL(old || new) over the full batch after the update, nats, summed over action dimensions",
     "kl_attempted": "the same for the full step, before any backtracking; kl_after where there is no line search",
+    "kl_max": "largest KL(old || new) of a state of the batch after the update, nats; null in studies older than it",
+    "kl_p99": "99th percentile of the same over the batch's states, nats",
     "surrogate_gain": "surrogate after the update less before, in units of the advantages the algorithm sees",
     "entropy": "mean entropy of the new policy, nats",
     "beta": "penalty coefficient used in this update; null where there is none",
@@ -43,6 +45,7 @@ CURVES = {
     "accepted": "1 if the line search accepted a step, or beta was solved for within its tolerance, else 0; "
     "null where there is neither",
     "tries": "inner loops run to solve for beta; null where beta is not solved for",
+    "learning_rate": "of the policy's optimizer after the update, where it adapts; null where it is constant",
     "epochs_run": "epochs before the KL stopped the run; null where there is no such stop",
     "clipped_share": "share of samples whose gradient clipping kills, after the update; null where there is no clip",
     "explained_variance": "1 - Var(target - value) / Var(target) before the value fit",

@@ -77,6 +77,10 @@ def reversed_kl(beta):
     return lambda r, kl, reverse, a: -(r * a).mean() + beta * reverse.mean()
 
 
+def quadratic(epsilon):
+    return lambda r, kl, _, a: -sum(x * y - abs(y) * (x - 1) ** 2 / (2 * epsilon) for x, y in zip(r, a)) / len(r)
+
+
 def unpenalised(r, kl, _, a):
     return -(r * a).mean()
 
@@ -95,6 +99,8 @@ FIRST_UPDATES = [  # algorithm, numbers, loss(numbers) by the equation, minibatc
     ("kl_scheduled", {"beta": 0.7, "full_batch": False}, lambda n: reversed_kl(0.7), 8),
     ("kl_scheduled", {"beta": 0.7, "full_batch": True}, lambda n: reversed_kl(0.7), 32),
     ("kl_stop", {"kl_target": 1e9}, lambda n: unpenalised, 8),
+    ("kl_reverse", {"beta": 0.7}, lambda n: reversed_kl(0.7), 8),
+    ("simple_policy_optimization", {"clip_epsilon": 0.01}, lambda n: quadratic(0.01), 8),
 ]
 
 
@@ -112,6 +118,78 @@ def test_first_update_is_the_slow_loop(algorithm, numbers, loss, size, optimizer
         slow = slow_descent(fleet, theta, rollout, run, loss(numbers), size)
         assert (slow - theta[run]).abs().max() > 1e-5
         torch.testing.assert_close(new[run], slow, rtol=0, atol=1e-8)
+
+
+@families
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_first_update_of_lr_adaptive_is_the_slow_loop_whose_rate_moves_before_every_step(optimizer, family, rng):
+    numbers = [{"kl_target": 1e-4, "rate_max": 0.02}, {"kl_target": 1e-5}]
+    fleet, theta, rollout = random_fleet("lr_adaptive", family, rng, numbers, optimizer=optimizer, learning_rate=0.01)
+    new, state, facts = updated(fleet, theta, rollout, "lr_adaptive")
+    for run in range(2):
+        parameter, rate, seen = torch.nn.Parameter(theta[run].clone()), 0.01, set()
+        made = (
+            torch.optim.SGD([parameter], rate) if optimizer == "sgd" else torch.optim.Adam([parameter], rate, eps=1e-5)
+        )
+        target, highest = numbers[run]["kl_target"], numbers[run].get("rate_max", 0.01)
+        for step, some in enumerate(rollout.order[run].reshape(-1, 8)):
+            terms = slow_terms(fleet.policy, parameter, Batch(*(field[some] for field in one(rollout.batch, run))))
+            kl = terms[1].mean().item()
+            factor = 1 if step == 0 else 1 / 1.5 if kl > 2 * target else 1.5 if kl < target / 2 else 1
+            rate = min(max(factor * rate, 1e-5), highest)
+            seen.add(factor)
+            made.param_groups[0]["lr"] = rate
+            made.zero_grad()
+            unpenalised(*terms).backward()
+            made.step()
+        assert len(seen) > 1
+        torch.testing.assert_close(new[run], parameter.detach(), rtol=0, atol=1e-8)
+        assert facts["learning_rate"][run].item() == pytest.approx(rate)
+    small = state._replace(rate=torch.full_like(state.rate, 1e-5))
+    again = updated(fleet, theta, rollout, "lr_adaptive", small)[2]["learning_rate"]
+    assert (again <= 1e-5 * 1.5**8 * (1 + 1e-12)).all()  # it goes on from the state's rate, by 1.5 per step at most
+
+
+@families
+def test_lr_adaptive_without_a_reachable_target_or_without_room_is_unpenalised(family, rng):
+    plain, theta, rollout = random_fleet("unpenalised", family, rng, learning_rate=0.003)
+    expected = updated(plain, theta, rollout, "unpenalised")[0]
+    for numbers in ({"kl_target": 1e30, "rate_max": 0.003}, {"rate_min": 0.003, "rate_max": 0.003}):
+        fleet = random_fleet("lr_adaptive", family, rng, [numbers], learning_rate=0.003)[0]
+        fleet.policy = plain.policy
+        torch.testing.assert_close(updated(fleet, theta, rollout, "lr_adaptive")[0], expected, rtol=0, atol=1e-12)
+
+
+@families
+def test_the_ratio_penalty_turns_the_gradient_back_where_clipping_stops_it(family, rng):
+    """A sample's loss is lowest at ratio 1 + sign(A) epsilon."""
+    fleet, theta, rollout = random_fleet("simple_policy_optimization", family, rng)
+    batch = one(rollout.batch)
+
+    def loss(log_ratio, sample):
+        """Of one sample; a ratio is reached by moving the old log-probability, since the loss sees ratios alone."""
+        log_prob = fleet.policy.family.log_prob(fleet.policy(theta[0], sample.observation), sample.action)
+        moved = sample._replace(log_prob=log_prob - log_ratio)
+        return page("simple_policy_optimization").loss(fleet.policy, theta[0], moved, 0.2)
+
+    for n in range(4):
+        sample = Batch(*(field[n : n + 1] for field in batch))
+        best = 1 + 0.2 * sample.advantage.sign().item()
+        for factor, sign in ((0.99, -1), (1.01, 1)):
+            ratio = torch.tensor(factor * best, dtype=torch.float64)
+            assert torch.func.grad(loss)(ratio.log(), sample).sign() == sign
+
+
+@families
+def test_both_directions_of_the_kl_agree_for_small_steps_and_not_for_large_ones(family, rng):
+    for rate, near in ((1e-5, True), (0.05, False)):
+        made = {}
+        for algorithm in ("kl_fixed", "kl_reverse"):
+            rng.manual_seed(1)
+            fleet, theta, rollout = random_fleet(algorithm, family, rng, [{"beta": 3.0}], learning_rate=rate)
+            made[algorithm] = updated(fleet, theta, rollout, algorithm)[0] - theta
+        difference = (made["kl_fixed"] - made["kl_reverse"]).norm() / made["kl_fixed"].norm()
+        assert (difference < 1e-3) == near
 
 
 @families

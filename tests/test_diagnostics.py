@@ -14,7 +14,7 @@ from study.rollout import normalise
 ALWAYS = (
     "env_steps", "episodes", "kl_after", "kl_attempted", "surrogate_gain", "entropy", "implied_beta",
     "implied_beta_crossfit", "sigma_advantage", "score_share", "gradient_norm", "cg_residual", "explained_variance",
-    "value_loss", "max_ratio",
+    "value_loss", "max_ratio", "kl_max", "kl_p99",
 )  # fmt: skip
 SOMETIMES = {
     "beta": {name for name in NAMES if name.startswith("kl_")} - {"kl_per_sample", "kl_stop"} | {"natural_gradient"},
@@ -22,7 +22,8 @@ SOMETIMES = {
     "accepted": {"trpo", "kl_bisect"},
     "tries": {"kl_bisect"},
     "epochs_run": {"kl_stop"},
-    "clipped_share": {"clip", "kl_per_sample"},
+    "clipped_share": {"clip", "kl_per_sample", "simple_policy_optimization"},
+    "learning_rate": {"lr_adaptive"},
 }
 SHORT = {
     "horizon": 128, "total_steps": 3 * 128, "epochs": 2, "minibatch_size": 32, "hidden": [8],

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from study.algorithm.kl_reverse import loss
 from study.config import AlgorithmSettings, Positive
-from study.objective import mean_kl_new_old, surrogate
 from study.sgd import Adam, descend
 
 
@@ -25,11 +25,6 @@ class Settings(AlgorithmSettings):
 class State(NamedTuple):
     adam: Adam
     update: Tensor  # [R] k
-
-
-def loss(policy, theta, batch, beta):
-    phi = policy(theta, batch.observation)
-    return -surrogate(policy, phi, batch) + beta * mean_kl_new_old(policy, phi, batch)
 
 
 def start(fleet, theta):
