@@ -17,6 +17,7 @@ ALGORITHMS = {
     "kl_stop": "stop at target KL",
     "kl_theory": "β of the theory",
     "kl_reverse": "KL(new‖old), fixed β",
+    "fixpo": "FixPO",
     "lr_adaptive": "adaptive learning rate",
     "simple_policy_optimization": "quadratic ratio penalty",
 }

@@ -42,10 +42,11 @@ CURVES = {
     "gradient_norm": "norm of the surrogate's gradient before the update",
     "cg_residual": "|g - F s| / |g| after the conjugate gradients that gave implied_beta",
     "backtracks": "times the line search shortened the step; null where there is none",
-    "accepted": "1 if the line search accepted a step, or beta was solved for within its tolerance, else 0; "
-    "null where there is neither",
+    "accepted": "1 if the line search accepted a step, beta was solved for within its tolerance, or "
+    "the fix-up left no state beyond its bound, else 0; null where there is none of these",
     "tries": "inner loops run to solve for beta; null where beta is not solved for",
     "learning_rate": "of the policy's optimizer after the update, where it adapts; null where it is constant",
+    "fixup_steps": "gradient steps of the fix-up after the epochs; null where there is none",
     "epochs_run": "epochs before the KL stopped the run; null where there is no such stop",
     "clipped_share": "share of samples whose gradient clipping kills, after the update; null where there is no clip",
     "explained_variance": "1 - Var(target - value) / Var(target) before the value fit",

@@ -17,9 +17,11 @@ ALWAYS = (
     "value_loss", "max_ratio", "kl_max", "kl_p99",
 )  # fmt: skip
 SOMETIMES = {
-    "beta": {name for name in NAMES if name.startswith("kl_")} - {"kl_per_sample", "kl_stop"} | {"natural_gradient"},
+    "beta": {name for name in NAMES if name.startswith("kl_")} - {"kl_per_sample", "kl_stop"}
+    | {"natural_gradient", "fixpo"},
     "backtracks": {"trpo"},
-    "accepted": {"trpo", "kl_bisect"},
+    "accepted": {"trpo", "kl_bisect", "fixpo"},
+    "fixup_steps": {"fixpo"},
     "tries": {"kl_bisect"},
     "epochs_run": {"kl_stop"},
     "clipped_share": {"clip", "kl_per_sample", "simple_policy_optimization"},
