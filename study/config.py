@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -57,6 +58,7 @@ class Task(Strict):
     id: str
     backend: Literal["auto", "envpool", "gymnasium"]
     total_steps: Count
+    max_episode_steps: Count | None = None  # a time limit in place of the environment's own
     kwargs: dict[str, Any] = {}
 
 
@@ -152,6 +154,8 @@ class Config(Strict):
         del identity["task"]["total_steps"]  # the task's default; total_steps says what is run
         del identity["task"]["backend"], identity["task"]["name"]
         identity["backend"] = backend(self.task)
+        if self.task.max_episode_steps is None:
+            del identity["task"]["max_episode_steps"]
         if self.max_grad_norm is None:  # came later: without it runs keep the names they had before
             del identity["max_grad_norm"]
         if self.fork is None:
@@ -189,6 +193,8 @@ class Config(Strict):
             given = getattr(self, name)
             if given != _plain(defaults[name], given):
                 words.append(f"{name}={_word(given)}")
+        if self.task.max_episode_steps:
+            words.append(f"task.max_episode_steps={self.task.max_episode_steps}")
         return " ".join(words)
 
     @property
@@ -257,11 +263,11 @@ def parse(container: dict) -> Config:
     try:
         container["algorithm"] = settings(**container["algorithm"])
     except ValidationError as error:
-        raise ConfigError(_line(error, "algorithm.", f"study/conf/algorithm/{name}.yaml")) from None
+        raise ConfigError(_line(error, "algorithm.", f"study/conf/algorithm/{name}.yaml", settings)) from None
     try:
         config = Config(**container)
     except ValidationError as error:
-        raise ConfigError(_line(error, "", "study/conf/config.yaml")) from None
+        raise ConfigError(_line(error, "", "study/conf/config.yaml", Config)) from None
     _check(config)
     return config
 
@@ -286,13 +292,20 @@ def _check(config: Config) -> None:
         raise ConfigError(f"name={config.name!r}: must be a folder name below {config.execution.results}/")
 
 
-def _line(error: ValidationError, prefix: str, file: str) -> str:
+def _line(error: ValidationError, prefix: str, file: str, model: type[BaseModel]) -> str:
     """Pydantic's first complaint as one line in our words, with a count of the others."""
     first, *others = error.errors()
     key = prefix + ".".join(str(part) for part in first["loc"])
+    change = f"(change it in {file} or on the command line)"
     if first["type"] == "extra_forbidden":
-        text = f"{key}={first['input']}: unknown key; see {file} for the keys there are"
+        for part in first["loc"][:-1]:
+            model = model.model_fields[part].annotation
+        close = get_close_matches(str(first["loc"][-1]), list(model.model_fields), 1)
+        meant = f"; did you mean {key.rpartition('.')[0]}.{close[0]}?".replace(" .", " ") if close else ""
+        text = f"{key}={first['input']}: unknown key; see {file} for the keys there are{meant}"
+    elif first["type"] == "tuple_type":
+        text = f"{key}={first['input']}: must be a list, {key}=[{first['input']}] {change}"
     else:
         given = "" if first["type"] == "missing" else f"={first['input']}"
-        text = f"{key}{given}: {first['msg'][0].lower()}{first['msg'][1:]} (change it in {file} or on the command line)"
+        text = f"{key}{given}: {first['msg'][0].lower()}{first['msg'][1:]} {change}"
     return text + (f" (and {len(others)} more)" if others else "")

@@ -93,7 +93,9 @@ def unusable(configs: list[Config]) -> list[tuple[Config, str]]:
             except (RuntimeError, AssertionError) as error:
                 reason = str(error).splitlines()[0]
                 reasons[device] = f"execution.device={config.execution.device}: cannot be used here: {reason}"
-        if (task := ("task", config.task.name, config.task.id, str(config.task.kwargs))) not in reasons:
+        if (
+            task := ("task", config.task.name, config.task.id, config.task.max_episode_steps, str(config.task.kwargs))
+        ) not in reasons:
             try:
                 Copies(config.task, [0]).close()
                 reasons[task] = None

@@ -64,6 +64,24 @@ class Copies:
         return observation.reshape(len(observation), -1)
 
 
+def _limit(task: Task) -> dict[str, int]:
+    """The time limit as both backends take it, if one is asked for."""
+    if task.max_episode_steps is None:
+        return {}
+    if "max_episode_steps" in task.kwargs:
+        raise ConfigError("task.max_episode_steps: is in task.kwargs too; give it once")
+    return {"max_episode_steps": task.max_episode_steps}
+
+
+def _cannot(task: Task, library: str, error: Exception) -> ConfigError:
+    """Whatever a constructor raises, as one line."""
+    if isinstance(error, ConfigError):
+        return error
+    reason = " ".join(str(error).split()) or type(error).__name__
+    given = "".join(f" task.kwargs.{key}={value}" for key, value in task.kwargs.items())
+    return ConfigError(f"task.id={task.id}{given}: {library} cannot make it: {reason}")
+
+
 class _EnvPool:
     """C++ environments. reset(ids) right after an end makes the new episode start without a lost step."""
 
@@ -72,9 +90,12 @@ class _EnvPool:
 
         if task.id not in envpool.list_all_envs():
             raise ConfigError(f"task.id={task.id}: EnvPool has no such environment (try task.backend=gymnasium)")
-        self._pool = envpool.make_gymnasium(
-            task.id, num_envs=len(seeds), num_threads=1, env_seed=list(seeds), **task.kwargs
-        )
+        try:
+            self._pool = envpool.make_gymnasium(
+                task.id, num_envs=len(seeds), num_threads=1, env_seed=list(seeds), **_limit(task), **task.kwargs
+            )
+        except Exception as error:
+            raise _cannot(task, "EnvPool", error) from None
         with warnings.catch_warnings():  # float64 bounds in gymnasium's float32 boxes
             warnings.simplefilter("ignore", UserWarning)
             self.action_space, self.observation_space = self._pool.action_space, self._pool.observation_space
@@ -104,13 +125,12 @@ class _Gymnasium:
 
         try:
             self._vector = SyncVectorEnv(
-                [lambda: gymnasium.make(task.id, **task.kwargs)] * len(seeds),
+                [lambda: gymnasium.make(task.id, **_limit(task), **task.kwargs)] * len(seeds),
                 copy=False,
                 autoreset_mode=AutoresetMode.SAME_STEP,
             )
-        except (gymnasium.error.Error, ModuleNotFoundError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"task.id={task.id}: gymnasium cannot make it: {reason}") from None
+        except Exception as error:
+            raise _cannot(task, "gymnasium", error) from None
         self._seeds = list(seeds)
         self.action_space = self._vector.single_action_space
         self.observation_space = self._vector.single_observation_space

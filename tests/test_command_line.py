@@ -4,6 +4,7 @@ import subprocess
 import sys
 from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from study.algorithm import NAMES
 from study.config import parse
 from study.fleet import Trainer
 from study.record import CURVES, RUNS, readme
+from study.task import Copies
 
 TASKS = sorted(path.stem for path in (ROOT / "study/conf/task").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "study/conf/experiment").glob("*.yaml"))
@@ -111,6 +113,31 @@ def test_launcher_and_sweeper_are_listed_by_info_plugins():
         (["execution.device=nowhere"], ["execution.device=nowhere"]),
         (["-m", "algorithm=trpo,kl_fixed", "algorithm.beta=1,2"], ["algorithm.beta", "no such key"]),
         (["-m", "algorithm=kl_fixed", "algorithm.beta=1,0"], ["algorithm.beta=0", "greater than 0"]),
+        (["seed=0,1"], ["seed=0,1", "did you mean -m?"]),
+        (["seed=range(3)"], ["seed=range(3)", "did you mean -m?"]),
+        (["algorithm=glob(*)"], ["algorithm=glob(*)", "did you mean -m?"]),
+        (["+experiment=quick"], ["+experiment=quick", "is a sweep", "did you mean -m?"]),
+        (["+experiment=quick", "task=hopper", "execution.dry_run=true"], ["did you mean -m?"]),
+        (["+hydra.sweeper.params.seed='1,2'"], ["did you mean -m?"]),
+        (["hydra/sweeper=optuna"], ["hydra/sweeper/optuna", "basic, union"]),
+        (["hydra.job.chdir=true"], ["hydra.job.chdir=true", "execution.results"]),
+        (["-m", "hydra.job.chdir=true"], ["hydra.job.chdir=true", "share one process"]),
+        (["algorithm.bta=3"], ["algorithm=trpo has no such key", "did you mean algorithm.beta, of", "kl_fixed"]),
+        (["algorithm=kl_fixed", "algorithm.bta=3"], ["algorithm=kl_fixed has", "did you mean algorithm.beta?"]),
+        (["algorithm=kl_fixed", "+algorithm.bta=3"], ["unknown key", "did you mean algorithm.beta?"]),
+        (["-m", "algorithm=kl_fixed", "algorithm.bta=1,2"], ["kl_fixed has", "did you mean algorithm.beta?"]),
+        (["beta=3"], ["beta", "did you mean algorithm.beta"]),
+        (["learning_rat=3"], ["did you mean learning_rate?"]),
+        (["+total_step=3"], ["total_step=3", "did you mean total_steps?"]),
+        (["diagnostics.max_k=3"], ["did you mean diagnostics.max_kl?"]),
+        (["task.nam=x"], ["task=hopper has", "did you mean task.name?"]),
+        (["hidden=64"], ["hidden=64", "must be a list", "hidden=[64]"]),
+        (["task=hoper"], ["did you mean hopper?"]),
+        (["task.kwargs.foo=3"], ["Hopper-v5", "task.kwargs.foo=3", "EnvPool cannot make it"]),
+        (["+task.kwargs.foo=3", "task.backend=gymnasium"], ["task.kwargs.foo=3", "gymnasium cannot make it"]),
+        (["-m", "task=cartpole,hopper", "task.kwargs.foo=3"], ["task.kwargs.foo=3", "EnvPool cannot make it"]),
+        (["task.max_episode_steps=0"], ["task.max_episode_steps=0", "greater than 0"]),
+        (["task.max_episode_steps=9", "task.kwargs.max_episode_steps=8"], ["task.max_episode_steps", "give it once"]),
     ],
     ids=lambda value: " ".join(value) if "=" in value[0] else "",
 )
@@ -120,6 +147,37 @@ def test_bad_input_is_one_clear_line_and_makes_nothing(arguments, words, tmp_pat
     assert code == 2
     assert said.count("error:") == 1 and all(word in said for word in words), said
     assert not results.exists()
+
+
+def test_kwargs_need_no_plus_and_glob_sweeps_over_all_options():
+    assert composed("task.kwargs.foo=3").task.kwargs == {"foo": 3} == composed("+task.kwargs.foo=3").task.kwargs
+    jobs = UnionSweeper({}, []).jobs(["task.kwargs.foo=1,2"])
+    assert jobs == [["task.kwargs.foo=1"], ["task.kwargs.foo=2"]]
+
+
+def test_glob_sweeps_over_the_options_there_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["study", "-m", *SMALL, "algorithm=glob(kl_*)", "execution.dry_run=true"])
+    main()
+    said = capsys.readouterr().out
+    assert all(name in said for name in NAMES if name.startswith("kl_")) and "natural_gradient" not in said
+
+
+@pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
+def test_a_time_limit_from_the_command_line_ends_episodes(backend):
+    config = composed("task=pendulum", f"task.backend={backend}", "task.max_episode_steps=7")
+    assert config.arm.endswith("task.max_episode_steps=7")
+    copies = Copies(config.task, [0, 1])
+    copies.reset()
+    ended = [copies.step(np.zeros((2, 1))).truncated.tolist() for _ in range(14)]
+    copies.close()
+    assert ended == ([[False, False]] * 6 + [[True, True]]) * 2
+
+
+def test_without_a_time_limit_of_its_own_a_run_keeps_its_id():
+    task = composed("task=pendulum").task
+    assert "max_episode_steps" not in str(composed("task=pendulum").identity) and task.max_episode_steps is None
+    assert composed("task=pendulum", "task.max_episode_steps=7").run_id != composed("task=pendulum").run_id
 
 
 def test_unwritable_results_are_refused_before_training(tmp_path, monkeypatch, capfd):

@@ -88,7 +88,7 @@ class FleetLauncher(Launcher):
         try:
             arm = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
             if arm.hydra.job.chdir:
-                raise HydraException("hydra.job.chdir=true: runs of a fleet share one process, hence one directory")
+                raise HydraException("hydra.job.chdir=true: runs of a fleet share one process, hence one folder")
             if arm.hydra.job.env_set:
                 raise HydraException(
                     "hydra.job.env_set: runs of a fleet share one process; set the variables before the command"

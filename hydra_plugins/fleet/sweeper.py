@@ -20,10 +20,10 @@ class UnionSweeper(Sweeper):
     """
 
     def __init__(self, params: dict[str, Any], grids: list[dict[str, Any]]):
-        self.params, self.grids = params, grids
+        self.params, self.grids, self.loader = params, grids, None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config = config
+        self.config, self.loader = config, hydra_context.config_loader
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -33,7 +33,7 @@ class UnionSweeper(Sweeper):
 
     def jobs(self, arguments: list[str]) -> list[list[str]]:
         """The overrides of every run, duplicates removed."""
-        parser = OverridesParser.create()
+        parser = OverridesParser.create(self.loader)  # which knows the options that glob(*) stands for
         given = {override.key_or_group for override in parser.parse_overrides(arguments)}
         jobs = {}
         for grid in self.grids or [{}]:
