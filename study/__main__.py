@@ -3,6 +3,18 @@
 import os
 import re
 import sys
+
+if __name__ == "__main__":  # Ctrl-C while libraries load is no error of theirs
+
+    def _hook(kind, error, trace):
+        if kind is not KeyboardInterrupt:
+            return sys.__excepthook__(kind, error, trace)
+        print("interrupted; nothing has begun", file=sys.stderr, flush=True)
+        os._exit(130)
+
+    sys.excepthook = _hook
+
+# ruff: noqa: E402
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -174,6 +186,12 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
         return compose("config", return_hydra_config=True)
 
 
+def _completion() -> str | None:
+    from study.completion import INSTALL, UNINSTALL
+
+    return {"install=bash": INSTALL, "uninstall=bash": UNINSTALL}.get(sys.argv[-1])
+
+
 def _overrides() -> list[str]:
     """Of the command line, with the folder of --config-dir as one of them."""
     arguments = get_args_parser().parse_args()
@@ -182,6 +200,9 @@ def _overrides() -> list[str]:
 
 
 def main() -> None:
+    if {"-sc", "--shell-completion"} & set(sys.argv) and (script := _completion()):
+        print(script)
+        return
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing; we print one line
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(one)()

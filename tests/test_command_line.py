@@ -1,8 +1,15 @@
 """What a user types: every configuration composes, bad input is one clear line, studies are kept and resumed."""
 
+import os
+import pty
+import select
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +20,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from hydra_plugins.fleet.sweeper import UnionSweeper
+from study import completion
 from study.__main__ import main
 from study.algorithm import NAMES
 from study.config import parse
@@ -178,6 +186,39 @@ def test_without_a_time_limit_of_its_own_a_run_keeps_its_id():
     task = composed("task=pendulum").task
     assert "max_episode_steps" not in str(composed("task=pendulum").identity) and task.max_episode_steps is None
     assert composed("task=pendulum", "task.max_episode_steps=7").run_id != composed("task=pendulum").run_id
+
+
+def test_help_is_titled_after_the_project_and_its_examples_compose(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["study", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    said = capsys.readouterr().out
+    assert not stop.value.code and said.startswith("Penalty versus constraint in policy optimisation")
+    examples = [shlex.split(line, comments=True) for line in said.splitlines() if line.startswith("  python -m study ")]
+    assert len(examples) == 5
+    for words in examples:
+        overrides = [word for word in words[3:] if "=" in word]
+        assert all(composed(*job) for job in UnionSweeper({}, []).jobs(overrides))
+
+
+def test_completion_in_an_interactive_bash(tmp_path):
+    """Typed at a terminal: a TAB after kl_fi completes it, a TAB after kl_ lists what there is."""
+    script = tmp_path / "completion"
+    script.write_text(completion.INSTALL)
+    typed = f"source {script}\n: algorithm\t\npython -m study -m task=hopper algorithm=kl_fi\t algorithm.be\t"
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TERM": "dumb"}
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environment)
+    os.write(terminal, typed.encode())
+    said, until = "", time.monotonic() + 60
+    while "algorithm.beta=" not in said and time.monotonic() < until:
+        if select.select([terminal], [], [], 1)[0]:
+            said += os.read(terminal, 4096).decode(errors="replace")
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(terminal)
+    assert "algorithm=kl_fixed algorithm.beta=" in said, said
 
 
 def test_unwritable_results_are_refused_before_training(tmp_path, monkeypatch, capfd):
