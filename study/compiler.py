@@ -52,14 +52,20 @@ def _first(function: Callable, arguments: tuple) -> tuple[Callable, Any]:
             return fast, fast(*arguments)
         except Exception as error:  # no compiler, or one that does not get through: whatever that raises
             made = function(*arguments)  # the function's own errors are raised here
-            _lost.append(" ".join(str(error).split())[:160])
-            console.print(
-                f"torch.compile does not work here ({_lost[0]}): training goes on without, updates take about "
-                "three times as long; a C++ compiler (g++) mends it, execution.compile=false hides this",
-                highlight=False,
-            )
+            lost(error)
             return function, made
     return function, function(*arguments)
+
+
+def lost(error: Exception) -> None:
+    """Says once in a process that something could not be compiled."""
+    _lost.append(" ".join(str(error).split())[:160])
+    if len(_lost) == 1:
+        console.print(
+            f"torch.compile does not work here ({_lost[0]}): training goes on without, updates take about "
+            "three times as long; a C++ compiler (g++) mends it, execution.compile=false hides this",
+            highlight=False,
+        )
 
 
 def _quote_library_path() -> None:

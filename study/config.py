@@ -238,7 +238,7 @@ def code() -> str:
     """A hash of all that decides a run's bits besides its configuration: the code, torch, the simulators."""
     folder = Path(__file__).parent
     sha = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
+    for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.cpp")]):
         if file.stem not in HOUSE:
             sha.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
     for package in ("torch", "numpy", "gymnasium", "envpool", "mujoco"):

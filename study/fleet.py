@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from study import compiler, disk, fork, value
+from study import compiler, disk, fork, fused, value
 from study.algorithm import page
 from study.config import Config, code
 from study.implied_beta import implied_beta
@@ -56,7 +56,9 @@ class Fleet:
         self.value_learning_rate = self._stack([config.value_learning_rate for config in configs])
         self.settings = self._settings()
         self._compile = compile
-        self._made: dict[tuple, Callable] = {}
+        self.fused = fused.serves(shared.execution.compile, self.device, dtype)
+        self.unfused: set[Callable] = set()  # losses that look at more than the network's outputs
+        self.made: dict[tuple, Callable] = {}
 
     def _settings(self) -> SimpleNamespace | None:
         """The algorithm's numbers, floats as [R]; None if the runs have several algorithms."""
@@ -74,8 +76,11 @@ class Fleet:
         samples = len(configs) * self.iterations * configs[0].horizon
         part = Fleet(configs, self.policy, self.dtype, compiler.wanted(configs[0].execution.compile, samples))
         if part._compile == self._compile:
-            part._made = self._made
+            part.made = self.made
         return part
+
+    def fuses(self, loss: Callable) -> bool:
+        return self.fused and loss not in self.unfused
 
     def _stack(self, values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=self.dtype, device=self.device)
@@ -90,12 +95,12 @@ class Fleet:
         for ten epochs of a 64-64 network in a fleet of 20.
         """
         key = (function, network or self.policy)
-        if key not in self._made:
+        if key not in self.made:
             batched = torch.func.vmap(partial(function, key[1]))
             if self._compile:
                 batched = in_blocks(compiler.compiled(batched, function.__qualname__))
-            self._made[key] = batched
-        return self._made[key]
+            self.made[key] = batched
+        return self.made[key]
 
 
 def in_blocks(function: Callable, samples: int = 2048) -> Callable:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import grad
 from torch.utils._pytree import tree_map
 
+from study import fused
 from study.policy import join
 from study.rollout import normalise
 
@@ -95,17 +96,29 @@ def minimise(
     order: Tensor,
     rate,
     *numbers,
-    rule: Callable = adam_step,
+    optimizer: str = "adam",
+    bound: Tensor | None = None,
     size: int | None = None,
 ):
     """Epochs x minibatches of steps down `loss(network, theta, batch, *numbers)`: theta [R, P] and Adam's state.
 
-    order [R, epochs, N] says who meets whom; rate and numbers are [R]; size is the minibatch's, the
-    fleet's unless given.
+    order [R, epochs, N] says who meets whom; rate, numbers and the bound of the gradient's norm are [R]; size is
+    the minibatch's, the fleet's unless given.
     """
+    size = size or fleet.minibatch_size
+    if fleet.fuses(loss):
+        try:
+            return fused.minimise(
+                fleet, loss, network, theta, adam, batch, order, rate, numbers, optimizer, bound, size
+            )
+        except Exception:  # whatever a loss makes of a network that is not there: its own faults are raised below
+            fleet.unfused.add(loss)
+    rule = OPTIMIZERS[optimizer]
+    if bound is not None:
+        rule, rate = bounded(rule), (rate, bound)
     step = fleet.each(minibatch_step(loss, rule), network)
     for epoch in order.unbind(1):
-        for minibatch in minibatches(batch, epoch, size or fleet.minibatch_size):
+        for minibatch in minibatches(batch, epoch, size):
             if fleet.advantage_normalization == "minibatch" and hasattr(batch, "advantage"):
                 minibatch = minibatch._replace(advantage=normalise(minibatch.advantage))
             theta, adam = step(theta, adam, minibatch, rate, *numbers)
@@ -124,10 +137,9 @@ def begin(fleet, adam: Adam) -> Adam:
 
 def epochs(fleet, loss: Callable, theta: Tensor, adam: Adam, batch, order: Tensor, *numbers, rate=None, size=None):
     """Epochs of the policy's own optimizer over order [R, epochs, N]; rate [R] is its learning rate, unless given."""
-    rule, rate = OPTIMIZERS[fleet.optimizer], fleet.learning_rate if rate is None else rate
-    if fleet.max_grad_norm is not None:
-        rule, rate = bounded(rule), (rate, fleet.max_grad_norm)
-    return minimise(fleet, loss, fleet.policy, theta, adam, batch, order, rate, *numbers, rule=rule, size=size)
+    rate = fleet.learning_rate if rate is None else rate
+    own = {"optimizer": fleet.optimizer, "bound": fleet.max_grad_norm, "size": size}
+    return minimise(fleet, loss, fleet.policy, theta, adam, batch, order, rate, *numbers, **own)
 
 
 def descend(fleet, loss: Callable, theta: Tensor, adam: Adam, rollout, *numbers, size: int | None = None):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from study import fused
 from study.policy import Network
 from study.sgd import Adam, minimise
 
@@ -20,6 +21,9 @@ def loss(critic: Network, theta: Tensor, batch: Targets) -> Tensor:
 
 def fit(fleet, critic: Network, theta: Tensor, adam: Adam, targets: Targets, order: Tensor) -> tuple[Tensor, Adam]:
     """theta [R, .] and Adam's state after the protocol's epochs over the targets."""
+    if fleet.fused and critic.sizes[-1] == 1:
+        rate, size = fleet.value_learning_rate, fleet.minibatch_size
+        return fused.fit_squares(critic, theta, adam, targets.observation, targets.value_target, order, rate, size)
     return minimise(fleet, loss, critic, theta, adam, targets, order, fleet.value_learning_rate)
 
 

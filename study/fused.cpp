@@ -1,0 +1,374 @@
+// Small tanh MLPs for float32 on one core: forwards, J v, J^T u and steps of Adam or SGD; see fused.py.
+//
+// 64 samples at a time, feature by feature: an activation is [features][64], so that the samples fill the vector
+// registers in every product with a weight [outputs][inputs] as the flat parameter vector holds it. What passes between
+// layers stays in the first-level cache. A run's arithmetic depends on nothing but that run.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#ifdef __AVX512F__
+constexpr int LANES = 16, WIDE = 4;  // floats of a register, registers of a tile's row
+#else
+constexpr int LANES = 8, WIDE = 2;
+#endif
+constexpr int BLOCK = 64;  // samples
+
+typedef float V __attribute__((vector_size(4 * LANES)));
+typedef float Loose __attribute__((vector_size(4 * LANES), aligned(4)));  // the same at any address
+typedef int32_t I __attribute__((vector_size(4 * LANES)));
+typedef int64_t Int;
+
+static V load(const float* x) { return *reinterpret_cast<const Loose*>(x); }
+static void store(float* x, V v) { *reinterpret_cast<Loose*>(x) = v; }
+static Int padded(Int n) { return (n + LANES - 1) / LANES * LANES; }
+
+// c[m][n] += sum_k a(m, k) b[k][n]; the rows of a, M of them, are `am` apart and its columns `ak`. With a bias c starts
+// from it instead. `last` of the lanes of the last of the N registers exist in c.
+template <int M, int N>
+static void tile(const float* a, Int am, Int ak, const float* b, Int bk, float* c, Int cm, Int depth,
+                 const float* bias, int last) {
+    V sum[M][N];
+    for (int m = 0; m < M; m++)
+        for (int n = 0; n < N; n++) {
+            if (bias)
+                sum[m][n] = V{} + bias[m];
+            else if (n + 1 < N || last == LANES)
+                sum[m][n] = load(c + m * cm + n * LANES);
+            else {
+                float part[LANES] = {};
+                std::memcpy(part, c + m * cm + n * LANES, 4 * last);
+                sum[m][n] = load(part);
+            }
+        }
+    for (Int k = 0; k < depth; k++) {
+        V right[N];
+        for (int n = 0; n < N; n++) right[n] = load(b + k * bk + n * LANES);
+        for (int m = 0; m < M; m++) {
+            V left = V{} + a[m * am + k * ak];
+            for (int n = 0; n < N; n++) sum[m][n] += left * right[n];
+        }
+    }
+    for (int m = 0; m < M; m++)
+        for (int n = 0; n < N; n++) {
+            if (n + 1 < N || last == LANES)
+                store(c + m * cm + n * LANES, sum[m][n]);
+            else {
+                float part[LANES];
+                store(part, sum[m][n]);
+                std::memcpy(c + m * cm + n * LANES, part, 4 * last);
+            }
+        }
+}
+
+template <int N>
+static void rows(Int count, const float* a, Int am, Int ak, const float* b, Int bk, float* c, Int cm, Int depth,
+                 const float* bias, int last) {
+    Int m = 0;
+    auto some = [&](auto tile, int step) {
+        for (; m + step <= count; m += step)
+            tile(a + m * am, am, ak, b, bk, c + m * cm, cm, depth, bias ? bias + m : nullptr, last);
+    };
+    some(tile<4, N>, 4);
+    some(tile<2, N>, 2);
+    some(tile<1, N>, 1);
+}
+
+// The same for any [count][columns]; rows of b are readable up to a whole register.
+static void product(Int count, Int columns, Int depth, const float* a, Int am, Int ak, const float* b, Int bk,
+                    float* c, Int cm, const float* bias = nullptr) {
+    for (Int n = 0; n < columns;) {
+        Int registers = (columns - n + LANES - 1) / LANES;
+        int wide = registers >= WIDE ? WIDE : registers >= 2 ? 2 : 1;
+        int last = columns - n - (wide - 1) * LANES < LANES ? columns - n - (wide - 1) * LANES : LANES;
+        auto use = wide == WIDE ? rows<WIDE> : wide == 2 ? rows<2> : rows<1>;
+        use(count, a, am, ak, b + n, bk, c + n, cm, depth, bias, last);
+        n += wide * LANES;
+    }
+}
+
+// [features][64] -> [64][padded features], zeros where padded. Riffling a square's rows log2 LANES times transposes it.
+static void transpose(const float* from, Int features, float* to) {
+    I low, high;
+    for (int i = 0; i < LANES; i++) {
+        low[i] = i / 2 + (i % 2) * LANES;
+        high[i] = low[i] + LANES / 2;
+    }
+    Int width = padded(features);
+    for (Int f = 0; f < width; f += LANES)
+        for (Int n = 0; n < BLOCK; n += LANES) {
+            V square[LANES], mixed[LANES];
+            for (int i = 0; i < LANES; i++) square[i] = f + i < features ? load(from + (f + i) * BLOCK + n) : V{};
+            for (int round = 1; round < LANES; round *= 2) {
+                for (int i = 0; i < LANES / 2; i++) {
+                    mixed[2 * i] = __builtin_shuffle(square[i], square[i + LANES / 2], low);
+                    mixed[2 * i + 1] = __builtin_shuffle(square[i], square[i + LANES / 2], high);
+                }
+                std::memcpy(square, mixed, sizeof square);
+            }
+            for (int i = 0; i < LANES; i++) store(to + (n + i) * width + f, square[i]);
+        }
+}
+
+// tanh x = E / (E + 2) with E = e^2x - 1, to 2e-7 relative; NaN stays NaN.
+static V tanh(V x) {
+    V y = x + x;
+    y = y > 20 ? V{} + 20.0f : y;
+    y = y < -20 ? V{} - 20.0f : y;
+    const V magic = V{} + 12582912.0f;  // 1.5 * 2^23: its last bits are whole numbers
+    V whole = y * 1.44269504f + magic;
+    V r = y - (whole - magic) * 0.693147181f;
+    I bits = (reinterpret_cast<I>(whole) << 23) + (127 << 23);
+    V power = reinterpret_cast<V>(bits);  // 2^whole
+    V less = V{} + 1.0f / 5040;           // e^r - 1 by its series, |r| < 0.35
+    for (float factor : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f}) less = less * r + factor;
+    V e = power * (less * r) + (power - 1);
+    return e / (e + 2);
+}
+
+struct Network {
+    Int layers;
+    const Int* sizes;  // inputs, hidden ..., outputs
+
+    Int in(Int layer) const { return sizes[layer]; }
+    Int out(Int layer) const { return sizes[layer + 1]; }
+    Int parameters() const {
+        Int sum = 0;
+        for (Int l = 0; l < layers; l++) sum += (in(l) + 1) * out(l);
+        return sum;
+    }
+    Int features() const {  // what a block keeps: every layer's input
+        Int sum = 0;
+        for (Int l = 0; l < layers; l++) sum += in(l);
+        return sum;
+    }
+    Int widest() const {
+        Int most = 0;
+        for (Int l = 0; l <= layers; l++) most = sizes[l] > most ? sizes[l] : most;
+        return most;
+    }
+};
+
+// [count][features] at `rows` of a table, or in order, to [features][64]; zeros behind count.
+static void gather(const float* table, const Int* rows, Int count, Int features, float* to) {
+    for (Int n = 0; n < BLOCK; n++) {
+        const float* row = n < count ? table + (rows ? rows[n] : n) * features : nullptr;
+        for (Int f = 0; f < features; f++) to[f * BLOCK + n] = row ? row[f] : 0;
+    }
+}
+
+static void scatter(const float* from, Int count, Int features, float* to) {
+    for (Int n = 0; n < count; n++)
+        for (Int f = 0; f < features; f++) to[n * features + f] = from[f * BLOCK + n];
+}
+
+// kept [features()][64], its first rows the inputs: fills the rest and out [outputs][64].
+static void forward_block(const Network& net, const float* theta, float* kept, Int count, float* out) {
+    Int columns = padded(count);
+    for (Int l = 0; l < net.layers; l++) {
+        Int in = net.in(l), outs = net.out(l);
+        float* next = l + 1 < net.layers ? kept + in * BLOCK : out;
+        product(outs, columns, in, theta, in, 1, kept, BLOCK, next, BLOCK, theta + in * outs);
+        if (l + 1 < net.layers)
+            for (Int f = 0; f < outs; f++)
+                for (Int n = 0; n < columns; n += LANES)
+                    store(next + f * BLOCK + n, tanh(load(next + f * BLOCK + n)));
+        theta += (in + 1) * outs;
+        kept = next;
+    }
+}
+
+// Adds J^T u to gradient; u [outputs][64] with zeros behind count is overwritten.
+static void transposed_block(const Network& net, const float* theta, const float* kept, Int count, float* u, float* spare,
+                             float* turned, float* gradient) {
+    Int columns = padded(count);
+    theta += net.parameters(), gradient += net.parameters(), kept += net.features() * BLOCK;
+    for (Int l = net.layers - 1; l >= 0; l--) {
+        Int in = net.in(l), outs = net.out(l);
+        theta -= (in + 1) * outs, gradient -= (in + 1) * outs, kept -= in * BLOCK;
+        transpose(kept, in, turned);
+        product(outs, in, columns, u, BLOCK, 1, turned, padded(in), gradient, in);
+        for (Int o = 0; o < outs; o++) {
+            V sum = V{};
+            for (Int n = 0; n < columns; n += LANES) sum += load(u + o * BLOCK + n);
+            float total = 0;
+            for (int i = 0; i < LANES; i++) total += sum[i];
+            gradient[in * outs + o] += total;
+        }
+        if (l == 0) break;
+        std::memset(spare, 0, 4 * in * BLOCK);
+        product(in, columns, outs, theta, 1, in, u, BLOCK, spare, BLOCK);
+        for (Int i = 0; i < in * BLOCK; i += LANES) {
+            V h = load(kept + i);
+            store(spare + i, load(spare + i) * (1 - h * h));
+        }
+        std::swap(u, spare);
+    }
+}
+
+// J v, to t [widest][64].
+static float* tangent_block(const Network& net, const float* theta, const float* kept, const float* v, Int count,
+                            float* t, float* spare) {
+    Int columns = padded(count);
+    for (Int l = 0; l < net.layers; l++) {
+        Int in = net.in(l), outs = net.out(l);
+        product(outs, columns, in, v, in, 1, kept, BLOCK, spare, BLOCK, v + in * outs);
+        if (l > 0) product(outs, columns, in, theta, in, 1, t, BLOCK, spare, BLOCK);
+        kept += in * BLOCK;
+        if (l + 1 < net.layers)
+            for (Int i = 0; i < outs * BLOCK; i += LANES) {
+                V h = load(kept + i);
+                store(spare + i, load(spare + i) * (1 - h * h));
+            }
+        theta += (in + 1) * outs, v += (in + 1) * outs;
+        std::swap(t, spare);
+    }
+    return t;
+}
+
+struct Rule {
+    Int adam;            // or plain SGD
+    const float* rate;   // [R]
+    const float* bound;  // [R] of the gradient's length, or none
+    float *first, *second, *first_weight, *second_weight, *count;  // [R, P], [R, P], [R], [R], [R]
+};
+
+static void step(const Rule& rule, Int run, Int parameters, float* theta, float* gradient) {
+    if (rule.bound) {
+        double square = 0;
+        for (Int i = 0; i < parameters; i++) square += double(gradient[i]) * gradient[i];
+        float factor = rule.bound[run] / (float(std::sqrt(square)) + 1e-6f);
+        factor = factor > 1 ? 1 : factor;
+        for (Int i = 0; i < parameters; i++) gradient[i] *= factor;
+    }
+    float rate = rule.rate[run];
+    if (!rule.adam) {
+        for (Int i = 0; i < parameters; i++) theta[i] -= rate * gradient[i];
+        return;
+    }
+    float& first_weight = rule.first_weight[run];
+    float& second_weight = rule.second_weight[run];
+    first_weight = 0.9f * first_weight + 0.1f;
+    second_weight = 0.999f * second_weight + 0.001f;
+    rule.count[run] += 1;
+    float scale = rate / first_weight, other = 1 / second_weight;
+    float* __restrict first = rule.first + run * parameters;
+    float* __restrict second = rule.second + run * parameters;
+    float* __restrict to = theta;
+    for (Int i = 0; i < parameters; i++) {
+        float g = gradient[i];
+        first[i] = 0.9f * first[i] + 0.1f * g;
+        second[i] = 0.999f * second[i] + 0.001f * (g * g);
+        to[i] -= scale * first[i] / (std::sqrt(second[i] * other) + 1e-5f);
+    }
+}
+
+struct Scratch {
+    std::vector<float> u, spare, turned, gradient;
+    Scratch(const Network& net, Int parameters)
+        : u(net.widest() * BLOCK), spare(net.widest() * BLOCK), turned(padded(net.widest()) * BLOCK),
+          gradient(parameters) {}
+};
+
+static Int blocks(Int samples) { return (samples + BLOCK - 1) / BLOCK; }
+static Int within(Int samples, Int block) { return std::min(Int(BLOCK), samples - block * BLOCK); }
+
+// In what follows theta is [R, stride] with the network's parameters first, kept [R, blocks, features(), 64].
+extern "C" {
+
+// out [R, N, outputs] of x [R, table, inputs], or of those of its rows that `order` [R, ...] begins with for each run.
+void forward(Int layers, const Int* sizes, Int runs, Int samples, Int stride, const float* theta, const float* x,
+             Int table, const Int* order, Int order_stride, float* kept, float* out) {
+    Network net{layers, sizes};
+    Scratch own(net, 0);
+    std::vector<float> passing(kept ? 0 : net.features() * BLOCK);
+    for (Int run = 0; run < runs; run++)
+        for (Int b = 0; b < blocks(samples); b++) {
+            float* block = kept ? kept + (run * blocks(samples) + b) * net.features() * BLOCK : passing.data();
+            Int count = within(samples, b);
+            const float* from = x + (run * table + (order ? 0 : b * BLOCK)) * net.in(0);
+            gather(from, order ? order + run * order_stride + b * BLOCK : nullptr, count, net.in(0), block);
+            forward_block(net, theta + run * stride, block, count, own.u.data());
+            scatter(own.u.data(), count, net.out(layers - 1), out + (run * samples + b * BLOCK) * net.out(layers - 1));
+        }
+}
+
+// gradient [S, stride] = J^T u of u [S, N, outputs], row s at run s % R.
+void transposed(Int layers, const Int* sizes, Int runs, Int samples, Int stride, const float* theta, const float* kept,
+                Int vectors, const float* u, float* gradient) {
+    Network net{layers, sizes};
+    Scratch own(net, 0);
+    for (Int s = 0; s < vectors; s++) {
+        Int run = s % runs, outputs = net.out(layers - 1);
+        std::memset(gradient + s * stride, 0, 4 * net.parameters());
+        for (Int b = 0; b < blocks(samples); b++) {
+            gather(u + (s * samples + b * BLOCK) * outputs, nullptr, within(samples, b), outputs, own.u.data());
+            transposed_block(net, theta + run * stride, kept + (run * blocks(samples) + b) * net.features() * BLOCK,
+                             within(samples, b), own.u.data(), own.spare.data(), own.turned.data(),
+                             gradient + s * stride);
+        }
+    }
+}
+
+// made [S, N, outputs] = J v of v [S, stride], row s at run s % R.
+void tangent(Int layers, const Int* sizes, Int runs, Int samples, Int stride, const float* theta, const float* kept,
+             Int vectors, const float* v, float* made) {
+    Network net{layers, sizes};
+    Scratch own(net, 0);
+    for (Int s = 0; s < vectors; s++)
+        for (Int b = 0; b < blocks(samples); b++) {
+            Int run = s % runs, count = within(samples, b), outputs = net.out(layers - 1);
+            float* t = tangent_block(net, theta + run * stride,
+                                     kept + (run * blocks(samples) + b) * net.features() * BLOCK, v + s * stride, count,
+                                     own.u.data(), own.spare.data());
+            scatter(t, count, outputs, made + (s * samples + b * BLOCK) * outputs);
+        }
+}
+
+// A step down J^T u, and down `rest` [R, stride - network's parameters] in the parameters behind the network's.
+void descend(Int layers, const Int* sizes, Int runs, Int samples, Int stride, float* theta, const float* kept,
+             const float* u, const float* rest, Rule rule) {
+    Network net{layers, sizes};
+    Scratch own(net, stride);
+    Int parameters = net.parameters();
+    for (Int run = 0; run < runs; run++) {
+        float* gradient = own.gradient.data();
+        transposed(layers, sizes, 1, samples, stride, theta + run * stride,
+                   kept + run * blocks(samples) * net.features() * BLOCK, 1,
+                   u + run * samples * net.out(layers - 1), gradient);
+        std::memcpy(gradient + parameters, rest + run * (stride - parameters), 4 * (stride - parameters));
+        step(rule, run, stride, theta + run * stride, gradient);
+    }
+}
+
+// Epochs of minibatches of steps down mean (network - target)^2, one output; x [R, N, inputs], target [R, N], order
+// [R, epochs, N].
+void fit_squares(Int layers, const Int* sizes, Int runs, Int samples, float* theta, const float* x,
+                 const float* target, const Int* order, Int epochs, Int size, Rule rule) {
+    Network net{layers, sizes};
+    Int parameters = net.parameters();
+    Scratch own(net, parameters);
+    std::vector<float> kept(net.features() * BLOCK);
+    for (Int run = 0; run < runs; run++, theta += parameters, x += samples * net.in(0), target += samples)
+        for (Int epoch = 0; epoch < epochs; epoch++, order += samples)
+            for (Int start = 0; start < samples; start += size) {
+                Int batch = std::min(size, samples - start);
+                std::memset(own.gradient.data(), 0, 4 * parameters);
+                for (Int b = 0; b < blocks(batch); b++) {
+                    const Int* rows = order + start + b * BLOCK;
+                    Int count = within(batch, b);
+                    float* u = own.u.data();
+                    gather(x, rows, count, net.in(0), kept.data());
+                    forward_block(net, theta, kept.data(), count, u);
+                    for (Int n = 0; n < BLOCK; n++)
+                        u[n] = n < count ? 2 * (u[n] - target[rows[n]]) / batch : 0;
+                    transposed_block(net, theta, kept.data(), count, u, own.spare.data(), own.turned.data(),
+                                     own.gradient.data());
+                }
+                step(rule, run, parameters, theta, own.gradient.data());
+            }
+}
+}

@@ -1,0 +1,219 @@
+"""The network's share of learning in machine code: fused.cpp, for float32 on a CPU.
+
+It is compiled at its first use and kept for later processes. What is fused is what the definitions in policy.py,
+objective.py and sgd.py say, which go on to be used everywhere else: in float64, on other devices, without a C++
+compiler, and with execution.compile=false. A run's bits do not depend on its fleet-mates.
+"""
+
+import ctypes
+import hashlib
+import os
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import cpp_extension
+
+from study import compiler
+from study.policy import Network, Policy
+from study.rollout import normalise
+
+SOURCE = Path(__file__).with_suffix(".cpp")
+FLAGS = ["-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
+
+
+def build(folder: Path) -> Path:
+    """The shared library in the folder; made if no process has made it from this source on such a machine."""
+    cxx = cpp_extension.get_cxx_compiler()
+    macros = _run([cxx, "-march=native", "-dM", "-E", "-x", "c++", os.devnull])  # the compiler and the processor
+    key = hashlib.sha256("\0".join([cxx, *FLAGS, macros, SOURCE.read_text()]).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / f"study-{key}.so"
+    with FileLock(library.with_suffix(".lock")):
+        if not library.exists():
+            made = library.with_suffix(f".{os.getpid()}")
+            _run([cxx, *FLAGS, str(SOURCE), "-o", str(made)])
+            made.replace(library)
+    return library
+
+
+def _run(command: list[str]) -> str:
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except subprocess.CalledProcessError as error:
+        raise OSError(f"{command[0]}: {error.stderr.strip()}") from None
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The loaded library, from torch's folder for extensions; None, and one line once, where it cannot be had."""
+    folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root())
+    try:
+        return ctypes.CDLL(str(build(folder)))
+    except (OSError, RuntimeError) as error:
+        compiler.lost(error)
+        return None
+
+
+def serves(compile: bool | str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a fleet's networks are fused; compile is execution.compile."""
+    return bool(compile) and device.type == "cpu" and dtype == torch.float32 and library() is not None
+
+
+class _Rule(ctypes.Structure):
+    _fields_ = [("adam", ctypes.c_int64)] + [
+        (name, ctypes.c_void_p)
+        for name in ("rate", "bound", "first", "second", "first_weight", "second_weight", "count")
+    ]
+
+
+def _rule(optimizer: str, adam: NamedTuple, rate: Tensor, bound: Tensor | None) -> _Rule:
+    return _Rule(optimizer == "adam", *(None if x is None else x.data_ptr() for x in (rate, bound, *adam)))
+
+
+class Kernel:
+    """A network's functions for a fleet: theta [R, P] with the network's parameters first, x [R, N, D]."""
+
+    def __init__(self, network: Network):
+        self.network = network
+        self.outputs = network.sizes[-1]
+        self._sizes = (ctypes.c_int64 * len(network.sizes))(*network.sizes)
+
+    def _call(self, name: str, *arguments) -> None:
+        """Integers as int64, tensors by their address, in the order of fused.cpp."""
+
+        def plain(x):
+            if isinstance(x, Tensor):
+                assert x.is_contiguous() and x.dtype in (torch.float32, torch.int64) and x.device.type == "cpu"
+                return ctypes.c_void_p(x.data_ptr())
+            return ctypes.c_int64(x) if isinstance(x, int) else x
+
+        layers = ctypes.c_int64(len(self.network.sizes) - 1)
+        getattr(library(), name)(layers, self._sizes, *map(plain, arguments))
+
+    def keep(self, runs: int, samples: int) -> Tensor:
+        """Room for what linearisation needs of N samples of R runs."""
+        return torch.empty(runs, -(-samples // 64), sum(self.network.sizes[:-1]), 64)
+
+    def forward(self, theta: Tensor, x: Tensor, kept: Tensor | None = None, order: Tensor | None = None) -> Tensor:
+        """[R, N, outputs]; of the samples order [R, N] of x, where it is given."""
+        samples, stride = (x.shape[1], 0) if order is None else (order.shape[1], order.stride(0))
+        assert order is None or (order.stride(1) == 1 and order.dtype == torch.int64)
+        made = theta.new_empty(len(theta), samples, self.outputs)
+        order = None if order is None else ctypes.c_void_p(order.data_ptr())
+        self._call("forward", len(theta), samples, theta.shape[1], theta, x, x.shape[1], order, stride, kept, made)
+        return made
+
+    def transposed(self, theta: Tensor, kept: Tensor, u: Tensor) -> Tensor:
+        """J^T u [S, P] of u [S, N, outputs], row s at run s % R; 0 in what lies behind the network's parameters."""
+        made = theta.new_zeros(len(u), theta.shape[1])
+        self._call("transposed", len(theta), u.shape[1], theta.shape[1], theta, kept, len(u), u.contiguous(), made)
+        return made
+
+    def tangent(self, theta: Tensor, kept: Tensor, samples: int, v: Tensor) -> Tensor:
+        """J v [S, N, outputs] of v [S, P], row s at run s % R."""
+        made = theta.new_empty(len(v), samples, self.outputs)
+        self._call("tangent", len(theta), samples, theta.shape[1], theta, kept, len(v), v.contiguous(), made)
+        return made
+
+    def descend(self, theta: Tensor, kept: Tensor, u: Tensor, rest: Tensor, rule: _Rule) -> None:
+        """A step of theta, and of the state that the rule holds, in place; the gradient is (J^T u, rest)."""
+        arguments = len(theta), u.shape[1], theta.shape[1], theta, kept, u.contiguous(), rest.contiguous(), rule
+        self._call("descend", *arguments)
+
+    def fit_squares(self, theta: Tensor, x: Tensor, target: Tensor, order: Tensor, size: int, rule: _Rule) -> None:
+        """Steps down mean (network - target)^2 in place, over order [R, epochs, N] in minibatches of the size."""
+        runs, epochs, samples = order.shape
+        self._call("fit_squares", runs, samples, theta, x, target, order.contiguous(), epochs, size, rule)
+
+
+# The inner loop. The network is passed forwards and backwards here; what its outputs are worth, the page says.
+
+
+class Unfused(Exception):
+    """A loss looks at more than the network's outputs."""
+
+
+THETA, OBSERVATION = object(), object()  # stand for what a loss only passes on to its network
+
+
+class Given:
+    """Stands for a network whose outputs are known."""
+
+    def __init__(self, made: Tensor, network: Network | Policy):
+        self._made = made
+        if isinstance(network, Policy):
+            self.family = network.family
+
+    def __call__(self, theta, observation) -> Tensor:
+        if theta is not THETA or observation is not OBSERVATION:
+            raise Unfused
+        return self._made
+
+
+def derivative(loss: Callable, network: Network | Policy, batch: type) -> Callable:
+    """d loss / d outputs [R, n, outputs] and d loss / d rest [R, .] of outputs, rest, fields and numbers.
+
+    fields are the batch's but for its observations, rest are the parameters behind the network's.
+    """
+
+    def of(outputs, rest, fields, numbers):
+        made = network.family.phi(outputs, rest) if isinstance(network, Policy) else outputs
+        return loss(Given(made, network), THETA, batch(observation=OBSERVATION, **fields), *numbers)
+
+    return torch.func.vmap(torch.func.grad(of, argnums=(0, 1)))
+
+
+def traced(function: Callable, *arguments) -> Callable:
+    """The function as the list of operations it does on such arguments: a third of the time for small ones."""
+    graph = make_fx(function)(*arguments)
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.aten.detach.default:
+            node.replace_all_uses_with(node.args[0])
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def _own(x: Tensor) -> Tensor:
+    return x.clone(memory_format=torch.contiguous_format)
+
+
+@torch.no_grad()
+def minimise(fleet, loss, network, theta, adam, batch, order, rate, numbers, optimizer, bound, size):
+    """sgd.minimise; raises Unfused, or what the loss makes of its stand-ins, where the loss needs more than outputs."""
+    kernel = Kernel(network.network if isinstance(network, Policy) else network)
+    theta, adam, rate, observation = _own(theta), type(adam)(*map(_own, adam)), _own(rate), _own(batch.observation)
+    rule = _rule(optimizer, adam, rate, bound)
+    rest, kept = theta[:, kernel.network.parameters :], kernel.keep(len(theta), size)
+    fields = {name: field for name, field in batch._asdict().items() if name != "observation"}
+    rows = torch.arange(len(theta), device=theta.device).unsqueeze(-1)
+    for epoch in order.unbind(1):
+        shuffled = {name: field[rows, epoch] for name, field in fields.items()}
+        for start in range(0, epoch.shape[1], size):
+            part = slice(start, start + size)
+            minibatch = {name: field[:, part] for name, field in shuffled.items()}
+            if fleet.advantage_normalization == "minibatch" and "advantage" in minibatch:
+                minibatch["advantage"] = normalise(minibatch["advantage"])
+            outputs = kernel.forward(theta, observation, kept, epoch[:, part])
+            arguments = outputs, rest, minibatch, numbers
+            key = (loss, network, outputs.shape)
+            if key not in fleet.made:
+                fleet.made[key] = traced(derivative(loss, network, type(batch)), *arguments)
+            kernel.descend(theta, kept, *fleet.made[key](*arguments), rule)
+    return theta, adam
+
+
+@torch.no_grad()
+def fit_squares(network, theta, adam, x, target, order, rate, size):
+    """value.fit of a network with one output: theta and Adam's state."""
+    theta, adam = _own(theta), type(adam)(*map(_own, adam))
+    rule = _rule("adam", adam, rate, None)
+    Kernel(network).fit_squares(theta, x.contiguous(), target.contiguous(), order, size, rule)
+    return theta, adam

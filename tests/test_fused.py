@@ -1,0 +1,189 @@
+"""Fused fleets: the eager path's numbers to rounding in float32, and bits that no fleet-mate changes."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import configuration
+
+from study import compiler, fused, sgd, value
+from study.algorithm import NAMES, kl_fixed
+from study.fleet import Fleet, Rollout, Trainer
+from study.policy import Categorical, Gaussian, Network, Policy
+from study.rollout import Batch
+from study.sgd import Adam
+from study.value import Targets
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
+COLUMNS = ("kl_after", "surrogate_gain", "implied_beta", "value_loss", "entropy", "max_ratio")
+
+
+def trained(task: str, algorithm: str, compile: bool | str, seeds=range(3), **changes) -> Trainer:
+    """One iteration; nothing but what is fused may be compiled."""
+    shared = {"horizon": 96, "total_steps": 96, "epochs": 2, "hidden": [20, 7], "execution": {"compile": compile}}
+    trainer = Trainer([configuration(task, algorithm, seed=seed, **shared | changes) for seed in seeds])
+    assert trainer.fleet.fused == bool(compile)
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (17, 64, 64, 1), (5, 8, 3), (33, 40, 70, 6)])
+@pytest.mark.parametrize("samples", [1, 64, 150])
+def test_the_networks_derivatives_are_autograds(shape, samples, rng):
+    """Forwards, J^T u and J v against torch in float64; J v and J^T u of two vectors per run at once."""
+    network, runs = Network(shape), 2
+    theta = 0.4 * torch.randn(runs, network.parameters + 2, generator=rng)
+    x = 2 * torch.randn(runs, samples, shape[0], generator=rng)
+    u = torch.randn(2 * runs, samples, shape[-1], generator=rng)
+    v = torch.randn(2 * runs, network.parameters + 2, generator=rng)
+    kernel = fused.Kernel(network)
+    kept = kernel.keep(runs, samples)
+    made = kernel.forward(theta, x, kept), kernel.transposed(theta, kept, u), kernel.tangent(theta, kept, samples, v)
+    for s in range(2 * runs):
+        run = s % runs
+
+        def function(parameters, run=run):
+            return network(parameters, x[run].double())
+
+        at = theta[run, : network.parameters].double()
+        out, transposed = torch.func.vjp(function, at)
+        _, tangent = torch.func.jvp(function, (at,), (v[s, : network.parameters].double(),))
+        for mine, true in zip(
+            (made[0][run], made[1][s, :-2], made[2][s]), (out, transposed(u[s].double())[0], tangent)
+        ):
+            torch.testing.assert_close(mine.double(), true, rtol=1e-4, atol=1e-5 * float(true.abs().max()))
+        assert (made[1][s, -2:] == 0).all()
+
+
+@pytest.mark.parametrize("task", ["cartpole", "invertedpendulum"])
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_fused_is_eager_to_rounding(task, algorithm):
+    eager, made = (trained(task, algorithm, compile) for compile in (False, "auto"))
+    for column in COLUMNS:
+        np.testing.assert_allclose(made.rows[column][0], eager.rows[column][0], rtol=2e-3, atol=1e-6, err_msg=column)
+    torch.testing.assert_close(made.theta, eager.theta, rtol=0, atol=2e-4)
+    torch.testing.assert_close(made.critic_theta, eager.critic_theta, rtol=0, atol=2e-4)
+    assert not any(part.fleet.unfused for part in made.parts), "every page's loss is fused"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "learning_rate": 0.01},
+        {"max_grad_norm": 0.05},
+        {"advantage_normalization": "minibatch"},
+        {"minibatch_size": 96},
+        {"hidden": []},
+        {"reset_optimizer": True},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_fused_is_eager_under_other_settings(changes):
+    task, algorithm = "invertedpendulum", "kl_fixed"
+    eager, made = (trained(task, algorithm, compile, **changes) for compile in (False, "auto"))
+    torch.testing.assert_close(made.theta, eager.theta, rtol=0, atol=2e-4)
+    assert not made.parts[0].fleet.unfused and (made.theta - trained(task, algorithm, "auto").theta).abs().max() > 1e-4
+
+
+def problem(family, rng, samples=70):
+    """A fleet of two, its parameters and a rollout whose last minibatch is a small one."""
+    runs = [configuration("cartpole", "kl_fixed", seed=seed, execution={"compile": "auto"}) for seed in range(2)]
+    policy = Policy.make(3, family, (8,))
+    fleet = Fleet(runs, policy)
+    theta = 0.3 * torch.randn(2, policy.parameters, generator=rng)
+    observation = torch.randn(2, samples, 3, generator=rng)
+    old = policy(theta, observation)
+    action = old[..., :2] if family.extra else old.argmax(-1, keepdim=True).float()
+    batch = Batch(observation, action, old, family.log_prob(old, action), torch.randn(2, samples, generator=rng))
+    order = torch.stack([torch.stack([torch.randperm(samples, generator=rng) for _ in range(2)]) for _ in range(2)])
+    return fleet, theta, Rollout(batch, order)
+
+
+def unfused(fleet):
+    runs = [configuration("cartpole", "kl_fixed", seed=config.seed) for config in fleet.configs]
+    return Fleet(runs, fleet.policy)
+
+
+@pytest.mark.parametrize("family", [Gaussian(2), Categorical(3)])
+def test_a_last_smaller_minibatch_counts_as_one(family, rng):
+    fleet, theta, rollout = problem(family, rng)
+    beta = torch.tensor([0.5, 3.0])
+    made, state = sgd.descend(fleet, kl_fixed.loss, theta, Adam.start(theta), rollout, beta)
+    true, other = sgd.descend(unfused(fleet), kl_fixed.loss, theta, Adam.start(theta), rollout, beta)
+    torch.testing.assert_close(made, true, rtol=0, atol=1e-5)
+    for a, b in zip(state, other):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+    critic = Network((3, 8, 1))
+    theta = torch.randn(2, critic.parameters, generator=rng)
+    targets = Targets(rollout.batch.observation, rollout.batch.advantage)
+    fits = [value.fit(f, critic, theta, Adam.start(theta), targets, rollout.order) for f in (fleet, unfused(fleet))]
+    torch.testing.assert_close(fits[0][0], fits[1][0], rtol=0, atol=1e-5)
+    assert (fits[0][0] - theta).abs().max() > 1e-3
+
+
+def decayed(policy, theta, batch, beta):
+    return kl_fixed.loss(policy, theta, batch, beta) + 0.1 * sum(part.square().sum() for part in theta)
+
+
+def elsewhere(policy, theta, batch, beta):
+    return kl_fixed.loss(policy, theta, batch, beta) + policy(theta, batch.observation + 1).square().mean()
+
+
+@pytest.mark.parametrize("loss", [decayed, elsewhere])
+def test_a_loss_that_looks_at_more_than_outputs_goes_the_ordinary_way(loss, rng):
+    fleet, theta, rollout = problem(Gaussian(2), rng)
+    beta = torch.tensor([0.5, 3.0])
+    fleet._compile = False
+    made, _ = sgd.descend(fleet, loss, theta, Adam.start(theta), rollout, beta)
+    true, _ = sgd.descend(unfused(fleet), loss, theta, Adam.start(theta), rollout, beta)
+    assert fleet.unfused == {loss} and torch.equal(made, true)
+
+
+@pytest.mark.parametrize("algorithm", ["kl_fixed", "clip"])
+def test_a_fused_inner_loop_and_value_fit_are_the_runs_own_bits(algorithm, monkeypatch):
+    """Alone, and beside other runs at another place."""
+    seen = []
+    real = Trainer._update
+
+    def update(trainer, rollout):
+        before = trainer.theta
+        facts = real(trainer, rollout)
+        seen.append((before, rollout.batch, rollout.order, trainer.theta))
+        return facts
+
+    monkeypatch.setattr(Trainer, "_update", update)
+    trainer = trained("invertedpendulum", algorithm, "auto", seeds=range(20))
+    (theta, batch, order, new), (part,) = seen[0], trainer.parts
+    alone = Rollout(Batch(*(field[13:14] for field in batch)), order[13:14])
+    fleet = Fleet(trainer.configs[13:14], trainer.fleet.policy)
+    made, *_ = part.page.update(fleet, theta[13:14], part.page.start(fleet, theta[13:14]), alone)
+    assert torch.equal(made[0], new[13]) and not torch.equal(new[13], new[12])
+
+
+def test_tanh_and_adam_keep_what_is_not_finite():
+    network = Network((1, 4, 1))
+    theta, x = torch.ones(1, network.parameters), torch.tensor([[[torch.nan], [torch.inf], [-torch.inf], [1e30]]])
+    made = fused.Kernel(network).forward(theta, x)[0, :, 0]
+    assert made[0].isnan() and torch.equal(made[1:], torch.tensor([5.0, -3.0, 5.0]))
+
+
+def test_processes_that_start_at_once_share_one_library(tmp_path):
+    words = "from pathlib import Path; import sys; from study import fused; print(fused.build(Path(sys.argv[1])))"
+    command = [sys.executable, "-c", words, str(tmp_path / "new folder")]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    made = {process.communicate()[0] for process in started}
+    assert len(made) == 1 and len(list((tmp_path / "new folder").glob("*.so"))) == 1
+
+
+def test_without_a_compiler_training_goes_on_and_one_line_says_so(monkeypatch, capfd):
+    monkeypatch.setattr(fused, "library", fused.library.__wrapped__)
+    monkeypatch.setattr(fused.cpp_extension, "get_cxx_compiler", lambda: "no-such-compiler")
+    monkeypatch.setattr(compiler, "_lost", [])
+    runs = [configuration(seed=seed, horizon=96, total_steps=96, execution={"compile": "auto"}) for seed in range(2)]
+    trainer = Trainer(runs)
+    assert not trainer.fleet.fused and trainer.train()[0].status == "complete"
+    said = " ".join(capfd.readouterr().err.split())
+    assert said.count("does not work here") == 1 and "no-such-compiler" in said and "g++" in said
