@@ -806,6 +806,29 @@ def reward_scales(frame):
 
 
 @styled
+def forks(frame):
+    """Return gained against beta from each point of training, per task."""
+    keys = frame[["task", "advantages"]].drop_duplicates().sort_values(["advantages", "task"])
+    figure, axes = facets(
+        list(keys.itertuples(index=False, name=None)), columns=3, title=lambda name: f"{task_name(name[0])}, {name[1]}"
+    )
+    colours = dict(zip(sorted(frame["at"].unique()), BETA_RAMP(np.linspace(0.15, 0.95, frame["at"].nunique()))))
+    for (task, advantages, at), curve in frame.groupby(["task", "advantages", "at"]):
+        curve, ax = curve.sort_values("setting"), axes[task, advantages]
+        error = np.nan_to_num(np.abs([curve["mean"] - curve["low"], curve["high"] - curve["mean"]]))
+        ax.errorbar(
+            curve["setting"], curve["mean"], error, color=colours[at], marker="o", ms=3.5, lw=1.2, elinewidth=1,
+            label=f"after {at / 1e6:.2g} M steps",
+        )  # fmt: skip
+        ax.axhline(0, color=FAINT, lw=0.8, ls=":")
+    for ax in axes.values():
+        log_beta_axis(ax, frame["setting"])
+    labels(axes.values(), "β that training goes on with", "return gained")
+    legend_below(figure, axes.values())
+    return figure
+
+
+@styled
 def beta_over_unit(frame):
     """Final return and step on raw advantages against beta / c for rewards multiplied by c, TRPO as a line for each."""
     tasks = sorted(frame["task"].unique())

@@ -4,6 +4,7 @@ A panel is refused, with the missing runs named, where runs it needs are missing
 apply where the study has no such arms.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -582,6 +583,26 @@ def beta_over_unit(study, runs):
     return frame.assign(beta_over_unit=(frame["setting"] / frame["reward_scale"]).where(penalised))
 
 
+def forks(study, runs):
+    """Return gained under each beta from one point of the same runs: the fork's second half less its first rollout.
+
+    The first rollout is the source's policy still, the same for every beta.
+    """
+    points = [(json.loads(config).get("fork") or {}).get("at") for config in study.runs["config"]]
+    chosen = study.runs.assign(at=points).dropna(subset=["at", "setting"])
+    if chosen.groupby(["task", "advantages", "at"])["setting"].nunique().max() in (np.nan, 1):
+        raise NotApplicable("no runs of several values go on from one point of another run (fork.at)")
+    first = study.curves[study.curves["iteration"] == 0].set_index("run")["return_mean"]
+    gain = study.over_training("return_mean", parts=2)[:, 1] - first.reindex(study.runs.index).to_numpy(dtype=float)
+    keys = ["task", "advantages", "at", "setting"]
+    rows = [
+        (*key, *statistics.mean_interval(gain[cell.index]), len(cell))
+        for key, cell in chosen.groupby(keys)
+        if np.isfinite(gain[cell.index]).any()
+    ]
+    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "runs"])
+
+
 def _mean_returns(study, runs, keys):
     """Per cell of `keys` the mean final return with its interval, and the median KL (geometric mean over runs)."""
     log_kl = log_median_kl(study)
@@ -776,6 +797,17 @@ PANELS = [
         "not see the number, nor does any on normalised advantages; what moves them is the value fit, whose Adam has "
         "a fixed rate. A penalty on raw advantages sees it twice: its β would have to be multiplied by it too.",
         ("kl_fixed", "trpo"),
+    ),
+    Panel(
+        "forks",
+        "One beta for all of training?",
+        forks,
+        figures.forks,
+        "Return gained in the second half of 0.1 M steps that go on from one point of the same runs, against the beta "
+        "they go on with: mean over seeds with 95 % interval, a line per point of training. If one beta served all of "
+        "training, the lines of a task would peak at the same beta.",
+        (),
+        per_task=False,
     ),
     Panel(
         "beta_over_unit",

@@ -1,5 +1,6 @@
 """The numbers behind the figures on studies whose answer is known."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -367,3 +368,21 @@ def test_latex_table_escapes_and_balances():
     text = tables.latex(frame, "caption with δ", "label")
     assert r"$\beta$=3 \& 50 \% of\_x & 0.5 [0.4, 0.6] \\" in text
     assert text.count(r"\begin") == text.count(r"\end") == 2
+
+
+def test_forks_are_what_the_second_half_returned_above_the_first_rollout(tmp_path, moved):
+    with pytest.raises(NotApplicable):
+        panels.forks(moved, moved.main)
+    study = load(tmp_path, *synthetic.study([Task("a")], [TRPO, *fixed([1.0, 10.0])]))
+    forked = [json.dumps(json.loads(config) | {"fork": {"at": 100}}) for config in study.runs["config"]]
+    study.runs["config"] = np.where(study.runs["algorithm"] == "kl_fixed", forked, study.runs["config"])
+    frame = panels.forks(study, study.main).set_index(["at", "setting"])
+    assert set(frame.index) == {(100, 1.0), (100, 10.0)}
+    for (_, beta), row in frame.iterrows():
+        runs = study.runs.index[study.runs["setting"].eq(beta) & study.runs["algorithm"].eq("kl_fixed")]
+        gains = []
+        for run in runs:
+            curve = study.curves[study.curves["run"] == run]
+            gains.append(curve.loc[curve["progress"] > 0.5, "return_mean"].mean() - curve["return_mean"].iloc[0])
+        assert row["mean"] == pytest.approx(np.mean(gains), rel=0.02) and row["runs"] == len(runs)
+        assert row["low"] < row["mean"] < row["high"]
