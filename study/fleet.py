@@ -26,7 +26,7 @@ from study import compiler, disk, fork, fused, value
 from study.algorithm import page
 from study.config import Config, code
 from study.implied_beta import implied_beta
-from study.objective import change
+from study.objective import change, fisher_vector_product
 from study.policy import Network, Policy
 from study.record import CURVES
 from study.rollout import Batch, Moments, RewardScale, Stream, collect, gae, generator, normalise
@@ -55,7 +55,7 @@ class Fleet:
         self.max_grad_norm = self._stack(bounds) if min(bounds) < math.inf else None
         self.value_learning_rate = self._stack([config.value_learning_rate for config in configs])
         self.settings = self._settings()
-        self._compile = compile
+        self.compile = compile
         self.fused = fused.serves(shared.execution.compile, self.device, dtype)
         self.unfused: set[Callable] = set()  # losses that look at more than the network's outputs
         self.made: dict[tuple, Callable] = {}
@@ -75,9 +75,20 @@ class Fleet:
         configs = self.configs[rows]
         samples = len(configs) * self.iterations * configs[0].horizon
         part = Fleet(configs, self.policy, self.dtype, compiler.wanted(configs[0].execution.compile, samples))
-        if part._compile == self._compile:
+        if part.compile == self.compile:
             part.made = self.made
         return part
+
+    def fisher(self, theta: Tensor, states: Tensor) -> Callable[[Tensor], Tensor]:
+        """v -> F v at theta [R, P] over states [R, N, D]; v [S, P] with S a multiple of R, row s at run s % R."""
+        if self.fused:
+            return fused.fisher(self.policy, theta, states)
+
+        def product(v):
+            times = len(v) // len(theta)
+            return self.each(fisher_vector_product)(theta.repeat(times, 1), states.repeat(times, 1, 1), v)
+
+        return product
 
     def fuses(self, loss: Callable) -> bool:
         return self.fused and loss not in self.unfused
@@ -97,7 +108,7 @@ class Fleet:
         key = (function, network or self.policy)
         if key not in self.made:
             batched = torch.func.vmap(partial(function, key[1]))
-            if self._compile:
+            if self.compile:
                 batched = in_blocks(compiler.compiled(batched, function.__qualname__))
             self.made[key] = batched
         return self.made[key]

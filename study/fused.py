@@ -171,7 +171,7 @@ def derivative(loss: Callable, network: Network | Policy, batch: type) -> Callab
 
 
 def traced(function: Callable, *arguments) -> Callable:
-    """The function as the list of operations it does on such arguments: a third of the time for small ones."""
+    """The function as the list of operations it does on such arguments, where compiling does not pay."""
     graph = make_fx(function)(*arguments)
     for node in graph.graph.nodes:
         if node.target is torch.ops.aten.detach.default:
@@ -203,9 +203,11 @@ def minimise(fleet, loss, network, theta, adam, batch, order, rate, numbers, opt
                 minibatch["advantage"] = normalise(minibatch["advantage"])
             outputs = kernel.forward(theta, observation, kept, epoch[:, part])
             arguments = outputs, rest, minibatch, numbers
-            key = (loss, network, outputs.shape)
+            key = (loss, network, None if fleet.compile else outputs.shape)
             if key not in fleet.made:
-                fleet.made[key] = traced(derivative(loss, network, type(batch)), *arguments)
+                slope = derivative(loss, network, type(batch))
+                name = f"slope of {loss.__qualname__}"
+                fleet.made[key] = compiler.compiled(slope, name) if fleet.compile else traced(slope, *arguments)
             kernel.descend(theta, kept, *fleet.made[key](*arguments), rule)
     return theta, adam
 
@@ -217,3 +219,20 @@ def fit_squares(network, theta, adam, x, target, order, rate, size):
     rule = _rule("adam", adam, rate, None)
     Kernel(network).fit_squares(theta, x.contiguous(), target.contiguous(), order, size, rule)
     return theta, adam
+
+
+def fisher(policy: Policy, theta: Tensor, states: Tensor) -> Callable[[Tensor], Tensor]:
+    """objective.fisher_vector_product at theta [R, P], linearised once: v [S, P] -> F v, row s at run s % R."""
+    kernel, family, (runs, samples) = Kernel(policy.network), policy.family, states.shape[:2]
+    parameters, theta, kept = policy.network.parameters, _own(theta), kernel.keep(runs, samples)
+    outputs = kernel.forward(theta, _own(states), kept)
+    phi, transposed = torch.func.vjp(torch.func.vmap(family.phi), outputs, theta[:, parameters:])
+
+    def product(v: Tensor) -> Tensor:
+        along = kernel.tangent(theta, kept, samples, v)
+        u, rest = transposed(family.metric(phi, family.phi(along, v[:, parameters:])))  # phi is linear in both
+        made = kernel.transposed(theta, kept, u)
+        made[:, parameters:] = rest
+        return made / samples
+
+    return lambda v: torch.cat([product(part) for part in v.split(runs)])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from study.objective import fisher_vector_product, surrogate_gradient
+from study.objective import surrogate_gradient
 from study.rollout import Batch
 from study.solver import conjugate_gradient
 
@@ -41,12 +41,9 @@ def implied_beta(fleet, theta: Tensor, batch: Batch, max_kl: Tensor) -> Implied:
     g = (g_a + g_b) / 2
 
     # Two right-hand sides per run, side by side as twice as many runs.
-    twice = torch.cat([theta, theta])
-    states = batch.observation[:, :: settings.fisher_stride]
-    states = torch.cat([states, states])
-    fisher = fleet.each(fisher_vector_product)
+    fisher = fleet.fisher(theta, batch.observation[:, :: settings.fisher_stride])
     x, residual = conjugate_gradient(
-        lambda v: fisher(twice, states, v) + settings.damping * v, torch.cat([g, g_b]), settings.cg_iterations
+        lambda v: fisher(v) + settings.damping * v, torch.cat([g, g_b]), settings.cg_iterations
     )
     squared = (g * x[:runs]).sum(-1)
     crossed = (g_a * x[runs:]).sum(-1)

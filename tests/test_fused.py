@@ -12,6 +12,7 @@ from conftest import configuration
 from study import compiler, fused, sgd, value
 from study.algorithm import NAMES, kl_fixed
 from study.fleet import Fleet, Rollout, Trainer
+from study.objective import fisher_vector_product
 from study.policy import Categorical, Gaussian, Network, Policy
 from study.rollout import Batch
 from study.sgd import Adam
@@ -129,6 +130,18 @@ def test_fused_steps_are_the_eager_ones(family, rng):
     assert (fits[0][0] - theta).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("family", [Gaussian(2), Categorical(3)])
+def test_fused_fisher_vector_products_are_the_eager_ones(family, rng):
+    """Of three vectors per run at once, against float64."""
+    fleet, theta, rollout = problem(family, rng)
+    v = torch.randn(6, theta.shape[1], generator=rng)
+    made, states = fleet.fisher(theta, rollout.batch.observation)(v), rollout.batch.observation
+    for s in range(6):
+        at = theta[s % 2].double(), states[s % 2].double(), v[s].double()
+        true = fisher_vector_product(fleet.policy, *at)
+        torch.testing.assert_close(made[s].double(), true, rtol=1e-4, atol=1e-5 * float(true.abs().max()))
+
+
 def decayed(policy, theta, batch, beta):
     return kl_fixed.loss(policy, theta, batch, beta) + 0.1 * sum(part.square().sum() for part in theta)
 
@@ -141,7 +154,6 @@ def elsewhere(policy, theta, batch, beta):
 def test_a_loss_that_looks_at_more_than_outputs_goes_the_ordinary_way(loss, rng):
     fleet, theta, rollout = problem(Gaussian(2), rng)
     beta = torch.tensor([0.5, 3.0])
-    fleet._compile = False
     made, _ = sgd.descend(fleet, loss, theta, Adam.start(theta), rollout, beta)
     true, _ = sgd.descend(unfused(fleet), loss, theta, Adam.start(theta), rollout, beta)
     assert fleet.unfused == {loss} and torch.equal(made, true)

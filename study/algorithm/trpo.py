@@ -15,7 +15,7 @@ in its quadratic model only.
 import torch
 
 from study.config import AlgorithmSettings, Count, NonNegative, Positive
-from study.objective import change, fisher_vector_product, surrogate_gradient
+from study.objective import change, surrogate_gradient
 from study.solver import backtracking_line_search, conjugate_gradient
 
 
@@ -31,10 +31,10 @@ class Settings(AlgorithmSettings):
 def natural_gradient(fleet, theta, batch):
     """s = F^-1 g [R, P], lambda* [R], and the facts of them; these replace the coarser diagnostic's."""
     settings = fleet.settings
-    states = batch.observation[:, :: settings.fisher_stride]
+    product = fleet.fisher(theta, batch.observation[:, :: settings.fisher_stride])
 
     def fisher(v):
-        return fleet.each(fisher_vector_product)(theta, states, v) + settings.damping[:, None] * v
+        return product(v) + settings.damping[:, None] * v
 
     gradient = fleet.each(surrogate_gradient)(theta, batch)
     s, residual = conjugate_gradient(fisher, gradient, settings.cg_iterations)
