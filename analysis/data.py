@@ -120,12 +120,14 @@ class Study:
 
 
 def load(directories, whole_seeds=False):
-    """The studies in `directories` as one `Study`.
+    """The study in a directory, or those in several as one `Study`.
 
     A run found twice (same run_id) counts once. A `failed` run counts as missing.
     whole_seeds  keep only the seeds that are complete in every task and arm of a condition.
     Raises StudyError for a directory that holds no study or a damaged one.
     """
+    if isinstance(directories, str | Path):
+        directories = [directories]
     directories = [Path(directory) for directory in directories]
     for directory in directories:
         if not directory.is_dir():

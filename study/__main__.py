@@ -86,7 +86,7 @@ def many(jobs: list, refused: list) -> list[dict | None]:
 def _train(parse_all: Callable) -> list[dict | None]:
     """Exits with 2 if a run is refused (nothing is trained then), with 1 if one failed or nothing more can be
     kept, with 128 + signal if stopped; what is finished is kept."""
-    from study import cluster, disk, preview, sweep
+    from study import cluster, disk, preview, runner
     from study.config import ConfigError
 
     try:
@@ -94,14 +94,14 @@ def _train(parse_all: Callable) -> list[dict | None]:
         if configs[0].execution.dry_run:
             preview.show(configs, refused)
             return [None] * len(configs)
-        rows = sweep.run(configs)
+        rows = runner.run(configs)
     except ConfigError as error:
-        sweep.refuse(error)
+        runner.refuse(error)
     except (disk.Unwritable, cluster.Lost) as error:
-        sweep.console.print(f"[red]error:[/] {error}. What is finished is kept; the same command goes on")
+        runner.console.print(f"[red]error:[/] {error}. What is finished is kept; the same command goes on")
         sys.exit(1)
-    except sweep.Interrupted as stop:
-        sweep.console.print(str(stop))
+    except runner.Interrupted as stop:
+        runner.console.print(str(stop))
         sys.exit(128 + stop.number)
     if (rows["status"] == "failed").any():
         sys.exit(1)

@@ -312,7 +312,7 @@ def make(choice: str | dict, workers: int):
     try:
         import dask_jobqueue  # makes Ctrl-C exit with 0, as if all were done
     except ImportError:
-        raise ConfigError(f"execution.cluster.kind={kind}: needs dask-jobqueue: pip install -e '.[cluster]'") from None
+        raise ConfigError(f"execution.cluster.kind={kind}: needs it: pip install dask-jobqueue") from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, handler)

@@ -230,7 +230,19 @@ def backend(task: Task) -> str:
 
 
 # Modules that say who trains what and when, never what comes out.
-HOUSE = {"__main__", "cluster", "console", "disk", "plan", "preview", "progress", "status", "store", "sweep", "tracker"}
+HOUSE = {
+    "__main__",
+    "cluster",
+    "console",
+    "disk",
+    "plan",
+    "preview",
+    "progress",
+    "status",
+    "runner",
+    "store",
+    "tracker",
+}
 
 
 @cache

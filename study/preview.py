@@ -19,8 +19,8 @@ PROTOCOL = ("horizon", "epochs", "minibatch_size", "hidden")  # what a step's co
 
 def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> None:
     """Prints the plan of these runs, as a sweep would settle it."""
+    from study.runner import cores, unusable
     from study.store import Store
-    from study.sweep import cores, unusable
 
     out = printer()
     configs = list({config.run_id: config for config in configs}.values())

@@ -4,6 +4,7 @@ A finished fleet is first put aside as a part of its own; merging folds all part
 Files appear under their names only when complete, and are believed only if their digest agrees (disk.py).
 """
 
+import os
 import subprocess
 import tempfile
 import time
@@ -211,10 +212,17 @@ def row(result) -> dict:
 
 @cache
 def commit() -> str:
-    """The code's git commit, with + if files had changed; empty outside a checkout."""
+    """The code's git commit, with + if files had changed; empty unless git keeps this very file."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*words):
-        return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True).stdout.strip()
+        done = subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, env=plain)
+        return done.stdout.strip() if done.returncode == 0 else ""
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "study")
-    return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
+    try:
+        if not git("ls-files", "--", "study/store.py"):
+            return ""
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "study")
+        return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
+    except OSError:  # no git here
+        return ""

@@ -12,9 +12,7 @@ def check(choice: str) -> None:
         try:
             import tensorboard  # noqa: F401
         except ImportError:
-            raise ConfigError(
-                "execution.tracker=tensorboard: needs tensorboard: pip install -e '.[tensorboard]'"
-            ) from None
+            raise ConfigError("execution.tracker=tensorboard: needs it: pip install tensorboard") from None
 
 
 def write(study: Path, results: list) -> None:

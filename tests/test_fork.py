@@ -7,7 +7,7 @@ import torch
 from conftest import configuration
 from torch.utils._pytree import tree_flatten
 
-from study import fork, sweep
+from study import fork, runner
 from study.config import ConfigError, Fork
 from study.fleet import Trainer
 
@@ -27,7 +27,7 @@ def kl_fixed(folder, name, beta, seed, iterations, begin=None, snapshots=(), arm
 def source(tmp_path, monkeypatch):
     configs = [kl_fixed(tmp_path, "source", 3.0, seed, 6, snapshots=[AT]) for seed in (0, 1)]
     monkeypatch.setitem(globals(), "WHICH", configs[0].arm)
-    sweep.run(configs)
+    runner.run(configs)
     return tmp_path
 
 
@@ -48,7 +48,7 @@ def test_a_fork_begins_where_its_source_was(source):
 def test_under_the_source_s_own_number_a_fork_goes_on_as_the_source_did(source):
     """In new environments and with other chapters its draws differ; its first update is of the same policy."""
     forks = [kl_fixed(source, "forks", beta, seed, 2, begin="source") for beta in (3.0, 30.0) for seed in (0, 1)]
-    rows = sweep.run(forks).set_index("run_id")
+    rows = runner.run(forks).set_index("run_id")
     assert (rows["status"] == "complete").all()
     curves = pd.read_parquet(source / "forks" / "curves.parquet").set_index(["run_id", "iteration"])
     first = curves.loc[[(config.run_id, 0) for config in forks]]
@@ -79,7 +79,7 @@ def test_a_fork_without_a_point_is_refused_in_one_line(source):
     )
     for words, config in cases.items():
         with pytest.raises(ConfigError, match=words.replace("[", r"\[").replace("]", r"\]")) as refused:
-            sweep.check([config])
+            runner.check([config])
         assert "\n" not in str(refused.value)
     damaged = fork.source(later)
     damaged.write_bytes(damaged.read_bytes()[:-9])

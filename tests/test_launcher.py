@@ -63,10 +63,10 @@ def test_what_a_fleet_cannot_have_is_refused_in_one_line(override, word, tmp_pat
 
 
 def test_arms_are_composed_once_and_seeds_are_their_own(tmp_path, monkeypatch, capfd):
-    from study import sweep
+    from study import runner
 
     seen, composed, load = [], [], ConfigLoaderImpl.load_sweep_config
-    monkeypatch.setattr(sweep, "run", lambda configs: (seen.extend(configs), sys.exit())[0])
+    monkeypatch.setattr(runner, "run", lambda configs: (seen.extend(configs), sys.exit())[0])
     monkeypatch.setattr(
         ConfigLoaderImpl, "load_sweep_config", lambda *arguments: (composed.append(1), load(*arguments))[1]
     )
@@ -81,9 +81,9 @@ def test_arms_are_composed_once_and_seeds_are_their_own(tmp_path, monkeypatch, c
 
 
 def test_a_value_made_from_the_seed_is_its_own(tmp_path, monkeypatch, capfd):
-    from study import sweep
+    from study import runner
 
     seen = []
-    monkeypatch.setattr(sweep, "run", lambda configs: (seen.extend(configs), sys.exit())[0])
+    monkeypatch.setattr(runner, "run", lambda configs: (seen.extend(configs), sys.exit())[0])
     command(monkeypatch, capfd, "-m", *SMALL, "seed=1,2", "name=of_${seed}", f"execution.results={tmp_path}")
     assert [config.name for config in seen] == ["of_1", "of_2"]

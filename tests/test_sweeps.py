@@ -17,7 +17,7 @@ from conftest import ROOT
 from filelock import FileLock
 from test_command_line import command
 
-from study import disk, sweep
+from study import disk, runner
 from study.cluster import Here
 from study.fleet import Trainer
 from study.plan import Plan, pack
@@ -117,19 +117,19 @@ def test_a_killed_sweep_goes_on_to_the_same_results(tmp_path, undisturbed, monke
 
 def test_an_interrupted_fleet_goes_on_from_its_checkpoint(tmp_path, undisturbed, monkeypatch, capfd):
     arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
-    update, loaded, load = sweep.Meter.update, [], Trainer.load
+    update, loaded, load = runner.Meter.update, [], Trainer.load
 
     def interrupting(meter, progressed):
         update(meter, progressed)
         if progressed.iteration == 5:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(sweep.Meter, "update", interrupting)
+    monkeypatch.setattr(runner.Meter, "update", interrupting)
     code, said = command(monkeypatch, capfd, *arguments)
     assert code == 130
     assert "stopped with 0 of 8 runs finished; 1 iteration since the last checkpoints will be made again" in said
     assert "The same command goes on" in said
-    monkeypatch.setattr(sweep.Meter, "update", update)
+    monkeypatch.setattr(runner.Meter, "update", update)
     monkeypatch.setattr(Trainer, "load", lambda trainer, path: (load(trainer, path), loaded.append(trainer.iteration)))
     code, _ = command(monkeypatch, capfd, *arguments)
     assert code == 0 and loaded == [4]
@@ -154,14 +154,14 @@ def test_a_damaged_checkpoint_is_set_aside_and_made_anew(tmp_path, undisturbed, 
 
 def _interrupt(monkeypatch, capfd, arguments, iteration):
     with monkeypatch.context() as patch:
-        update = sweep.Meter.update
+        update = runner.Meter.update
 
         def interrupting(meter, progressed):
             update(meter, progressed)
             if progressed.iteration == iteration:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        patch.setattr(sweep.Meter, "update", interrupting)
+        patch.setattr(runner.Meter, "update", interrupting)
         code, _ = command(patch, capfd, *arguments)
         assert code == 130
 
@@ -465,7 +465,7 @@ def test_status_of_a_stopped_and_of_a_finished_study(tmp_path, finished, monkeyp
 
 
 def test_status_of_a_running_study_disturbs_nothing(tmp_path, undisturbed, monkeypatch, capfd):
-    seen, update = [], sweep.Meter.update
+    seen, update = [], runner.Meter.update
 
     def looking(meter, progressed):
         update(meter, progressed)
@@ -474,8 +474,8 @@ def test_status_of_a_running_study_disturbs_nothing(tmp_path, undisturbed, monke
             time.sleep(2 * meter.BEAT)
             seen.append(_status(tmp_path / "s", monkeypatch, capfd))
 
-    monkeypatch.setattr(sweep.Meter, "BEAT", 0.1)
-    monkeypatch.setattr(sweep.Meter, "update", looking)
+    monkeypatch.setattr(runner.Meter, "BEAT", 0.1)
+    monkeypatch.setattr(runner.Meter, "update", looking)
     code, _ = command(monkeypatch, capfd, *STUDY, ALONE, "name=s", f"execution.results={tmp_path}")
     assert code == 0
     assert "(2 runs) 3/6" in seen[0] and f"process {os.getpid()}" in seen[0] and "steps/s on 1 worker" in seen[0]
