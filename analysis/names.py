@@ -60,6 +60,8 @@ def arm_name(arm):
     numbers = ["raw advantages" if part == "advantage_normalization=none" else part for part in numbers]
     numbers = [part.replace("reward_scale=", "rewards × ") for part in numbers]
     name = algorithm_name(algorithm)
+    if algorithm == "custom" and numbers and numbers[0].startswith("module="):
+        name = numbers.pop(0).removeprefix("module=").split(".")[-1]
     if algorithm == "kl_replay":
         for part in numbers:
             name += f" of {algorithm_name(part.removeprefix('source_arm='))}" if part.startswith("source_arm=") else ""

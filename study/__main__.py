@@ -204,6 +204,9 @@ def main() -> None:
         print(script)
         return
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing; we print one line
+    from hydra_plugins.fleet.sweeper import open_settings
+
+    sys.argv[1:] = open_settings(sys.argv[1:])
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(one)()
     except (HydraException, OmegaConfBaseException) as error:

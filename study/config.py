@@ -1,11 +1,14 @@
 """The typed configuration of one run: every number is checked once, here, before anything is made."""
 
 import hashlib
+import importlib
 import json
+import sys
 from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 from omegaconf import OmegaConf
@@ -70,6 +73,7 @@ class AlgorithmSettings(Strict):
     """
 
     name: str
+    module: str | None = Field(default=None, exclude_if=lambda module: module is None)  # of algorithm=custom
 
 
 class Diagnostics(Strict):
@@ -187,7 +191,8 @@ class Config(Strict):
         words = [self.algorithm.name]
         for name in type(self.algorithm).model_fields:
             given = getattr(self.algorithm, name)
-            if name == leading or (name != "name" and given != _plain(own.get(name), given)):
+            default = own[name] if name in own else type(self.algorithm).model_fields[name].default
+            if name == leading or (name != "name" and given != _plain(default, given)):
                 words.append(f"{name}={_word(given)}")
         for name in CONDITIONS:
             given = getattr(self, name)
@@ -211,7 +216,7 @@ def _plain(default: Any, like: Any) -> Any:
     """A default out of YAML as the type of a parsed value."""
     if isinstance(like, tuple):
         return tuple(default)
-    return float(default) if isinstance(like, float) and default is not None else default
+    return float(default) if isinstance(like, float) and isinstance(default, int | float | str) else default
 
 
 def _word(value: Any) -> str:
@@ -246,19 +251,38 @@ HOUSE = {
 
 
 @cache
-def code() -> str:
-    """A hash of all that decides a run's bits besides its configuration: the code, torch, the simulators."""
+def code(modules: tuple[str, ...] = ()) -> str:
+    """A hash of all that decides a run's bits besides its configuration: the code, torch, the simulators, and the
+    modules of algorithms of one's own."""
     folder = Path(__file__).parent
     sha = hashlib.sha256()
     for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.cpp")]):
         if file.stem not in HOUSE:
             sha.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    for file in _sources(modules):
+        sha.update(file.name.encode() + file.read_bytes())
     for package in ("torch", "numpy", "gymnasium", "envpool", "mujoco"):
         try:
             sha.update(f"{package} {version(package)}".encode())
         except PackageNotFoundError:
             pass
     return sha.hexdigest()[:16]
+
+
+def _sources(modules: tuple[str, ...]) -> list[Path]:
+    """The files of these modules and of what they import that lies beside them, in folders or below."""
+    found: dict[Path, None] = {}
+    waiting = [importlib.import_module(name) for name in modules]
+    homes = {Path(module.__file__).parent for module in waiting}
+    while waiting:
+        module = waiting.pop()
+        file = Path(getattr(module, "__file__", None) or "")
+        if file.suffix == ".py" and file not in found and any(home in file.parents for home in homes):
+            found[file] = None
+            names = {getattr(value, "__module__", None) for value in vars(module).values()}
+            waiting += [value for value in vars(module).values() if isinstance(value, ModuleType)]
+            waiting += [sys.modules[name] for name in sorted(filter(None, names)) if name in sys.modules]
+    return sorted(found)
 
 
 def hashed(value: dict | list) -> str:
@@ -269,19 +293,52 @@ def parse(container: dict) -> Config:
     """The typed config of a resolved plain container. Raises ConfigError."""
     container = dict(container)
     name = (container.get("algorithm") or {}).get("name")
-    if name not in algorithm.NAMES:
-        raise ConfigError(f"algorithm.name={name}: not one of {', '.join(algorithm.NAMES)}")
-    settings = algorithm.page(name).Settings
+    settings = _settings(name, (container.get("algorithm") or {}).get("module"))
     try:
         container["algorithm"] = settings(**container["algorithm"])
     except ValidationError as error:
-        raise ConfigError(_line(error, "algorithm.", f"study/conf/algorithm/{name}.yaml", settings)) from None
+        raise ConfigError(_line(error, "algorithm.", _place(container["algorithm"]), settings)) from None
     try:
         config = Config(**container)
     except ValidationError as error:
         raise ConfigError(_line(error, "", "study/conf/config.yaml", Config)) from None
     _check(config)
     return config
+
+
+def _place(numbers: dict) -> str:
+    """Where an algorithm's numbers are to be changed."""
+    return (
+        f"Settings of {numbers['module']}" if numbers.get("module") else f"study/conf/algorithm/{numbers['name']}.yaml"
+    )
+
+
+def _settings(name: str | None, module: str | None) -> type[AlgorithmSettings]:
+    """The class of an algorithm's numbers. Raises ConfigError where there is no such algorithm."""
+    if name != "custom":
+        if name not in algorithm.NAMES:
+            known = ", ".join(algorithm.NAMES)
+            raise ConfigError(f"algorithm.name={name}: not one of {known}, or custom for a module of your own")
+        if module is not None:
+            raise ConfigError(f"algorithm.module={module}: {name} has none; a module of your own is algorithm=custom")
+        return algorithm.page(name).Settings
+    if module in (None, "", "???"):
+        raise ConfigError("algorithm.module: a value is missing; algorithm=custom needs the name of a module of yours")
+    try:
+        page = algorithm.page(name, module)
+    except Exception as error:  # whatever the module raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(
+            f"algorithm.module={module}: cannot be imported: {reason} "
+            "(modules are found in the current folder, in PYTHONPATH and among installed packages)"
+        ) from None
+    settings = getattr(page, "Settings", None)
+    lacking = [what for what in ("start", "update") if not callable(getattr(page, what, None))]
+    if not (isinstance(settings, type) and issubclass(settings, AlgorithmSettings)):
+        lacking.insert(0, "a class Settings(study.config.AlgorithmSettings)")
+    if lacking:
+        raise ConfigError(f"algorithm.module={module}: lacks {', '.join(lacking)}; study/algorithm/ has examples")
+    return settings
 
 
 def _check(config: Config) -> None:

@@ -244,8 +244,12 @@ class Trainer:
             configs = list(configs)
             rows = slice(start, start + len(configs))
             start = rows.stop
-            fleet, algorithm = self.fleet.part(rows), page(configs[0].algorithm.name)
+            fleet, algorithm = self.fleet.part(rows), page(configs[0].algorithm.name, configs[0].algorithm.module)
             yield Part(rows, algorithm, fleet, algorithm.start(fleet, self.theta[rows]))
+
+    def _modules(self) -> tuple[str, ...]:
+        """Of the algorithms that are not the package's own."""
+        return tuple(sorted({config.algorithm.module for config in self.configs} - {None}))
 
     def _copies(self, chapter: int) -> Copies:
         chapter += getattr(self, "origin", 0)
@@ -459,7 +463,7 @@ class Trainer:
         """Atomically, with a digest; everything at a chapter's boundary, where no environment is open."""
         arrays = {name: np.array(values, dtype=float) for name, values in self.rows.items()}
         held = {
-            "code": code(),
+            "code": code(self._modules()),
             "runs": [config.run_id for config in self.configs],
             "iteration": self.iteration,
             "seconds": torch.from_numpy(self.seconds),
@@ -480,7 +484,7 @@ class Trainer:
             held = torch.load(content, weights_only=True)
         except Exception as error:  # whatever its bytes lead to; nothing in them is executed
             raise disk.Damaged(f"cannot be read: {type(error).__name__}") from None
-        if held["code"] != code():
+        if held["code"] != code(self._modules()):
             raise disk.Damaged("was written by other code or another torch, whose numbers may differ")
         if held["runs"] != [config.run_id for config in self.configs]:
             raise disk.Damaged("belongs to other runs")

@@ -1,12 +1,16 @@
 """A wheel outside of any checkout, and what it may not take from where it happens to lie."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, configuration
+from test_command_line import SMALL, command
+
+from study.config import code
 
 TASK = "name: mine\nid: CartPole-v1\nbackend: gymnasium\ntotal_steps: 128\n"
 EXPERIMENT = """# @package _global_
@@ -58,3 +62,66 @@ def test_the_wheel_trains_outside_of_the_checkout(tmp_path):
     assert runs["task"].tolist() == ["mine"] and runs["commit"].tolist() == [""]
     where = python("-c", "import study, analysis, hydra_plugins.fleet as f; print(study.__file__, f.__file__)")
     assert where.stdout.count(str(folder / "site")) == 2
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """README's example of an algorithm, where Python finds it."""
+    text = re.search(r"```python\n(\"\"\"my_page.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    assert len(text.splitlines()) <= 30
+    (tmp_path / "my_page.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_page", raising=False)
+    yield tmp_path / "my_page.py"
+    sys.modules.pop("my_page", None)
+    code.cache_clear()
+
+
+def test_an_algorithm_of_ones_own_trains_with_its_numbers(page, tmp_path, monkeypatch, capfd):
+    own = ["algorithm=custom", "algorithm.module=my_page", "algorithm.growth=1,2", "+algorithm.beta=4"]
+    where = ["name=s", f"execution.results={tmp_path}", "execution.workers=1"]
+    code_, said = command(monkeypatch, capfd, "-m", *SMALL, *own, *where)
+    assert code_ == 0, said
+    runs, curves = (pd.read_parquet(tmp_path / "s" / f"{kind}.parquet") for kind in ("runs", "curves"))
+    assert runs["run_id"].nunique() == 2 and all("module=my_page" in arm and "beta=4" in arm for arm in runs["arm"])
+    for _, run in runs.iterrows():
+        growth = 2 if "growth=2" in run["arm"] else 1
+        beta = curves.loc[curves["run_id"] == run["run_id"], "beta"]
+        assert beta.tolist() == pytest.approx([4.0 * growth**i for i in range(len(beta))])
+    code_, said = command(monkeypatch, capfd, *SMALL, *own[:2], "algorithm.growth=2", "algorithm.beta=4", *where)
+    assert code_ == 0 and "1 of 1 runs are finished already" in said
+
+
+def test_the_source_of_ones_own_algorithm_is_part_of_the_code(page):
+    before = code(("my_page",))
+    code.cache_clear()
+    page.write_text(page.read_text() + "# changed\n")
+    assert before not in (code(("my_page",)), code())
+
+
+def test_a_name_of_a_module_makes_another_run(page):
+    (page.parent / "other_page.py").write_text(page.read_text())
+    one, two = (configuration(algorithm="custom", numbers={"module": name}) for name in ("my_page", "other_page"))
+    assert one.run_id != two.run_id and one.arm != two.arm and one.update_key != two.update_key
+    assert "module" not in configuration(algorithm="trpo").identity["algorithm"]
+
+
+@pytest.mark.parametrize(
+    "text, words, said",
+    [
+        (None, ["algorithm.module=nowhere.at_all"], ["nowhere.at_all", "cannot be imported"]),
+        ("1 / 0", ["algorithm.module=broken_page"], ["broken_page", "ZeroDivisionError"]),
+        ("x = 1", ["algorithm.module=broken_page"], ["Settings", "start", "update"]),
+        (None, [], ["missing", "module"]),
+        (None, ["algorithm.module=my_page", "algorithm.nope=1"], ["algorithm.nope=1", "unknown key", "my_page"]),
+        (None, ["algorithm.module=my_page", "algorithm.beta=-1"], ["algorithm.beta=-1", "greater than 0", "my_page"]),
+    ],
+)
+def test_a_page_that_is_none_is_refused_in_one_line(text, words, said, page, tmp_path, monkeypatch, capfd):
+    if text:
+        (tmp_path / "broken_page.py").write_text(text)
+    sys.modules.pop("broken_page", None)
+    where = f"execution.results={tmp_path / 'r'}"
+    code_, told = command(monkeypatch, capfd, *SMALL, "algorithm=custom", *words, where)
+    assert code_ == 2 and told.count("error:") == 1 and all(word in told for word in said), told
+    assert not (tmp_path / "r").exists()

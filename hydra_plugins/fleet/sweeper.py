@@ -40,8 +40,16 @@ class UnionSweeper(Sweeper):
             axes = {key: value for key, value in {**self.params, **grid}.items() if key not in given}
             overrides = parser.parse_overrides([*arguments, *(f"{key}={value}" for key, value in axes.items())])
             for job in BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]:
-                jobs[tuple(job)] = list(job)
+                job = open_settings(job)
+                jobs[tuple(job)] = job
         return list(jobs.values())
+
+
+def open_settings(words: list[str]) -> list[str]:
+    """Of algorithm=custom the numbers are those of its module, which no file lists: each may be added."""
+    if "algorithm=custom" not in words:
+        return list(words)
+    return [f"++{word.lstrip('+')}" if word.lstrip("+").startswith("algorithm.") else word for word in words]
 
 
 @dataclass

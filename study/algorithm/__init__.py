@@ -6,6 +6,8 @@ A page is a module with
     start(fleet, theta) -> state             a NamedTuple of [R, ...] tensors, kept between updates
     update(fleet, theta, state, rollout) -> (theta, state, facts)
 
+A page may lie outside of the package: algorithm=custom algorithm.module=my_package.my_page.
+
 theta is [R, P]; facts are columns of curves.parquet, [R] each. Losses are written for one run.
 """
 
@@ -16,6 +18,6 @@ from types import ModuleType
 NAMES = sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def page(name: str) -> ModuleType:
-    """The module of an algorithm, one of NAMES."""
-    return importlib.import_module(f"study.algorithm.{name}")
+def page(name: str, module: str | None = None) -> ModuleType:
+    """The module of an algorithm, one of NAMES; or the module of that name."""
+    return importlib.import_module(module or f"study.algorithm.{name}")
