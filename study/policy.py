@@ -79,7 +79,7 @@ class Gaussian:
     """Diagonal Gaussian: phi = (mean, log standard deviation), K = 2 A; actions [N, A]."""
 
     def __init__(self, size: int):
-        self.size = size
+        self.size = self.width = size  # width: numbers in one action
         self.outputs = size
         self.extra = size  # the state-independent log standard deviations, trained like all else
 
@@ -123,6 +123,7 @@ class Categorical:
     """
 
     extra = 0
+    width = 1
 
     def __init__(self, size: int):
         self.size = size
@@ -158,15 +159,75 @@ class Categorical:
         return p * (tangent - (p * tangent).sum(-1, keepdim=True))
 
 
+class Categoricals:
+    """A product of C independent categoricals over sizes[c] values: phi = their logits side by side, K = sum(sizes).
+
+    Actions [N, C], integers kept as floats. Log-probabilities, entropies and KL are sums over the components.
+    """
+
+    extra = 0
+
+    def __init__(self, sizes: tuple[int, ...]):
+        self.sizes = tuple(sizes)
+        self.size = self.outputs = sum(self.sizes)
+        self.width = len(self.sizes)
+        self._each = Categorical(max(self.sizes))
+
+    def _apart(self, x: Tensor, padding: float) -> Tensor:
+        """[..., K] as [..., C, max(sizes)]."""
+        if len(set(self.sizes)) == 1:
+            return x.unflatten(-1, (self.width, self._each.size))
+        parts = x.split(self.sizes, -1)
+        pad = torch.nn.functional.pad
+        return torch.stack([pad(part, (0, self._each.size - part.shape[-1]), value=padding) for part in parts], -2)
+
+    def _logits(self, phi: Tensor) -> Tensor:
+        return self._apart(phi, -1e30)  # of probability 0; infinity would make NaN of 0 log 0
+
+    def phi(self, outputs: Tensor, extra: Tensor) -> Tensor:
+        return outputs
+
+    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        return rng.gumbel(size=(steps, self.size))
+
+    def sampler(self, extra: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Actions [R, C] from the network's outputs and the noise, both [R, K], in NumPy."""
+        ends = np.cumsum(self.sizes)
+        pieces = [slice(end - size, end) for end, size in zip(ends, self.sizes)]
+
+        def sample(outputs, noise):
+            noisy = outputs + noise
+            return np.stack([noisy[..., piece].argmax(-1) for piece in pieces], -1).astype(outputs.dtype)
+
+        return sample
+
+    def log_prob(self, phi: Tensor, action: Tensor) -> Tensor:
+        return self._each.log_prob(self._logits(phi), action.unsqueeze(-1)).sum(-1)
+
+    def entropy(self, phi: Tensor) -> Tensor:
+        return self._each.entropy(self._logits(phi)).sum(-1)
+
+    def kl_old_new(self, old: Tensor, new: Tensor) -> Tensor:
+        return self._each.kl_old_new(self._logits(old), self._logits(new)).sum(-1)
+
+    def metric(self, phi: Tensor, tangent: Tensor) -> Tensor:
+        """Fisher information times a tangent: one block per component."""
+        moved = self._each.metric(self._logits(phi), self._apart(tangent, 0.0))
+        return torch.cat([moved[..., c, :size] for c, size in enumerate(self.sizes)], -1)
+
+
+Family = Gaussian | Categorical | Categoricals
+
+
 @dataclass(frozen=True)
 class Policy:
     """theta = (network parameters, the family's state-independent parameters)."""
 
     network: Network
-    family: Gaussian | Categorical
+    family: Family
 
     @classmethod
-    def make(cls, observation_size: int, family: Gaussian | Categorical, hidden: tuple[int, ...]) -> "Policy":
+    def make(cls, observation_size: int, family: Family, hidden: tuple[int, ...]) -> "Policy":
         return cls(Network((observation_size, *hidden, family.outputs)), family)
 
     @property

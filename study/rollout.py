@@ -103,10 +103,9 @@ def collect(
     meanwhile, so that the policy that acts is one function. Runs that are not alive get action 0.
     """
     runs, horizon = noise.shape[:2]
-    width = copies.family.size if copies.family.extra else 1
     seen = np.empty((runs, horizon, observation.shape[1]))
     after = np.empty_like(seen)
-    actions = np.empty((runs, horizon, width))
+    actions = np.empty((runs, horizon, copies.family.width))
     reward = np.empty((runs, horizon))
     terminated = np.empty((runs, horizon), bool)
     truncated = np.empty((runs, horizon), bool)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from study import spaces
 from study.config import ConfigError, Task, backend
-from study.policy import Categorical, Gaussian
+from study.policy import Categorical, Categoricals, Gaussian
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,6 @@ class Copies:
         make = _EnvPool if backend(task) == "envpool" else _Gymnasium
         self._copies = make(task, seeds)
         action, observation = self._copies.action_space, self._copies.observation_space
-        if type(observation).__name__ != "Box":
-            raise ConfigError(f"task.id={task.id}: observations must be a Box of numbers, got {observation}")
         self.observation_size = int(np.prod(observation.shape))
         if type(action).__name__ == "Box":
             self.family = Gaussian(int(np.prod(action.shape)))
@@ -41,8 +40,16 @@ class Copies:
         elif type(action).__name__ == "Discrete":
             self.family = Categorical(int(action.n))
             self._first = int(getattr(action, "start", 0))
+        elif type(action).__name__ == "MultiDiscrete":
+            self.family = Categoricals(tuple(int(n) for n in action.nvec.ravel()))
+            self._first = action.start
+        elif type(action).__name__ == "MultiBinary":
+            self.family = Categoricals((2,) * int(np.prod(action.shape)))
+            self._first = 0
         else:
-            raise ConfigError(f"task.id={task.id}: actions must be a Box or Discrete, got {action}")
+            raise ConfigError(
+                f"task.id={task.id}: actions must be a Box, Discrete, MultiDiscrete or MultiBinary, got {action}"
+            )
         self._action_shape, self._action_type = action.shape, action.dtype
 
     def reset(self) -> np.ndarray:
@@ -53,7 +60,7 @@ class Copies:
         if isinstance(self.family, Gaussian):
             action = action.reshape(-1, *self._action_shape).clip(self._low, self._high)
         else:
-            action = action[:, 0] + self._first
+            action = action.reshape(-1, *self._action_shape) + self._first
         final, observation, reward, terminated, truncated = self._copies.step(action.astype(self._action_type))
         return Step(self._flat(final), self._flat(observation), reward, terminated, truncated)
 
@@ -62,6 +69,29 @@ class Copies:
 
     def _flat(self, observation: np.ndarray) -> np.ndarray:
         return observation.reshape(len(observation), -1)
+
+
+def _canonical(task: Task, space):
+    try:
+        return spaces.canonical(space)
+    except ValueError as error:
+        raise ConfigError(f"task.id={task.id}: {error}") from None
+
+
+def _flat_space(space):
+    """A Box [D] for what flatten makes of a canonical space; a Box stays as it is."""
+    from gymnasium.spaces import Box, flatdim
+
+    return space if isinstance(space, Box) else Box(-np.inf, np.inf, (flatdim(space),), np.float64)
+
+
+def _flattened(task: Task, env):
+    """A gymnasium environment that observes numbers alone."""
+    from gymnasium.wrappers import TransformObservation
+
+    space = _canonical(task, env.observation_space)
+    flat = _flat_space(space)
+    return env if flat is space else TransformObservation(env, lambda x: spaces.flatten_one(space, x), flat)
 
 
 def _limit(task: Task) -> dict[str, int]:
@@ -98,19 +128,31 @@ class _EnvPool:
             raise _cannot(task, "EnvPool", error) from None
         with warnings.catch_warnings():  # float64 bounds in gymnasium's float32 boxes
             warnings.simplefilter("ignore", UserWarning)
-            self.action_space, self.observation_space = self._pool.action_space, self._pool.observation_space
+            self.action_space, self._space = self._pool.action_space, _canonical(task, self._pool.observation_space)
+            self.observation_space = _flat_space(self._space)
+        self._id, self._runs = task.id, len(seeds)
 
     def reset(self):
-        return self._pool.reset()[0]
+        observation = self._look(self._pool.reset()[0])
+        if observation.shape != (self._runs, int(np.prod(self.observation_space.shape))):
+            raise ConfigError(
+                f"task.id={self._id}: {self._runs} copies give observations of shape {observation.shape}; "
+                "environments of several players are not supported"
+            )
+        return observation
 
     def step(self, action):
         final, reward, terminated, truncated, _ = self._pool.step(action)
+        final = self._look(final)
         observation, ended = final, terminated | truncated
         if ended.any():
             ids = np.flatnonzero(ended).astype(np.int32)
             observation = final.copy()
-            observation[ids] = self._pool.reset(ids)[0]
+            observation[ids] = self._look(self._pool.reset(ids)[0])
         return final, observation, reward, terminated, truncated & ~terminated
+
+    def _look(self, observation) -> np.ndarray:
+        return spaces.flatten(self._space, observation)
 
     def close(self):
         self._pool.close()
@@ -125,7 +167,7 @@ class _Gymnasium:
 
         try:
             self._vector = SyncVectorEnv(
-                [lambda: gymnasium.make(task.id, **_limit(task), **task.kwargs)] * len(seeds),
+                [lambda: _flattened(task, gymnasium.make(task.id, **_limit(task), **task.kwargs))] * len(seeds),
                 copy=False,
                 autoreset_mode=AutoresetMode.SAME_STEP,
             )

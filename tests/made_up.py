@@ -2,7 +2,7 @@
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
 
 class Clock(gymnasium.Env):
@@ -38,12 +38,36 @@ class Square(Clock):
 
 
 class Buttons(Clock):
-    action_space = MultiDiscrete([2, 3])
+    action_space = MultiDiscrete([[2, 3], [4, 2]], start=[[0, 5], [0, -1]])
+
+
+class Switches(Clock):
+    action_space = MultiBinary((2, 2))
 
 
 class Letters(Clock):
-    observation_space = Discrete(4)
+    """Observes what its space samples."""
+
+    observation_space = Dict(
+        {"b": Tuple([Discrete(3, start=-1), MultiBinary((2, 2))]), "a": MultiDiscrete([2, 3]), "c": Box(0, 1, (2, 2))}
+    )
+
+    def _observe(self):
+        self.observation_space.seed(self.time)
+        return self.observation_space.sample()
 
 
-for made in (Clock, Square, Buttons, Letters):
+class Words(Letters):
+    observation_space = Dict({"word": Text(4)})
+
+
+class Pixels(Letters):
+    observation_space = Dict({"camera": Box(0, 255, (16, 16, 3), np.uint8)})
+
+
+class Hands(Clock):
+    action_space = Tuple([Discrete(2), Discrete(3)])
+
+
+for made in (Clock, Square, Buttons, Switches, Letters, Words, Pixels, Hands):
     gymnasium.register(f"{made.__name__}-v0", entry_point=made, disable_env_checker=True)

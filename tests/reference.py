@@ -9,10 +9,10 @@ from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, Normal
 
 from study.fleet import Fleet, Rollout
-from study.policy import Categorical, Gaussian, Policy
+from study.policy import Categorical, Categoricals, Gaussian, Policy
 from study.rollout import Batch
 
-FAMILIES = [Gaussian(2), Categorical(3)]
+FAMILIES = [Gaussian(2), Categorical(3), Categoricals((2, 3))]
 OBSERVATION = 3
 
 
@@ -30,7 +30,28 @@ def distribution(family, phi: torch.Tensor) -> torch.distributions.Distribution:
     if isinstance(family, Gaussian):
         mean, log_std = phi.chunk(2, -1)
         return Independent(Normal(mean, log_std.exp()), 1)
+    if isinstance(family, Categoricals):
+        return Product([TorchCategorical(logits=part) for part in phi.split(family.sizes, -1)])
     return TorchCategorical(logits=phi)
+
+
+class Product(torch.distributions.Distribution):
+    """Independent distributions side by side, an action's columns their values."""
+
+    def __init__(self, parts: list):
+        super().__init__(parts[0].batch_shape, torch.Size([len(parts)]), validate_args=False)
+        self.parts = parts
+
+    def log_prob(self, action):
+        return sum(part.log_prob(column) for part, column in zip(self.parts, action.unbind(-1)))
+
+    def entropy(self):
+        return sum(part.entropy() for part in self.parts)
+
+
+@torch.distributions.register_kl(Product, Product)
+def _(old, new):
+    return sum(torch.distributions.kl_divergence(p, q) for p, q in zip(old.parts, new.parts))
 
 
 def sample(family, phi: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -44,6 +65,10 @@ def draw(family, phi: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     if isinstance(family, Gaussian):
         mean, log_std = phi.chunk(2, -1)
         return mean + log_std.exp() * torch.randn(mean.shape, generator=rng, dtype=phi.dtype)
+    if isinstance(family, Categoricals):
+        return torch.cat(
+            [draw(Categorical(n), part, rng) for n, part in zip(family.sizes, phi.split(family.sizes, -1))], -1
+        )
     flat = torch.softmax(phi, -1).reshape(-1, family.size)
     return torch.multinomial(flat, 1, generator=rng).reshape(*phi.shape[:-1], 1).to(phi.dtype)
 

@@ -6,6 +6,7 @@ from reference import (
     FAMILIES,
     dense_fisher,
     distribution,
+    draw,
     family_name,
     monte_carlo,
     one,
@@ -19,7 +20,7 @@ from torch.func import grad, hessian
 
 from study.algorithm import clip, kl_adaptive, kl_fixed, unpenalised
 from study.objective import change, fisher_vector_product, mean_kl, ratio, surrogate, surrogate_gradient
-from study.policy import Categorical, Gaussian
+from study.policy import Categorical, Categoricals, Gaussian
 
 both = pytest.mark.parametrize("family", FAMILIES, ids=family_name)
 
@@ -206,6 +207,8 @@ def test_sampled_fisher_information_agrees_with_the_analytic_product(family, rng
     actions = sample(family, phi, torch.randn(20_000, family.size, generator=rng, dtype=torch.float64))
     if isinstance(family, Categorical):
         actions = torch.multinomial(phi.softmax(-1)[0], 20_000, replacement=True, generator=rng)[:, None].double()
+    elif isinstance(family, Categoricals):
+        actions = draw(family, phi[0].expand(20_000, -1), rng)
     tangent = torch.func.jvp(lambda t: policy(t, observation), (theta[0],), (v,))[1]
     along = torch.func.vmap(lambda a: torch.func.jvp(lambda p: family.log_prob(p, a[None]), (phi,), (tangent,))[1][0])(
         actions

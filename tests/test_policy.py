@@ -8,7 +8,7 @@ import torch
 from reference import FAMILIES, distribution, draw, family_name, monte_carlo, random_phi, sample
 from torch.distributions import kl_divergence
 
-from study.policy import Categorical, Gaussian, Network, Policy
+from study.policy import Categorical, Categoricals, Gaussian, Network, Policy
 
 both = pytest.mark.parametrize("family", FAMILIES, ids=family_name)
 DRAWS = 100_000
@@ -120,8 +120,9 @@ def test_a_small_kl_is_not_rounding_noise_in_single_precision(family, rng):
 @both
 def test_kl_of_a_collapsed_policy_is_finite(family):
     """Probabilities that underflow, and a step that turns them round."""
-    phi = torch.tensor([[200.0, 0, -200]] if isinstance(family, Categorical) else [[5.0, 0, -20, -20]])
-    new = phi.flip(-1) if isinstance(family, Categorical) else phi + 1
+    gaussian = isinstance(family, Gaussian)
+    phi = torch.tensor([[5.0, 0, -20, -20]] if gaussian else [[200.0, 0, -200, -200, 200][: family.size]])
+    new = phi + 1 if gaussian else phi.flip(-1)
     gradient = torch.func.grad(lambda new: family.kl_old_new(phi, new).sum())(new)
     assert family.kl_old_new(phi, new).isfinite().all() and gradient.isfinite().all()
 
@@ -193,3 +194,29 @@ def test_log_std_is_state_independent_and_among_the_parameters(rng):
     theta[-2:] = torch.tensor([0.5, -0.25])
     phi = policy(theta, torch.randn(7, 3, generator=rng, dtype=torch.float64))
     torch.testing.assert_close(phi[:, 2:], torch.tensor([[0.5, -0.25]], dtype=torch.float64).expand(7, -1))
+
+
+def test_a_product_of_one_categorical_is_that_categorical_bit_for_bit(rng):
+    one, product = Categorical(3), Categoricals((3,))
+    phi, new = random_phi(one, (50,), rng), random_phi(one, (50,), rng)
+    action = draw(one, phi, rng)
+    noise = one.noise(np.random.default_rng(0), 50)
+    assert np.array_equal(noise, product.noise(np.random.default_rng(0), 50))
+    for name, given in [
+        ("log_prob", (phi, action)),
+        ("entropy", (phi,)),
+        ("kl_old_new", (phi, new)),
+        ("metric", (phi, new)),
+    ]:
+        assert torch.equal(getattr(one, name)(*given), getattr(product, name)(*given)), name
+    assert torch.equal(sample(one, phi, torch.from_numpy(noise)), sample(product, phi, torch.from_numpy(noise)))
+
+
+def test_a_product_draws_each_component_with_its_own_probabilities(rng):
+    family = Categoricals((2, 4, 3))
+    phi = random_phi(family, (1,), rng)
+    drawn = sample(family, phi, torch.from_numpy(family.noise(np.random.default_rng(0), DRAWS)))
+    for part, column in zip(phi.split(family.sizes, -1), drawn.T):
+        for value, p in enumerate(torch.softmax(part[0], -1)):
+            mean, error = monte_carlo((column == value).double())
+            assert abs(mean - p.item()) < 4 * error

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
+from made_up import Letters
 from reference import monte_carlo
 
+from study import spaces
 from study.config import ConfigError, Task
 from study.policy import Categorical, Gaussian
 from study.task import Copies
@@ -351,8 +353,10 @@ def test_actions_beyond_the_bounds_act_as_the_bounds(backend):
 @pytest.mark.parametrize(
     ("id", "backend", "words"),
     [
-        ("made_up:Buttons-v0", "auto", "actions must be a Box or Discrete"),
-        ("made_up:Letters-v0", "auto", "observations must be a Box"),
+        ("made_up:Hands-v0", "auto", "actions must be a Box, Discrete, MultiDiscrete or MultiBinary"),
+        ("made_up:Words-v0", "auto", "observations must be made of .* got Text"),
+        ("made_up:Pixels-v0", "auto", "observations hold an image of shape"),
+        ("CarRacing-v3", "envpool", "observations hold an image of shape"),
         ("NoSuchTask-v0", "auto", "gymnasium cannot make it"),
         ("no_such_module:NoSuchTask-v0", "auto", "gymnasium cannot make it"),
         ("NoSuchTask-v0", "envpool", "EnvPool has no such environment"),
@@ -362,3 +366,69 @@ def test_a_task_that_cannot_be_made_is_refused_in_one_line(id, backend, words):
     with pytest.raises(ConfigError, match=words) as caught:
         copies(id, backend)
     assert id in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("id", "sizes", "start"),
+    [("Buttons", (2, 3, 4, 2), [[0, 5], [0, -1]]), ("Switches", (2, 2, 2, 2), np.zeros((2, 2)))],
+)
+def test_actions_of_several_parts_reach_the_environment_in_its_own_shape(id, sizes, start):
+    made = copies(f"made_up:{id}-v0", "gymnasium", SEEDS[:2], length=50)
+    assert made.family.sizes == sizes
+    made.reset()
+    taken = np.array([[size - 1 for size in sizes], [0] * 4], float)
+    made.step(taken)
+    for env, action in zip(inside(made), taken):
+        np.testing.assert_array_equal(env.actions[0], action.reshape(2, 2) + start)
+
+
+def test_nested_observations_are_flattened_as_gymnasium_does_in_sorted_order():
+    made = copies("made_up:Letters-v0", "gymnasium", SEEDS[:2], length=3)
+    space = Letters.observation_space
+
+    def expected(time):
+        space.seed(time)
+        value = space.sample()
+        return gymnasium.spaces.flatten(space, value)
+
+    assert list(space.spaces) == ["a", "b", "c"] and made.observation_size == 5 + 7 + 4
+    np.testing.assert_array_equal(made.reset(), [expected(0)] * 2)
+    for time in (1, 2, 3):
+        step = made.step(np.zeros((2, 1)))
+        np.testing.assert_array_equal(step.next_observation, [expected(time)] * 2)
+    np.testing.assert_array_equal(step.observation, [expected(0)] * 2)
+
+
+def test_batches_are_flattened_as_one_observation_is():
+    space = spaces.canonical(Letters.observation_space)
+    space.seed(0)
+    observations = [space.sample() for _ in range(20)]
+    batch = gymnasium.vector.utils.concatenate(
+        space, observations, gymnasium.vector.utils.create_empty_array(space, 20)
+    )
+    one_by_one = [spaces.flatten_one(space, observation) for observation in observations]
+    np.testing.assert_array_equal(spaces.flatten(space, batch), one_by_one)
+
+
+def test_a_dict_of_envpool_comes_in_sorted_order():
+    made = copies("FetchReach-v4", "envpool")
+    pool = made._copies._pool
+    assert list(pool.observation_space) != sorted(pool.observation_space)
+    final, *_ = pool.reset()
+    again = copies("FetchReach-v4", "envpool").reset()
+    np.testing.assert_array_equal(again, np.concatenate([final[key] for key in sorted(final)], 1))
+
+
+@pytest.mark.parametrize("id", ["FrozenLake8x8-v1", "CliffWalking-v1"])
+def test_toy_text_is_one_hot_in_both_backends(id):
+    fast, slow = copies(id, "envpool"), copies(id, "gymnasium")
+    assert fast.observation_size == slow.observation_size and fast.family.size == slow.family.size
+    for made in (fast, slow):
+        first = made.reset()
+        assert ((first == 0) | (first == 1)).all() and (first.sum(1) == 1).all()
+    if id == "CliffWalking-v1":  # no chance in it
+        fast.reset(), slow.reset()
+        for action in actions(fast.family, 30):
+            a, b = fast.step(action), slow.step(action)
+            np.testing.assert_array_equal(a.next_observation, b.next_observation)
+            np.testing.assert_array_equal(a.reward, b.reward)
