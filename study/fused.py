@@ -193,12 +193,20 @@ def minimise(fleet, loss, network, theta, adam, batch, order, rate, numbers, opt
     rule = _rule(optimizer, adam, rate, bound)
     rest, kept = theta[:, kernel.network.parameters :], kernel.keep(len(theta), size)
     fields = {name: field for name, field in batch._asdict().items() if name != "observation"}
-    rows = torch.arange(len(theta), device=theta.device).unsqueeze(-1)
+    # Whole rows of one table, because indexing every field by run and sample is far slower.
+    samples = observation.shape[1]
+    table = torch.cat([field.reshape(len(theta) * samples, -1) for field in fields.values()], 1)
+    first = samples * torch.arange(len(theta), device=theta.device).unsqueeze(-1)
+    widths = [field[0, 0].numel() for field in fields.values()]
     for epoch in order.unbind(1):
-        shuffled = {name: field[rows, epoch] for name, field in fields.items()}
+        rows = table.index_select(0, (epoch + first).flatten()).unflatten(0, epoch.shape)
         for start in range(0, epoch.shape[1], size):
             part = slice(start, start + size)
-            minibatch = {name: field[:, part] for name, field in shuffled.items()}
+            columns = rows[:, part].split(widths, -1)
+            minibatch = {
+                name: column.unflatten(-1, field.shape[2:]) if field.ndim > 2 else column.squeeze(-1)
+                for (name, field), column in zip(fields.items(), columns)
+            }
             if fleet.advantage_normalization == "minibatch" and "advantage" in minibatch:
                 minibatch["advantage"] = normalise(minibatch["advantage"])
             outputs = kernel.forward(theta, observation, kept, epoch[:, part])
