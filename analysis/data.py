@@ -1,7 +1,7 @@
 """One or more studies as two frames, and what is missing from them."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -81,6 +81,30 @@ class Study:
         if (raw == RAW).any():
             return RAW
         return None if raw.empty else raw.mode().iloc[0]
+
+    def only(self, arms=None, tasks=None):
+        """The study of some arms (labels of `runs.arm`, or algorithms) and tasks; scores stay as they are.
+
+        Raises StudyError for a name that the study has not.
+        """
+        keep = pd.Series(True, index=self.runs.index)
+        missing = self.missing
+        for word, given, columns in (("arm", arms, ["arm", "algorithm"]), ("task", tasks, ["task"])):
+            if given is None:
+                continue
+            given = [given] if isinstance(given, str) else list(given)
+            known = list(dict.fromkeys(name for column in columns for name in sorted(self.runs[column].unique())))
+            for name in given:
+                if name not in known:
+                    raise StudyError(f"no {word} {name!r} in {self.name}; there are {', '.join(known)}")
+            keep &= self.runs[columns].isin(given).any(axis=1)
+            missing = missing[missing[columns].isin(given).any(axis=1)]
+        if not keep.any():
+            raise StudyError(f"no run in {self.name} is of these arms and of these tasks")
+        number = pd.Series(np.arange(keep.sum(), dtype=np.int32), index=self.runs.index[keep])
+        curves = self.curves[self.curves["run"].isin(number.index)]
+        curves = curves.assign(run=curves["run"].map(number)).reset_index(drop=True)
+        return replace(self, runs=self.runs[keep].reset_index(drop=True), curves=curves, missing=missing)
 
     def under(self, condition):
         return self.runs[self.runs["condition"] == condition]

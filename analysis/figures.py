@@ -83,9 +83,11 @@ BETA_RAMP = seaborn.color_palette("flare", as_cmap=True)  # even steps to the ey
 def styled(draw):
     """Runs a figure function under the one style, and fixes its layout so that saving is cheap."""
 
-    def drawn(frame):
+    def drawn(frame, width=None):
         with matplotlib.rc_context(STYLE):
             figure = draw(frame)
+            if width is not None:
+                figure.set_size_inches(width, figure.get_figheight() * max(1, width / figure.get_figwidth()))
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
         return figure

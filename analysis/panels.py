@@ -30,7 +30,7 @@ from .arms import (
     sweep,
     swept_algorithms,
 )
-from .data import KNOBS, PHASES
+from .data import KNOBS, PHASES, StudyError
 from .published import PPO_TABLE_1
 
 ESTIMATES = {"cross-fitted": "implied_beta_crossfit", "full batch": "implied_beta"}
@@ -821,3 +821,33 @@ PANELS = [
         ("kl_fixed", "trpo"),
     ),
 ]
+
+
+def figure(name, study, width=None, arms=None, tasks=None):
+    """A figure of the report as a matplotlib Figure, `width` inches wide, of some arms and tasks (Study.only).
+
+    As in the report, a task whose runs are missing is left out. Raises StudyError.
+    """
+    panels = {panel.name: panel for panel in PANELS}
+    if name not in panels:
+        raise StudyError(f"no figure {name!r}; there are {', '.join(panels)}")
+    study, panel = study.only(arms, tasks), panels[name]
+    runs, missing = usable(study, panel)
+    if runs.empty:
+        raise StudyError(f"{name}: {len(missing)} runs are missing, the first: {missing['command'].iloc[0]}")
+    try:
+        return panel.figure(panel.numbers(study, runs), width)
+    except NotApplicable as reason:
+        raise StudyError(f"{name}: this study {reason}") from None
+
+
+def usable(study, item):
+    """(runs, missing) of a panel or table: of the main condition, without the tasks whose runs are missing."""
+    runs = study.main
+    missing = study.missing[study.missing["condition"] == study.main_condition]
+    if item.algorithms is not None:
+        missing = missing[missing["algorithm"].isin(item.algorithms)]
+    refused = missing["task"].unique()
+    if len(refused):
+        runs = runs[~runs["task"].isin(refused)] if item.per_task else runs.iloc[:0]
+    return runs, missing

@@ -64,13 +64,8 @@ def build(study, out, strict=False):
 
 def _section(study, item, out, write):
     """The section of a panel or table, or one line that says why it does not apply."""
-    runs = study.main
-    missing = study.missing[study.missing["condition"] == study.main_condition]
-    if item.algorithms is not None:
-        missing = missing[missing["algorithm"].isin(item.algorithms)]
+    runs, missing = panels.usable(study, item)
     refused = sorted(missing["task"].unique())
-    if refused:
-        runs = runs[~runs["task"].isin(refused)] if item.per_task else runs.iloc[:0]
     note = _refusal(item, refused, missing) if refused else ("", "")
     if runs.empty:
         return Section(item.name, item.title, *note)

@@ -62,25 +62,30 @@ def many(jobs: list, refused: list) -> list[dict | None]:
 
     A job has its arm's config and its seed; refused are (overrides, exception) of those that do not compose.
     """
+    return _train(lambda: parsed(jobs, refused))
+
+
+def parsed(jobs: list, refused: list) -> tuple[list, list]:
+    """The typed configs of a sweep's jobs, and what is wrong with the others, as (overrides, reason).
+
+    Raises ConfigError if any is, but in a dry run.
+    """
     from study.config import ConfigError
 
-    def parse_all():
-        arms, configs, wrong = {}, [], [(words, explain(error, words)) for words, error in refused]
-        for job in jobs:
-            try:
-                if id(job.arm) not in arms:
-                    arms[id(job.arm)] = _parsed(job.arm), _mentions_seed(job.arm)
-                config, by_seed = arms[id(job.arm)]
-                if job.seed is not None:
-                    config = _parsed(job.cfg) if by_seed else config.with_seed(job.seed)
-                configs.append(config)
-            except ConfigError as error:
-                wrong.append((job.overrides, str(error)))
-        if wrong and not (configs and configs[0].execution.dry_run):
-            raise ConfigError(wrong[0][1])
-        return configs, wrong
-
-    return _train(parse_all)
+    arms, configs, wrong = {}, [], [(words, explain(error, words)) for words, error in refused]
+    for job in jobs:
+        try:
+            if id(job.arm) not in arms:
+                arms[id(job.arm)] = _parsed(job.arm), _mentions_seed(job.arm)
+            config, by_seed = arms[id(job.arm)]
+            if job.seed is not None:
+                config = _parsed(job.cfg) if by_seed else config.with_seed(job.seed)
+            configs.append(config)
+        except ConfigError as error:
+            wrong.append((job.overrides, str(error)))
+    if wrong and not (configs and configs[0].execution.dry_run):
+        raise ConfigError(wrong[0][1])
+    return configs, wrong
 
 
 def _train(parse_all: Callable) -> list[dict | None]:

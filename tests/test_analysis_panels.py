@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from conftest import ROOT
 from scipy import stats
 from synthetic import ADAPTIVE, CLIP, TRPO, Task, fixed
 
@@ -386,3 +387,21 @@ def test_forks_are_what_the_second_half_returned_above_the_first_rollout(tmp_pat
             gains.append(curve.loc[curve["progress"] > 0.5, "return_mean"].mean() - curve["return_mean"].iloc[0])
         assert row["mean"] == pytest.approx(np.mean(gains), rel=0.02) and row["runs"] == len(runs)
         assert row["low"] < row["mean"] < row["high"]
+
+
+def test_a_figure_of_some_arms_is_as_wide_as_asked(tmp_path):
+    import analysis
+
+    whole = analysis.load(str(ROOT / "results/table1"))
+    some = whole.only(arms=["trpo"], tasks="hopper")
+    assert set(zip(some.runs["algorithm"], some.runs["task"])) == {("trpo", "hopper")}
+    for number, row in some.runs.iterrows():  # each run keeps its own curve
+        before = whole.runs.index[whole.runs["run_id"] == row["run_id"]][0]
+        returns = [study.curves.loc[study.curves["run"] == run, "return_mean"].to_numpy()
+                   for study, run in ((some, number), (whole, before))]  # fmt: skip
+        np.testing.assert_array_equal(*returns)
+    drawn = analysis.figure("learning_curves", whole, width=3.3, arms=["trpo"], tasks=["hopper"])
+    assert drawn.get_figwidth() == 3.3 and len(drawn.axes) == 1
+    for wrong, words in (({"name": "x"}, "beta_profile"), ({"arms": ["x"]}, "trpo"), ({"tasks": ["x"]}, "hopper")):
+        with pytest.raises(analysis.StudyError, match=words):
+            analysis.figure(**{"name": "learning_curves", "study": whole} | wrong)

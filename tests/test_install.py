@@ -125,3 +125,25 @@ def test_a_page_that_is_none_is_refused_in_one_line(text, words, said, page, tmp
     code_, told = command(monkeypatch, capfd, *SMALL, "algorithm=custom", *words, where)
     assert code_ == 2 and told.count("error:") == 1 and all(word in told for word in said), told
     assert not (tmp_path / "r").exists()
+
+
+def test_from_python_comes_what_the_command_line_writes(tmp_path, monkeypatch, capfd):
+    import study
+
+    small = ["execution.compile=false", *SMALL]
+    where = {"execution.results": tmp_path / "a b", "execution.workers": 1}
+    runs, curves = study.sweep(*small, algorithm="kl_fixed", seed=range(2), **{"algorithm.beta": [1, 3]}, **where)
+    assert sorted(zip(runs["beta"], runs["seed"])) == [(1, 0), (1, 1), (3, 0), (3, 1)]
+    written = pd.read_parquet(tmp_path / "a b/trial/curves.parquet")
+    assert len(curves) == len(written) and set(curves["run_id"]) == set(runs["run_id"])
+    one = study.train(*small, algorithm="kl_fixed", seed=1, **{"algorithm.beta": 3}, **where)
+    assert "finished already" in capfd.readouterr().err and one.runs["run_id"].isin(runs["run_id"]).all()
+    for wrong in ({"algorithm": "nope"}, {"learning_rat": 1}, {"gamma": 3}):
+        with pytest.raises(study.ConfigError, match=next(iter(wrong))):
+            study.train(*small, **wrong, **where)
+
+
+def test_importing_takes_neither_torch_nor_matplotlib():
+    script = "import sys, study, analysis; print({'torch', 'hydra', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

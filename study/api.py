@@ -1,0 +1,101 @@
+"""The command line's own way through Hydra and the runner, from Python: frames for files, exceptions for exits."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.singleton import Singleton
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from hydra_plugins.fleet.sweeper import open_settings
+from study import runner
+from study.__main__ import CONF, _parsed, explain, parsed
+from study.config import Config, ConfigError
+from study.store import Store
+
+
+class Frames(NamedTuple):
+    """What was asked for, whether trained now or finished before; the columns are in results/README.md."""
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+
+
+def train(*overrides: str, **settings: Any) -> Frames:
+    """One run, as `python -m study KEY=VALUE ...` trains it.
+
+    Keys with dots are given as **{"algorithm.beta": 3} or as the words of the command line. Raises ConfigError.
+    """
+    configs: list[Config] = []
+    words = [*overrides, *(f"{key}={_word(value)}" for key, value in settings.items())]
+    _through_hydra("run", lambda cfg: configs.append(_parsed(cfg)), words)
+    return _trained(configs)
+
+
+def sweep(*overrides: str, **settings: Any) -> Frames:
+    """Many runs, as `python -m study -m KEY=VALUES ...` trains them; a list, tuple or range is an axis.
+
+    A value that is a list itself stands in a list: hidden=[[64, 64]]. Raises ConfigError.
+    """
+    configs: list[Config] = []
+
+    def task(cfg):
+        raise NotImplementedError  # the launcher takes `many`
+
+    def many(jobs, refused):
+        configs.extend(parsed(jobs, refused)[0])
+        return [None] * len(jobs)
+
+    task.many = many
+    _through_hydra("multirun", task, [*overrides, *(f"{key}={_axis(value)}" for key, value in settings.items())])
+    return _trained(configs)
+
+
+def _through_hydra(how: str, task: Callable, words: list[str]) -> None:
+    before = Singleton.get_state()  # a caller may be an application of Hydra itself
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3", job_name="study"):
+            start = getattr(GlobalHydra.instance().hydra, how)
+            done = start("config", task, open_settings(words), with_log_configuration=False)
+        if how == "run":
+            done.return_value  # noqa: B018  raises what the task has raised
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error)) from None
+    finally:
+        Singleton.set_state(before)
+
+
+def _trained(configs: list[Config]) -> Frames:
+    if any(config.execution.dry_run for config in configs):
+        raise ConfigError("execution.dry_run=true: from the command line only")
+    runs = runner.run(configs).reset_index(drop=True)
+    curves = pd.concat([Store(folder).curves() for folder in dict.fromkeys(config.study for config in configs)])
+    return Frames(runs, curves[curves["run_id"].isin(runs["run_id"])].reset_index(drop=True))
+
+
+def _axis(value: Any) -> str:
+    if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+        return ",".join(_word(one) for one in value)
+    return _word(value)
+
+
+def _word(value: Any) -> str:
+    """A value as the command line spells it; a string is taken as it stands."""
+    if hasattr(value, "item") and not hasattr(value, "__len__"):  # a number of NumPy
+        value = value.item()
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Path):
+        return "'" + str(value).replace("'", "\\'") + "'"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_word(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return "[" + ",".join(_word(one) for one in value) + "]"
+    return str(value)
