@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import configuration
+from reference import draw
 
 from study import compiler, fused, sgd, value
 from study.algorithm import NAMES, kl_fixed
 from study.fleet import Fleet, Rollout, Trainer
 from study.objective import fisher_vector_product
-from study.policy import Categorical, Gaussian, Network, Policy
+from study.policy import Categorical, Categoricals, Gaussian, Network, Policy
 from study.rollout import Batch
 from study.sgd import Adam
 from study.value import Targets
@@ -101,8 +102,7 @@ def problem(family, rng, samples=96):
     theta = 0.3 * torch.randn(2, policy.parameters, generator=rng)
     observation = torch.randn(2, samples, 3, generator=rng)
     old = policy(theta, observation)
-    noise = torch.randn(2, samples, family.size, generator=rng)
-    action = old[..., :2] + noise if family.extra else noise.argmax(-1, keepdim=True).float()
+    action = draw(family, old, rng)
     batch = Batch(observation, action, old, family.log_prob(old, action), torch.randn(2, samples, generator=rng))
     order = torch.stack([torch.stack([torch.randperm(samples, generator=rng) for _ in range(2)]) for _ in range(2)])
     return fleet, theta, Rollout(batch, order)
@@ -113,7 +113,7 @@ def unfused(fleet):
     return Fleet(runs, fleet.policy)
 
 
-@pytest.mark.parametrize("family", [Gaussian(2), Categorical(3)])
+@pytest.mark.parametrize("family", [Gaussian(2), Categorical(3), Categoricals((3, 2))])
 def test_fused_steps_are_the_eager_ones(family, rng):
     fleet, theta, rollout = problem(family, rng)
     beta = torch.tensor([0.5, 3.0])
@@ -130,7 +130,7 @@ def test_fused_steps_are_the_eager_ones(family, rng):
     assert (fits[0][0] - theta).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("family", [Gaussian(2), Categorical(3)])
+@pytest.mark.parametrize("family", [Gaussian(2), Categorical(3), Categoricals((3, 2))])
 def test_fused_fisher_vector_products_are_the_eager_ones(family, rng):
     """Of three vectors per run at once, against float64."""
     fleet, theta, rollout = problem(family, rng)
