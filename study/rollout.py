@@ -140,12 +140,12 @@ def gae(reward, value, next_value, terminated, truncated, gamma, gae_lambda) -> 
 
         A_t = sum_l (gamma lambda)^l delta_{t+l},  delta_t = r_t + gamma V(s_{t+1}) - V(s_t)
 
-    next_value [R, T] is of the true next observation. A terminated step's next value counts as 0; a
+    next_value [R, T] is of the true next observation. A terminated step's next value counts as 0, whatever it is; a
     truncated one's counts, and neither lets the sum run on into the next episode. The horizon's last
     step bootstraps in the same way. gamma and gae_lambda are [R].
     """
     gamma, gae_lambda = gamma[:, None], gae_lambda[:, None]
-    delta = reward + gamma * next_value * ~terminated - value
+    delta = reward + gamma * np.where(terminated, 0, next_value) - value  # after an end it may be NaN
     return discounted_sum(delta, gamma * gae_lambda * ~(terminated | truncated))
 
 

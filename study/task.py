@@ -4,14 +4,23 @@ SAME_STEP: a step that ends an episode returns the true final observation, and t
 first observation beside it. No step's action is ever ignored.
 """
 
+import random
+import time
 import warnings
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 
-from study import spaces
+from study import origin, spaces
 from study.config import ConfigError, Task, backend
+from study.console import console
 from study.policy import Categorical, Categoricals, Gaussian
+
+OWN = {"num_envs", "batch_size", "num_threads", "env_seed", "seed"}  # of EnvPool's arguments, ours to say
 
 
 @dataclass(frozen=True)
@@ -30,10 +39,12 @@ class Copies:
     """
 
     def __init__(self, task: Task, seeds: list[int]):
-        make = _EnvPool if backend(task) == "envpool" else _Gymnasium
-        self._copies = make(task, seeds)
+        self._task = task
+        self._copies = _made(task, seeds)
         action, observation = self._copies.action_space, self._copies.observation_space
         self.observation_size = int(np.prod(observation.shape))
+        if self.observation_size == 0:
+            raise ConfigError(f"task.id={task.id}: observations have no number in them, got {observation}")
         if type(action).__name__ == "Box":
             self.family = Gaussian(int(np.prod(action.shape)))
             self._low, self._high = action.low, action.high
@@ -52,6 +63,11 @@ class Copies:
             )
         self._action_shape, self._action_type = action.shape, action.dtype
 
+    @property
+    def origin(self) -> str:
+        """Whose code the environment is, and which version of it."""
+        return self._copies.origin
+
     def reset(self) -> np.ndarray:
         """The first observations, [R, D]."""
         return self._flat(self._copies.reset())
@@ -59,13 +75,21 @@ class Copies:
     def step(self, action: np.ndarray) -> Step:
         if isinstance(self.family, Gaussian):
             action = action.reshape(-1, *self._action_shape).clip(self._low, self._high)
+            if self._action_type.kind in "iub":
+                action = np.rint(np.nan_to_num(action))
         else:
             action = action.reshape(-1, *self._action_shape) + self._first
         final, observation, reward, terminated, truncated = self._copies.step(action.astype(self._action_type))
         return Step(self._flat(final), self._flat(observation), reward, terminated, truncated)
 
     def close(self) -> None:
-        self._copies.close()
+        """Whatever it raises: what was learned does not hang on it."""
+        try:
+            self._copies.close()
+        except Exception as error:
+            if self._task.id not in _warned:
+                _warned.add(self._task.id)
+                console.print(f"[yellow]note:[/] {self._task.id}: its close() raises {_reason(error)}", highlight=False)
 
     def _flat(self, observation: np.ndarray) -> np.ndarray:
         return observation.reshape(len(observation), -1)
@@ -112,6 +136,62 @@ def _cannot(task: Task, library: str, error: Exception) -> ConfigError:
     return ConfigError(f"task.id={task.id}{given}: {library} cannot make it: {reason}")
 
 
+_warned: set[str] = set()
+
+
+def _made(task: Task, seeds: list[int]):
+    """The backend's copies. Raises ConfigError, whatever the environment raises."""
+    kind = backend(task)
+    try:
+        return (_EnvPool if kind == "envpool" else _Gymnasium)(task, seeds)
+    except ConfigError:
+        raise
+    except Exception as error:
+        given = f" with task.kwargs={task.kwargs}" if task.kwargs else ""
+        raise ConfigError(f"task.id={task.id}: {kind} cannot make it{given}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+def probe(task: Task, steps: int = 20) -> tuple[str, str | None]:
+    """Tries two copies of one seed under the same random actions; for two seconds each at most.
+
+    Returns the environment's origin, and a line about it if the copies differ. Raises ConfigError if it cannot
+    be made, or if a reset or step raises or gives what cannot be learned from.
+    """
+    version, first = _tried(task, steps)
+    _, second = _tried(task, len(first) - 1)
+    for step, pair in enumerate(zip(first, second)):
+        if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*pair)):
+            when = f"{step} steps after" if step else "at"
+            return version, (
+                f"task.id={task.id} is not reproducible: two copies differ {when} the first reset, with one seed and "
+                "the same actions; it draws from something that neither reset(seed=) nor a global generator governs"
+            )
+    return version, None
+
+
+def _tried(task: Task, steps: int) -> tuple[str, list[tuple]]:
+    copies, rng, began = Copies(task, [0]), np.random.default_rng(0), time.monotonic()
+    family, doing = copies.family, "its first reset"
+    try:
+        seen = [(copies.reset(),)]
+        sample = family.sampler(np.zeros((1, family.extra)))
+        for step, noise in enumerate(family.noise(rng, steps)):
+            doing = "its first step" if step == 0 else f"step {step + 1}"
+            made = copies.step(sample(np.zeros((1, family.outputs)), noise[None]))
+            seen.append((made.next_observation, made.observation, made.reward, made.terminated, made.truncated))
+            if time.monotonic() - began > 2:
+                break
+        return copies.origin, seen
+    except Exception as error:
+        raise ConfigError(f"task.id={task.id}: {doing} raises {_reason(error)}") from None
+    finally:
+        copies.close()
+
+
 class _EnvPool:
     """C++ environments. reset(ids) right after an end makes the new episode start without a lost step."""
 
@@ -120,6 +200,10 @@ class _EnvPool:
 
         if task.id not in envpool.list_all_envs():
             raise ConfigError(f"task.id={task.id}: EnvPool has no such environment (try task.backend=gymnasium)")
+        if taken := OWN & task.kwargs.keys():
+            name = min(taken)
+            raise ConfigError(f"task.kwargs.{name}={task.kwargs[name]}: the study says it itself; leave it out")
+        self.origin = origin.package("envpool")
         try:
             self._pool = envpool.make_gymnasium(
                 task.id, num_envs=len(seeds), num_threads=1, env_seed=list(seeds), **_limit(task), **task.kwargs
@@ -159,33 +243,127 @@ class _EnvPool:
 
 
 class _Gymnasium:
-    """Any registered id, also "module:Id-v0" of the user's own; stepped one after the other."""
+    """Any registered id, also "module:Id-v0" of the user's own; stepped one after the other.
+
+    Observations are copied before the environment is touched again: many change one array in place.
+    """
 
     def __init__(self, task: Task, seeds: list[int]):
         import gymnasium
-        from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-        try:
-            self._vector = SyncVectorEnv(
-                [lambda: _flattened(task, gymnasium.make(task.id, **_limit(task), **task.kwargs))] * len(seeds),
-                copy=False,
-                autoreset_mode=AutoresetMode.SAME_STEP,
-            )
-        except Exception as error:
-            raise _cannot(task, "gymnasium", error) from None
         self._seeds = list(seeds)
-        self.action_space = self._vector.single_action_space
-        self.observation_space = self._vector.single_observation_space
+        self._draws = [_Draws(seed) for seed in seeds]
+        random.seed(seeds[0])  # for environments that turn to it late, see _Draws
+        self.envs = []
+        for draws in self._draws:
+            with draws:
+                self.envs.append(_flattened(task, gymnasium.make(task.id, **{"disable_env_checker": True} | task.kwargs)))
+        self.action_space, self.observation_space = self.envs[0].action_space, self.envs[0].observation_space
+        self.origin = origin.environment(self.envs[0], task)
 
     def reset(self):
-        return self._vector.reset(seed=self._seeds)[0].copy()
+        observation = self._empty()
+        for run, (env, draws, seed) in enumerate(zip(self.envs, self._draws, self._seeds)):
+            with draws:
+                for layer in _layers(env):
+                    _seed_spaces(layer, seed)
+                observation[run] = self._begin(env, seed=seed)
+        return observation
 
     def step(self, action):
-        observation, reward, terminated, truncated, info = self._vector.step(action)
-        observation, final = observation.copy(), observation.copy()
-        for run in np.flatnonzero(terminated | truncated):
-            final[run] = info["final_obs"][run]
-        return final, observation, reward, terminated.copy(), truncated & ~terminated
+        final, observation, reward = self._empty(), self._empty(), np.empty(len(self.envs))
+        terminated, truncated = np.empty((2, len(self.envs)), bool)
+        for run, (env, draws) in enumerate(zip(self.envs, self._draws)):
+            with draws:
+                made = env.step(action[run])
+                if len(made) != 5:
+                    raise ValueError(f"step() gives {len(made)} values instead of gymnasium's 5")
+                observation[run] = final[run] = self._look(made[0])
+                reward[run], terminated[run], truncated[run] = _number(made[1]), made[2], made[3]
+                if terminated[run] or truncated[run]:
+                    observation[run] = self._begin(env)
+        return final, observation, reward, terminated, truncated & ~terminated
 
     def close(self):
-        self._vector.close()
+        for env in self.envs:
+            env.close()
+
+    def _begin(self, env, **options) -> np.ndarray:
+        made = env.reset(**options)
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise ValueError("reset() does not give gymnasium's pair of observation and info")
+        return self._look(made[0])
+
+    def _empty(self) -> np.ndarray:
+        return np.empty((len(self.envs), *self.observation_space.shape), self.observation_space.dtype)
+
+    def _look(self, observation: Any) -> np.ndarray:
+        """As the space says it is. Raises ValueError."""
+        shape = self.observation_space.shape
+        seen = np.asarray(observation)
+        if seen.dtype.kind not in "biuf" or (seen.shape != shape and not seen.size == np.prod(shape) == 1):
+            raise ValueError(f"an observation of shape {seen.shape} and type {seen.dtype}, its space says {shape}")
+        return seen.reshape(shape)
+
+
+def _number(reward: Any) -> float:
+    if type(reward) is float:
+        return reward
+    number = np.asarray(reward)
+    if number.size != 1 or number.dtype.kind not in "biuf":
+        raise ValueError(f"a reward that is not one number: {reward!r}")
+    return float(number.item())
+
+
+def _layers(env) -> Iterator:
+    """The wrappers from outside in, and the environment itself."""
+    while env is not env.unwrapped:
+        yield env
+        env = env.env
+    yield env
+
+
+def _seed_spaces(layer, seed: int) -> None:
+    """Gives one copy's layer spaces of its own, seeded: those of its class are shared by all copies."""
+    from gymnasium import Space
+
+    scopes = (*map(vars, reversed(type(layer).__mro__)), vars(layer))
+    spaces = {name: value for scope in scopes for name, value in scope.items() if isinstance(value, Space)}
+    for name, space in deepcopy(spaces).items():
+        space.seed(seed)
+        setattr(layer, name, space)
+
+
+class _Draws:
+    """The global generators of NumPy, torch and Python as one copy of an environment sees them: from its seed alone.
+
+    Two microseconds per step; Python's takes 25, so it is exchanged only if the copy has used it in the beginning.
+    """
+
+    WATCHED = 100  # calls
+
+    def __init__(self, seed: int):
+        self._numpy = np.random.MT19937(seed)
+        self._torch = torch.Generator().manual_seed(seed).get_state()
+        self._python = random.Random(seed).getstate()
+        self._calls, self._uses_python = 0, False
+
+    def __enter__(self):
+        self._outside = np.random.get_bit_generator(), torch.get_rng_state(), None
+        if self._uses_python or self._calls < self.WATCHED:
+            self._outside = *self._outside[:2], random.getstate()
+            random.setstate(self._python)
+        self._calls += 1
+        np.random.set_bit_generator(self._numpy)
+        torch.set_rng_state(self._torch)
+
+    def __exit__(self, *_):
+        numpy, torch_, python = self._outside
+        np.random.set_bit_generator(numpy)
+        self._torch = torch.get_rng_state()
+        torch.set_rng_state(torch_)
+        if python is not None:
+            after = random.getstate()
+            self._uses_python |= after != self._python
+            self._python = after
+            random.setstate(python)

@@ -45,7 +45,7 @@ def both(id: str, seeds=SEEDS, **kwargs):
 
 def inside(made: Copies) -> list:
     """The bare gymnasium environments."""
-    return [env.unwrapped for env in made._copies._vector.envs]
+    return [env.unwrapped for env in made._copies.envs]
 
 
 def actions(family, steps: int, runs: int = len(SEEDS)) -> np.ndarray:

@@ -1,0 +1,94 @@
+"""Whose code an environment is: the packages it comes from with their versions, a user's own files by their digest."""
+
+import ast
+import hashlib
+import sys
+import sysconfig
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+SUFFIXES = {".py", ".so", ".pyd", ".xml", ".urdf", ".json", ".yaml", ".yml", ".toml"}  # what decides how it acts
+PATHS = sysconfig.get_paths()
+
+
+def package(name: str) -> str:
+    """An installed package and its version."""
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return name
+
+
+def environment(env: Any, task: Any) -> str:
+    """Of a gymnasium environment: the modules of its class and its bases, of its wrappers, of whatever registers it,
+    what these import of the user's own, and files that its arguments name.
+
+    A change of its code changes this. Packages come with their versions, all else as one digest.
+    """
+    classes = [type(env.unwrapped)]
+    while env is not env.unwrapped:
+        classes.append(type(env))
+        env = env.env
+    names = {kind.__module__ for each in classes for kind in each.__mro__}
+    spec = env.unwrapped.spec
+    if spec is not None:
+        point = spec.entry_point
+        names.add(point.split(":")[0] if isinstance(point, str) else getattr(point, "__module__", ""))
+    names.add(task.id.split(":")[0] if ":" in task.id else "")
+    packages, own = set(), set()
+    _gather(names, packages, own)
+    for value in task.kwargs.values():
+        if isinstance(value, str) and Path(value).suffix in SUFFIXES and Path(value).is_file():
+            own.add(Path(value).resolve())
+    words = sorted(map(package, packages))
+    if own:
+        sha = hashlib.sha256()
+        for content in sorted(hashlib.sha256(file.read_bytes()).digest() for file in own):
+            sha.update(content)  # wherever the files lie
+        words.append(f"own files {sha.hexdigest()[:12]}")
+    return ", ".join(words)
+
+
+def _gather(names: set[str], packages: set[str], own: set[Path]) -> None:
+    """Sorts modules and what the user's own among them import into installed packages and files."""
+    distributions, seen, waiting = packages_distributions(), set(), sorted(names)
+    while waiting:
+        name = waiting.pop()
+        module = sys.modules.get(name)
+        if name in seen or module is None or getattr(module, "__file__", None) is None:
+            continue
+        seen.add(name)
+        file, top = Path(module.__file__).resolve(), name.split(".")[0]
+        if any(file.is_relative_to(Path(PATHS[kind]).resolve()) for kind in ("purelib", "platlib")):
+            if name in names:
+                packages.update(distributions.get(top, [top])[:1])
+        elif not file.is_relative_to(Path(PATHS["stdlib"]).resolve()) and top != "study":
+            files = _files(sys.modules[top]) if hasattr(sys.modules.get(top), "__path__") else [file]
+            own.update(files)
+            for source in files:
+                if source.suffix == ".py":
+                    waiting += _imported(source)
+
+
+def _files(module: ModuleType) -> list[Path]:
+    """Of a whole package."""
+    folders = [Path(folder).resolve() for folder in module.__path__]
+    found = (file for folder in folders for file in folder.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    return [file for file in found if "__pycache__" not in file.parts]
+
+
+def _imported(file: Path) -> list[str]:
+    """Modules that a source file imports, anywhere in it; relative ones lie in its own package and are known."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return []
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
