@@ -97,7 +97,8 @@ def _train(parse_all: Callable) -> list[dict | None]:
     try:
         configs, refused = parse_all()
         if configs[0].execution.dry_run:
-            preview.show(configs, refused)
+            if not preview.show(configs, refused):
+                sys.exit(2)
             return [None] * len(configs)
         rows = runner.run(configs)
     except ConfigError as error:

@@ -29,7 +29,7 @@ from study.implied_beta import implied_beta
 from study.objective import change, fisher_vector_product
 from study.policy import Network, Policy
 from study.record import CURVES
-from study.rollout import Batch, Moments, RewardScale, Stream, collect, gae, generator, normalise
+from study.rollout import Batch, Experience, Moments, RewardScale, Stream, collect, gae, generator, normalise
 from study.sgd import Adam
 from study.solver import where
 from study.task import Copies
@@ -164,6 +164,8 @@ class Result:
     wall_seconds: float  # its share of the fleet's time
     fleet_runs: int  # how many shared it
     curves: pd.DataFrame | None  # the columns of record.CURVES; a failed run has none
+    environment: str  # its code's origin
+    cause: str = ""  # of a diverged run: what was not finite first
 
 
 def finite(tree: Any, runs: int | None = None) -> np.ndarray:
@@ -198,6 +200,16 @@ class Episodes:
         return count, mean, last
 
 
+def _cause(experience: Experience, run: int) -> str:
+    """What of a run's experience was not finite."""
+    after = experience.next_observation[run][~experience.terminated[run]]
+    if not np.isfinite(experience.reward[run]).all():
+        return "the environment gave non-finite rewards"
+    if not (np.isfinite(experience.observation[run]).all() and np.isfinite(after).all()):
+        return "the environment gave non-finite observations"
+    return "by its own update"
+
+
 class Trainer:
     """All that changes while a fleet trains, and the loop that changes it."""
 
@@ -224,6 +236,7 @@ class Trainer:
         self.reward_scale = RewardScale(runs)
         self.episodes = Episodes(runs)
         self.alive = np.ones(runs, bool)
+        self.causes = [""] * runs  # of what is not alive
         self.iteration = 0
         self.seconds = np.zeros(runs)  # each run's share of the time so far
         self.rows: dict[str, list[np.ndarray]] = {}
@@ -359,7 +372,7 @@ class Trainer:
         )
 
         # Record
-        self._freeze_broken(before)
+        self._freeze_broken(before, experience)
         self.iteration += 1
         self._record(
             {
@@ -409,8 +422,9 @@ class Trainer:
         for part, state in zip(self.parts, states):
             part.state = state
 
-    def _freeze_broken(self, before: tuple) -> None:
+    def _freeze_broken(self, before: tuple, experience: Experience) -> None:
         """A run with anything non-finite goes back to before the update and stays there, marked."""
+        was = self.alive.copy()
         (*whole, states), (*whole_before, states_before) = self._learned(), before
         self.alive &= np.isfinite(self.moments.mean).all(1) & np.isfinite(self.reward_scale.moments.variance)
         self.alive &= finite(whole)
@@ -419,6 +433,8 @@ class Trainer:
         alive = torch.as_tensor(self.alive, device=self.fleet.device)
         states = tuple(where(alive[p.rows], new, old) for p, new, old in zip(self.parts, states, states_before))
         self._restore((*where(alive, whole, whole_before), states))
+        for run in np.flatnonzero(was & ~self.alive):
+            self.causes[run] = _cause(experience, run)
 
     def _record(self, common: dict, own: list[dict]) -> None:
         """A row per run: common [R], and over it what each part's algorithm reports of its own runs."""
@@ -455,6 +471,8 @@ class Trainer:
             float(self.seconds[run]),
             len(self.configs),
             curves.astype({"env_steps": "int64", "episodes": "int64"}),
+            self.copies.origin,
+            self.causes[run],
         )
 
     # Checkpoints: tensors, arrays as tensors, and numbers; nothing that loading would execute.
@@ -464,6 +482,7 @@ class Trainer:
         arrays = {name: np.array(values, dtype=float) for name, values in self.rows.items()}
         held = {
             "code": code(self._modules()),
+            "environment": self.copies.origin,
             "runs": [config.run_id for config in self.configs],
             "iteration": self.iteration,
             "seconds": torch.from_numpy(self.seconds),
@@ -471,6 +490,7 @@ class Trainer:
             "arrays": tree_map(torch.from_numpy, self._statistics()),
             "last": [torch.tensor(list(last), dtype=torch.float64) for last in self.episodes.last],
             "alive": torch.from_numpy(self.alive),
+            "causes": list(self.causes),
             "rows": tree_map(torch.from_numpy, arrays),
         }
         content = io.BytesIO()
@@ -486,6 +506,9 @@ class Trainer:
             raise disk.Damaged(f"cannot be read: {type(error).__name__}") from None
         if held["code"] != code(self._modules()):
             raise disk.Damaged("was written by other code or another torch, whose numbers may differ")
+        if held["environment"] != self.copies.origin:
+            was, now = held["environment"], self.copies.origin
+            raise disk.Damaged(f"was written with another version of the environment ({was}; it is {now} now)")
         if held["runs"] != [config.run_id for config in self.configs]:
             raise disk.Damaged("belongs to other runs")
         self.iteration, self.seconds = held["iteration"], held["seconds"].numpy()
@@ -496,7 +519,7 @@ class Trainer:
             for name, array in held_moments.items():
                 setattr(moments, name, array.numpy())
         self.episodes.last = [deque(last.tolist(), maxlen=100) for last in held["last"]]
-        self.alive = held["alive"].numpy()
+        self.alive, self.causes = held["alive"].numpy(), held["causes"]
         self.rows = {
             name: [row.astype(bool) if name == "alive" else row for row in values.numpy()]
             for name, values in held["rows"].items()

@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from study import disk
-from study.config import Config
+from study.config import Config, ConfigError
 from study.console import printer
 from study.plan import Fleet, Plan
 from study.progress import duration
@@ -17,8 +17,11 @@ from study.progress import duration
 PROTOCOL = ("horizon", "epochs", "minibatch_size", "hidden")  # what a step's cost depends on, besides its arm
 
 
-def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> None:
-    """Prints the plan of these runs, as a sweep would settle it."""
+def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
+    """Prints the plan of these runs, as a sweep would settle it; returns whether it would train them.
+
+    Raises ConfigError if none of them can be trained.
+    """
     from study.runner import cores, unusable
     from study.store import Store
 
@@ -29,6 +32,8 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> None:
         ([c.task.name, c.arm, f"seed={c.seed}"], wrong[c.run_id]) for c in configs if c.run_id in wrong
     ]
     usable = [config for config in configs if config.run_id not in wrong]
+    if not usable:
+        raise ConfigError(next(iter(wrong.values())))
     store = Store(configs[0].study)
     status = store.peek().set_index("run_id")["status"].to_dict()
     finished = {run for run, state in status.items() if state != "failed"}
@@ -81,6 +86,7 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> None:
     if fleets:
         todo = [(config, len(fleet.configs)) for fleet in fleets for config in fleet.configs]
         out.print(speeds.source(todo), highlight=False)
+    return not refused
 
 
 def _time(seconds: float) -> str:

@@ -16,6 +16,8 @@ RUNS = {
     "auc_return": "mean over iterations of return_mean, where an episode ended",
     "wall_seconds": "the run's share of its fleet's wall time, seconds",
     "fleet_runs": "runs in its fleet, which shared that time; null in studies older than the column",
+    "environment": "packages and versions the environment comes from, and a digest of files that are the user's own; "
+    "null in studies older than the column",
     "commit": "git commit of the code, with + if files had changed",
     "config": "resolved configuration, JSON",
 }

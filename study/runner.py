@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -37,7 +37,7 @@ def run(configs: list[Config]) -> pd.DataFrame:
     from study.store import Store
 
     configs = list({config.run_id: config for config in configs}.values())
-    check(configs)
+    origins = check(configs)
     tracker.check(configs[0].execution.tracker)
     store = Store(configs[0].study)
     store.open()
@@ -47,15 +47,19 @@ def run(configs: list[Config]) -> pd.DataFrame:
     todo = [config for config in configs if config.run_id not in finished]
     if len(todo) < len(configs):
         console.print(f"{len(configs) - len(todo)} of {len(configs)} runs are finished already in {store.folder}")
+        _tell_of_other_origins([config for config in configs if config.run_id in finished], origins, store)
     if todo:
         sweep = Sweep(store, configs)
         try:
             sweep.train()
         finally:
             store.merge()
+        _tell_of_still(sweep.still, len(sweep.trained))
         report(sweep.failed, store)
     rows = store.runs().set_index("run_id", drop=False)
-    return rows.loc[[config.run_id for config in configs if config.run_id in rows.index]]
+    rows = rows.loc[[config.run_id for config in configs if config.run_id in rows.index]]
+    _tell_of_diverged(rows, sweep.causes if todo else {})
+    return rows
 
 
 def tidy(store, finished: set[str]) -> None:
@@ -67,23 +71,32 @@ def tidy(store, finished: set[str]) -> None:
             checkpoint.unlink(missing_ok=True)
 
 
-def check(configs: list[Config]) -> None:
-    """Makes each distinct task once, so that a wrong one is refused before anything is written; the device too."""
-    for _, reason in unusable(configs):
+def check(configs: list[Config]) -> dict[str, str]:
+    """Tries each distinct task, so that a wrong one is refused before anything is written; the device too.
+
+    Returns the origin of every run's environment, by run_id.
+    """
+    origins: dict[str, str] = {}
+    for _, reason in unusable(configs, origins):
         raise ConfigError(reason)
     if any(config.fork for config in configs):
         from study import fork
 
         fork.check(configs)
+    return origins
 
 
-def unusable(configs: list[Config]) -> list[tuple[Config, str]]:
-    """Runs whose task or device cannot be had here, and why."""
+def unusable(configs: list[Config], origins: dict[str, str] | None = None) -> list[tuple[Config, str]]:
+    """Runs whose task or device cannot be had here, and why; says which tasks are not reproducible.
+
+    Fills origins, run_id -> whose code the environment is.
+    """
     import torch
 
-    from study.task import Copies
+    from study.task import probe
 
     reasons: dict[tuple, str | None] = {}
+    origin_of: dict[tuple, str] = {}
     refused = []
     for config in configs:
         if (device := ("device", config.execution.device)) not in reasons:
@@ -97,12 +110,16 @@ def unusable(configs: list[Config]) -> list[tuple[Config, str]]:
             task := ("task", config.task.name, config.task.id, config.task.max_episode_steps, str(config.task.kwargs))
         ) not in reasons:
             try:
-                Copies(config.task, [0]).close()
+                origin_of[task], note = probe(config.task)
                 reasons[task] = None
+                if note:
+                    console.print(f"[yellow]note:[/] {note}", highlight=False)
             except ConfigError as error:
                 reasons[task] = str(error)
         if reason := reasons[device] or reasons[task]:
             refused.append((config, reason))
+        elif origins is not None:
+            origins[config.run_id] = origin_of[task]
     return refused
 
 
@@ -118,6 +135,9 @@ class Sweep:
     store: object
     configs: list[Config]
     failed: list[tuple[Config, str]] = field(default_factory=list)
+    trained: list[Config] = field(default_factory=list)
+    causes: dict[str, str] = field(default_factory=dict)  # of diverged runs, by run_id
+    still: dict[str, list[Config]] = field(default_factory=dict)  # runs with nothing to learn from, by reason
 
     def train(self) -> None:
         """All fleets, each claimed before it is touched; waits for those that other launchers have claimed."""
@@ -204,6 +224,12 @@ class Sweep:
 
     def _keep(self, fleet: Fleet, results: list) -> None:
         self.store.add(fleet.name, results)
+        for result in results:
+            self.trained.append(result.config)
+            if result.status == "diverged":
+                self.causes[result.config.run_id] = result.cause
+            elif (reason := _still(result)) is not None:
+                self.still.setdefault(reason, []).append(result.config)
         self.store.checkpoint(fleet.name).unlink(missing_ok=True)
         self.meter.drop(fleet, finished=True)
         if fleet.configs[0].execution.tracker != "none":
@@ -274,10 +300,59 @@ def report(failed: list[tuple[Config, str]], store) -> None:
     console.print(f"whole traces are in {store.errors}; the same command tries these runs again", highlight=False)
 
 
+def _tell_of_diverged(rows: pd.DataFrame, causes: dict[str, str]) -> None:
+    diverged = rows[rows["status"] == "diverged"]
+    by_cause = defaultdict(list)
+    for row in diverged.itertuples():
+        by_cause[causes.get(row.run_id, "")].append(f"{row.task} {row.arm} seed={row.seed}")
+    for cause, names in by_cause.items():
+        what = "diverged (became non-finite)" + (f", {cause}" if cause else "")
+        console.print(f"[yellow]{len(names)} of {_count(len(rows), 'run')} {what}:[/] {_some(names)}", highlight=False)
+
+
+def _still(result) -> str | None:
+    """Why a run had nothing to learn from."""
+    if result.curves is None:
+        return None
+    returns = result.curves["return_mean"].dropna()
+    if returns.empty:
+        return "saw no episode end: there is no return"
+    episodes = result.curves["episodes"].sum()
+    if episodes >= 10 and returns.max() == returns.min() and result.curves["return_last100"].dropna().nunique() == 1:
+        return f"had the same return in every episode ({returns.iloc[0]:g})"
+    return None
+
+
+def _tell_of_still(still: dict[str, list[Config]], trained: int) -> None:
+    for reason, configs in still.items():
+        names = [f"{config.task.name} {config.arm} seed={config.seed}" for config in configs]
+        console.print(f"[yellow]{len(names)} of {_count(trained, 'run')} {reason}:[/] {_some(names)}", highlight=False)
+
+
+def _tell_of_other_origins(finished: list[Config], origins: dict[str, str], store) -> None:
+    """Results made by another version of the environment are kept, and named."""
+    made_by = store.runs().set_index("run_id")["environment"].to_dict()
+    by_change = defaultdict(list)
+    for config in finished:
+        before, now = made_by.get(config.run_id), origins[config.run_id]
+        if isinstance(before, str) and before and before != now:
+            by_change[before, now].append(f"{config.task.name} {config.arm} seed={config.seed}")
+    for (before, now), names in by_change.items():
+        console.print(
+            f"[yellow]{_count(len(names), 'finished run')} made by another version of the environment[/] "
+            f"({before}; it is {now} now): {_some(names)}. Another name= trains them again",
+            highlight=False,
+        )
+
+
+def _some(names: list[str]) -> str:
+    return "; ".join(names[:4]) + (f"; and {len(names) - 4} more" if len(names) > 4 else "")
+
+
 def _failed(config: Config):
     from study.fleet import Result
 
-    return Result(config, "failed", float("nan"), float("nan"), float("nan"), 1, None)
+    return Result(config, "failed", float("nan"), float("nan"), float("nan"), 1, None, "")
 
 
 def _count(number: int, thing: str) -> str:

@@ -175,7 +175,7 @@ def _dtype(kind: str, name: str) -> str:
         return dtype(name)
     if name in ("seed", "total_steps"):
         return "int64"
-    words = ("run_id", "task", "algorithm", "arm", "status", "commit", "config")
+    words = ("run_id", "task", "algorithm", "arm", "status", "environment", "commit", "config")
     return "str" if name in words else "float64"
 
 
@@ -205,6 +205,7 @@ def row(result) -> dict:
         "auc_return": result.auc_return,
         "wall_seconds": result.wall_seconds,
         "fleet_runs": result.fleet_runs,
+        "environment": result.environment,
         "commit": commit(),
         "config": config.model_dump_json(exclude={"execution"}, serialize_as_any=True),
     }

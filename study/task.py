@@ -141,14 +141,11 @@ _warned: set[str] = set()
 
 def _made(task: Task, seeds: list[int]):
     """The backend's copies. Raises ConfigError, whatever the environment raises."""
-    kind = backend(task)
+    library, make = ("EnvPool", _EnvPool) if backend(task) == "envpool" else ("gymnasium", _Gymnasium)
     try:
-        return (_EnvPool if kind == "envpool" else _Gymnasium)(task, seeds)
-    except ConfigError:
-        raise
+        return make(task, seeds)
     except Exception as error:
-        given = f" with task.kwargs={task.kwargs}" if task.kwargs else ""
-        raise ConfigError(f"task.id={task.id}: {kind} cannot make it{given}: {_reason(error)}") from None
+        raise _cannot(task, library, error) from None
 
 
 def _reason(error: Exception) -> str:
@@ -204,12 +201,9 @@ class _EnvPool:
             name = min(taken)
             raise ConfigError(f"task.kwargs.{name}={task.kwargs[name]}: the study says it itself; leave it out")
         self.origin = origin.package("envpool")
-        try:
-            self._pool = envpool.make_gymnasium(
-                task.id, num_envs=len(seeds), num_threads=1, env_seed=list(seeds), **_limit(task), **task.kwargs
-            )
-        except Exception as error:
-            raise _cannot(task, "EnvPool", error) from None
+        self._pool = envpool.make_gymnasium(
+            task.id, num_envs=len(seeds), num_threads=1, env_seed=list(seeds), **_limit(task), **task.kwargs
+        )
         with warnings.catch_warnings():  # float64 bounds in gymnasium's float32 boxes
             warnings.simplefilter("ignore", UserWarning)
             self.action_space, self._space = self._pool.action_space, _canonical(task, self._pool.observation_space)
@@ -254,10 +248,11 @@ class _Gymnasium:
         self._seeds = list(seeds)
         self._draws = [_Draws(seed) for seed in seeds]
         random.seed(seeds[0])  # for environments that turn to it late, see _Draws
+        options = {"disable_env_checker": True} | _limit(task) | task.kwargs
         self.envs = []
         for draws in self._draws:
             with draws:
-                self.envs.append(_flattened(task, gymnasium.make(task.id, **{"disable_env_checker": True} | task.kwargs)))
+                self.envs.append(_flattened(task, gymnasium.make(task.id, **options)))
         self.action_space, self.observation_space = self.envs[0].action_space, self.envs[0].observation_space
         self.origin = origin.environment(self.envs[0], task)
 
