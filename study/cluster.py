@@ -249,7 +249,10 @@ def engine(choice: str | dict, workers: int, report: Callable, stopping: Callabl
     for name in list(logging.root.manager.loggerDict):
         if name.split(".")[0] == "distributed":  # a dying worker is our news, told in one line
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    with dask.config.set({"distributed.comm.timeouts.connect": "30s", "distributed.admin.log-format": "%(message)s"}):
+    with (
+        _script_unseen(),
+        dask.config.set({"distributed.comm.timeouts.connect": "30s", "distributed.admin.log-format": "%(message)s"}),
+    ):
         cluster = make(choice, workers)
         try:
             client = Client(cluster, timeout=30)
@@ -263,6 +266,18 @@ def engine(choice: str | dict, workers: int, report: Callable, stopping: Callabl
             client.close(timeout=5)
             if not isinstance(cluster, str):
                 cluster.close(timeout=5)
+
+
+@contextmanager
+def _script_unseen():
+    """Spawned workers would run the calling script again, and sweep again; they need nothing of it."""
+    main = sys.modules["__main__"]
+    file, spec = getattr(main, "__file__", None), main.__spec__
+    try:
+        main.__file__, main.__spec__ = None, None
+        yield
+    finally:
+        main.__file__, main.__spec__ = file, spec
 
 
 def _plugin():
