@@ -257,7 +257,7 @@ def label_ends(ax, ends):
 
 @styled
 def learning_curves(frame):
-    """Return over training per task; bands are 95 % bootstrap intervals of the mean."""
+    """Return over training per task; bands are 95 % intervals of the mean (Student)."""
     figure, axes = facets(frame["task"].unique())
     for task, arm, curve, colour, line, thick in arm_curves(frame):
         axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=arm_name(arm))

@@ -180,7 +180,7 @@ def table_1(study, runs):
             average, low, high = statistics.mean_interval(cell["normalised"].to_numpy())
             rows.append((*head, task, average, low, high, len(cell)))
         if set(group["task"]) == set(tasks):
-            average, low, high = statistics.bootstrap(statistics.mean, per_task(group, tasks))
+            average, low, high = statistics.stratified_mean(per_task(group, tasks))
             rows.append((*head, "average", average, low, high, len(group)))
         if arm in PPO_TABLE_1:
             rows.append((*head, "published", PPO_TABLE_1[arm], np.nan, np.nan, 21))
@@ -272,7 +272,7 @@ def number_profiles(study, runs):
             for task, values in zip(scores.tasks, seeds):
                 share = statistics.mean_interval(values)
                 rows.append((algorithm, task, setting, *share, 10 ** steps[task], len(values)))
-            share = statistics.bootstrap(statistics.mean, seeds)
+            share = statistics.stratified_mean(seeds)
             rows.append((algorithm, "all tasks", setting, *share, 10 ** steps.mean(), min(map(len, seeds))))
     if not rows:
         raise NotApplicable("needs 2 tasks on which some arm improved on the untrained policy")
@@ -630,7 +630,7 @@ PANELS = [
         beta_profile,
         figures.beta_profile,
         "Final return of a fixed penalty coefficient against β, per task: mean over seeds with 95 % "
-        "bootstrap interval. Horizontal bands: TRPO, adaptive β and clipping at their authors’ "
+        "interval. Horizontal bands: TRPO, adaptive β and clipping at their authors’ "
         "settings. Bar at the bottom: the β with the highest mean and the interval it takes when the "
         "seeds are resampled. A single β is best everywhere only where these bars overlap; how much it "
         "costs where they do not is the subject of the transfer matrix.",
@@ -664,7 +664,7 @@ PANELS = [
         number_profiles,
         figures.number_profiles,
         "Final return by value of each method’s number, as a share of what the task’s best arm gains over the "
-        "untrained policy: tasks (thin), and their mean with 95 % bootstrap interval (thick). Decades of different "
+        "untrained policy: tasks (thin), and their mean with 95 % interval (thick). Decades of different "
         "numbers are not alike: the KL of a step goes with δ, but with up to 1/β². So the last panel sets the means "
         "against what all methods share, the median KL of an update (geometric mean over runs).",
         tuple(KNOBS),
@@ -775,7 +775,7 @@ PANELS = [
         "Learning curves",
         learning_curves,
         figures.learning_curves,
-        "Mean return of the episodes that ended in each part of training, with 95 % bootstrap interval over seeds.",
+        "Mean return of the episodes that ended in each part of training, with 95 % interval over seeds.",
     ),
     Panel(
         "comparison",

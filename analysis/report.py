@@ -175,7 +175,8 @@ def _data(study):
         f"{len(runs)} runs of {runs.groupby(['condition', 'arm']).ngroups} arms on {len(study.tasks)} tasks "
         f"({', '.join(study.tasks)}), "
         f"{span(seeds)} seeds per arm and task, {_steps(runs)} environment steps per run.",
-        "Seeds are the unit of every interval and test. Intervals are 95 % percentile bootstrap intervals; the score "
+        "Seeds are the unit of every interval and test. 95 % intervals of means are Student’s, "
+        "others percentile bootstrap intervals; the score "
         "of a run is "
         "its mean return over the last 100 episodes; the floor of each task is the untrained policy’s return.",
         *study.notes,
@@ -189,7 +190,8 @@ def _data(study):
         lines.append(f"{len(study.missing)} runs are missing; the panels that need them say how to make them.")
     if seeds.min() < 10:
         lines.append(
-            f"With {seeds.min()} seeds a percentile bootstrap interval is narrower than its 95 % promise; it comes "
+            f"With {seeds.min()} seeds a percentile bootstrap interval (of anything but a mean) is narrower than "
+            "its 95 % promise; it comes "
             "to hold at "
             "about 10. The verdicts rest on t-tests, which allow for few seeds."
         )

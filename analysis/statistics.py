@@ -97,6 +97,22 @@ def mean_interval(values):
     return average[()], (average - half)[()], (average + half)[()]
 
 
+def stratified_mean(scores):
+    """(value, low, high) of the mean over tasks of the mean over runs; `scores` is a list with one [n] array per task.
+
+    Student's interval with Satterthwaite's degrees of freedom over the tasks at hand; NaN where a task has one run.
+    """
+    average = mean(scores)
+    counts = np.array([len(task) for task in scores])
+    if counts.min() < 2:
+        return average, np.nan, np.nan
+    parts = np.array([np.var(task, ddof=1) for task in scores]) / counts / len(scores) ** 2
+    with np.errstate(invalid="ignore"):
+        freedom = parts.sum() ** 2 / (parts**2 / (counts - 1)).sum()
+    half = half_width(np.sqrt(parts.sum()), freedom)
+    return average, average - half, average + half
+
+
 # The implied beta -----------------------------------------------------------------------
 
 

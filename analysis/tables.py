@@ -184,7 +184,7 @@ def steps(study, runs):
             runs_of = group.assign(value=values.reindex(group.index)).dropna(subset=["value"])
             if set(runs_of["task"]) != set(tasks):
                 continue
-            value, low, high = statistics.bootstrap(statistics.mean, per_task(runs_of, tasks, "value"))
+            value, low, high = statistics.stratified_mean(per_task(runs_of, tasks, "value"))
             rows.append((arm, first["algorithm"], first["setting"], name, value, low, high, len(runs_of)))
     if not rows:
         raise NotApplicable("needs kl_after in the curves of arms that were run on the same tasks")
@@ -535,7 +535,7 @@ TABLES = [
         "Table 1 with intervals",
         panels.table_1,
         table_1_text,
-        "Untrained policy = 0, best single run = 1 per task; mean over seeds with 95 % bootstrap interval; "
+        "Untrained policy = 0, best single run = 1 per task; mean over seeds with 95 % interval; "
         "“published”: PPO "
         "paper, average over seven tasks, three seeds.",
         per_task=False,
@@ -545,7 +545,7 @@ TABLES = [
         "Final returns",
         returns,
         returns_text,
-        "Mean return of the last 100 episodes, mean over seeds with 95 % bootstrap interval; a diverged run counts "
+        "Mean return of the last 100 episodes, mean over seeds with 95 % interval; a diverged run counts "
         "as the "
         "untrained policy. The CSV adds medians, 10th and 90th percentile, the mean over training and divergences.",
     ),
@@ -568,7 +568,7 @@ TABLES = [
         "The KL(old‖new) of a run’s median update (geometric mean over runs), the share of updates whose KL is more "
         f"than {WILD_KL} times that median, in all of training and in its first and last fifth, and the share after "
         f"which some action of the batch is more than {WILD_RATIO} times as likely as before. Means over tasks and "
-        "runs with 95 % bootstrap interval, runs resampled within tasks.",
+        "runs with 95 % interval over runs.",
     ),
     Table(
         "best_settings",

@@ -83,6 +83,17 @@ def test_mean_interval_covers_the_mean_as_often_as_it_says(runs):
     assert covered == pytest.approx(0.95, abs=0.015)  # four standard errors of 4000 trials
 
 
+@pytest.mark.parametrize("runs", [3, 5, 10])
+def test_stratified_mean_covers_where_tasks_differ_in_spread(runs):
+    generator = np.random.default_rng(runs)
+    spread = [0.05, 0.1, 0.1, 0.2, 0.3, 0.1, 0.6]
+    covered = 0
+    for _ in range(1000):
+        _, low, high = statistics.stratified_mean([generator.normal(scale=scale, size=runs) for scale in spread])
+        covered += low <= 0 <= high
+    assert 0.93 <= covered / 1000 <= 0.97
+
+
 def test_mean_interval_leaves_out_nan_and_gives_none_for_one_run():
     average, low, high = statistics.mean_interval(np.array([[1.0, np.nan], [3.0, 5.0]]))
     np.testing.assert_allclose(average, [2.0, 5.0])
