@@ -69,5 +69,31 @@ class Hands(Clock):
     action_space = Tuple([Discrete(2), Discrete(3)])
 
 
-for made in (Clock, Square, Buttons, Switches, Letters, Words, Pixels, Hands):
+class Reused(Clock):
+    """Returns one array, changed in place."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.seen = np.zeros((2, 3), np.float32)
+
+    def _observe(self):
+        self.seen[:] = super()._observe()
+        return self.seen
+
+
+class Lottery(Clock):
+    """Draws from what is not seeded by reset: the class's space, or a generator of its own without a seed."""
+
+    observation_space = Box(-1, 1, (2, 3))
+
+    def __init__(self, own=False, **options):
+        super().__init__(**options)
+        self.rng = np.random.default_rng() if own else None
+
+    def _observe(self):
+        drawn = self.observation_space.sample() * np.random.rand()
+        return drawn if self.rng is None else (drawn * self.rng.random()).astype(np.float32)
+
+
+for made in (Reused, Lottery, Clock, Square, Buttons, Switches, Letters, Words, Pixels, Hands):
     gymnasium.register(f"{made.__name__}-v0", entry_point=made, disable_env_checker=True)

@@ -70,6 +70,14 @@ def test_truncation_bootstraps_and_termination_does_not():
     assert one_step(terminated=True, truncated=False) == 1 - 10
 
 
+@pytest.mark.parametrize("nothing", [np.nan, np.inf])
+def test_what_follows_a_termination_counts_as_0_whatever_it_is(nothing):
+    reward, value, following, terminated, truncated = episodes(0)
+    expected = gae(reward, value, following, terminated, truncated, GAMMA, LAMBDA)
+    following = np.where(terminated, nothing, following)
+    np.testing.assert_array_equal(gae(reward, value, following, terminated, truncated, GAMMA, LAMBDA), expected)
+
+
 def test_the_end_of_the_horizon_bootstraps():
     assert one_step(terminated=False, truncated=False) == 1 + 0.5 * 100 - 10
 

@@ -17,7 +17,7 @@ from reference import monte_carlo
 from study import spaces
 from study.config import ConfigError, Task
 from study.policy import Categorical, Gaussian
-from study.task import Copies
+from study.task import Copies, probe
 
 TASKS = {
     task["name"]: task["id"]
@@ -432,3 +432,21 @@ def test_toy_text_is_one_hot_in_both_backends(id):
             a, b = fast.step(action), slow.step(action)
             np.testing.assert_array_equal(a.next_observation, b.next_observation)
             np.testing.assert_array_equal(a.reward, b.reward)
+
+
+def test_an_array_changed_in_place_ends_as_a_fresh_one():
+    fresh, reused = (copies(f"made_up:{name}-v0", "gymnasium", length=3) for name in ("Clock", "Reused"))
+    np.testing.assert_array_equal(fresh.reset(), reused.reset())
+    for _ in range(7):
+        a, b = fresh.step(np.zeros((3, 1))), reused.step(np.zeros((3, 1)))
+        np.testing.assert_array_equal(a.next_observation, b.next_observation)
+        np.testing.assert_array_equal(a.observation, b.observation)
+
+
+def test_spaces_and_global_generators_are_seeded_and_an_own_generator_is_named():
+    def task(**kwargs):
+        return Task(name="a", id="made_up:Lottery-v0", backend="gymnasium", total_steps=1, kwargs=kwargs)
+
+    assert probe(task())[1] is None
+    assert "not reproducible" in probe(task(own=True))[1]
+    np.testing.assert_array_equal(Copies(task(), [1, 2]).reset()[1:], Copies(task(), [2]).reset())
