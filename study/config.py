@@ -348,6 +348,17 @@ def _check(config: Config) -> None:
             f"total_steps={config.total_steps}: must be at least one rollout, horizon={config.horizon} "
             "environment steps (command line or study/conf/config.yaml)"
         )
+    if config.horizon == 1 and config.advantage_normalization != "none":
+        raise ConfigError(
+            f"horizon=1: with advantage_normalization={config.advantage_normalization} the only advantage is always 0 "
+            "and nothing is learned; a longer horizon, or advantage_normalization=none"
+        )
+    whole = hasattr(config.algorithm, "cg_iterations") or getattr(config.algorithm, "full_batch", False)
+    if config.minibatch_size == 1 and config.advantage_normalization == "minibatch" and not whole:
+        raise ConfigError(
+            "minibatch_size=1: with advantage_normalization=minibatch every advantage is 0 and nothing is learned; "
+            "a larger minibatch, or advantage_normalization=batch or none"
+        )
     if config.horizon % config.minibatch_size:
         raise ConfigError(
             f"minibatch_size={config.minibatch_size}: must divide horizon={config.horizon} (study/conf/config.yaml)"

@@ -19,6 +19,7 @@ from test_command_line import command
 
 from study import disk, runner
 from study.cluster import Here
+from study.config import ConfigError
 from study.fleet import Trainer
 from study.plan import Plan, pack
 from study.rollout import Stream, generator
@@ -674,3 +675,9 @@ def test_a_small_file_system_fills_up(tmp_path, monkeypatch, capfd):
         assert (read(tmp_path / "s")[0]["status"] == "complete").all()
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("change", [{"horizon": 1, "minibatch_size": 1}, {"minibatch_size": 1}])
+def test_settings_under_which_every_advantage_is_0_are_refused(change):
+    with pytest.raises(ConfigError, match="nothing is learned"):
+        _config(algorithm="kl_fixed", advantage_normalization="minibatch", **change)
