@@ -15,6 +15,7 @@ if __name__ == "__main__":  # Ctrl-C while libraries load is no error of theirs
     sys.excepthook = _hook
 
 # ruff: noqa: E402
+import multiprocessing.util
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -224,4 +225,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        if end.code in (130, 143):  # at once: torch takes seconds to say goodbye
+            multiprocessing.util._exit_function()  # semaphores, which outlive a process
+            sys.stdout.flush()
+            os._exit(end.code)
+        raise

@@ -1,7 +1,9 @@
 """Who trains a fleet: this process, or the workers of a Dask cluster, local or anywhere."""
 
+import atexit
 import ctypes
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -245,27 +247,38 @@ def engine(choice: str | dict, workers: int, report: Callable, stopping: Callabl
         return
     import dask
     from distributed import Client
+    from distributed.deploy.spec import close_clusters
 
     for name in list(logging.root.manager.loggerDict):
         if name.split(".")[0] == "distributed":  # a dying worker is our news, told in one line
             logging.getLogger(name).setLevel(logging.CRITICAL)
+    before = set(multiprocessing.active_children())
+    cluster = client = None
     with (
         _script_unseen(),
         dask.config.set({"distributed.comm.timeouts.connect": "30s", "distributed.admin.log-format": "%(message)s"}),
     ):
-        cluster = make(choice, workers)
         try:
-            client = Client(cluster, timeout=30)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ConfigError(f"execution.cluster={choice}: no Dask scheduler answers there ({error})") from None
-        try:
-            if choice == "local":
-                client.register_plugin(_plugin())
+            cluster = make(choice, workers)
+            try:
+                client = Client(cluster, timeout=30)
+            except (OSError, TimeoutError, ValueError) as error:
+                raise ConfigError(f"execution.cluster={choice}: no Dask scheduler answers there ({error})") from None
             yield Dask(client, report)
         finally:
-            client.close(timeout=5)
-            if not isinstance(cluster, str):
-                cluster.close(timeout=5)
+            if choice == "local" and stopping():
+                atexit.unregister(close_clusters)  # a second wait for what is gone
+                # A compiling worker hears nothing, and has nothing to lose
+                for nanny in getattr(cluster, "workers", {}).values():
+                    nanny.auto_restart = False
+                for process in set(multiprocessing.active_children()) - before:
+                    process.kill()
+            for opened in (client, None if isinstance(cluster, str) else cluster):
+                try:
+                    if opened is not None:
+                        opened.close(timeout=0.5 if stopping() else 5)
+                except (OSError, TimeoutError):
+                    pass  # the results are kept; whatever does not go by itself goes with this process
 
 
 @contextmanager
@@ -280,18 +293,24 @@ def _script_unseen():
         main.__file__, main.__spec__ = file, spec
 
 
-def _plugin():
-    from distributed import WorkerPlugin
+def _loop():
+    """Dask's own thread, with Ctrl-C blocked in it and so in the workers it starts: it reaches every process of the
+    terminal, and is the client's to say what follows."""
+    from multiprocessing import resource_tracker
 
-    class Deaf(WorkerPlugin):
-        """Ctrl-C reaches every process of the terminal; it is the client's to say what follows."""
+    from distributed.utils import LoopRunner
 
-        name = "deaf"
-
-        def setup(self, worker):
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    return Deaf()
+    runner = LoopRunner()
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # it unblocks the signal in the thread that starts it
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            runner.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    else:
+        runner.start()
+    return runner.loop
 
 
 def make(choice: str | dict, workers: int):
@@ -302,6 +321,7 @@ def make(choice: str | dict, workers: int):
         # No limit per worker: the system knows better what memory there is than a share per core does.
         return LocalCluster(
             n_workers=workers,
+            loop=_loop(),
             threads_per_worker=1,
             processes=True,
             memory_limit=0,

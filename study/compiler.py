@@ -41,12 +41,15 @@ def compiled(function: Callable, name: str) -> Callable:
 
 
 _lost: list[str] = []  # why it does not work in this process
+busy = False  # whether it is at work; a compiler that Ctrl-C ends is none that does not work
 
 
 def _first(function: Callable, arguments: tuple) -> tuple[Callable, Any]:
     """The first call: what to use from now on, and what the call gave."""
+    global busy
     if not _lost:
         _quote_library_path()
+        busy = True
         try:
             fast = torch.compile(function, dynamic=True)
             return fast, fast(*arguments)
@@ -54,6 +57,8 @@ def _first(function: Callable, arguments: tuple) -> tuple[Callable, Any]:
             made = function(*arguments)  # the function's own errors are raised here
             lost(error)
             return function, made
+        finally:
+            busy = False
     return function, function(*arguments)
 
 

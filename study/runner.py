@@ -160,17 +160,22 @@ class Sweep:
         self.told = False
         self.meter = Meter(sum(fleet.steps for fleet in fleets), store.work / "launchers")
         with self.meter, _signals() as stop:
-            with engine(execution.cluster, workers, self.meter.update, lambda: stop.number) as self.engine:
-                try:
-                    while (self.waiting or self.running) and not stop.number:
-                        self._hand_out()
-                        for fleet, outcome in self.engine.done(timeout=0.5):
-                            self._take_in(fleet, outcome)
-                finally:
-                    if self.running:
-                        self.engine.stop()
-                    for _, claim in self.running.values():
-                        claim.release()
+            try:
+                with engine(execution.cluster, workers, self.meter.update, lambda: stop.number) as self.engine:
+                    try:
+                        while (self.waiting or self.running) and not stop.number:
+                            self._hand_out()
+                            for fleet, outcome in self.engine.done(timeout=0.5):
+                                self._take_in(fleet, outcome)
+                    finally:
+                        stop.calm()
+                        if self.running:
+                            self.engine.stop()
+                        for _, claim in self.running.values():
+                            claim.release()
+            except KeyboardInterrupt:
+                if not stop.number:
+                    raise
             if stop.number:
                 raise Interrupted(self._what_is_left(), stop.number)
 
@@ -263,15 +268,31 @@ class Sweep:
 
 
 class _Stop:
-    """Set by the first signal; the second one interrupts at once."""
+    """Set by the first signal, which also interrupts what does not end within PATIENCE seconds; the second one
+    interrupts at once. What an iteration has done is no loss: only checkpoints are gone on from."""
 
-    number = 0
+    PATIENCE = 1.0
+
+    def __init__(self):
+        self.number = 0
+        self.timer: threading.Timer | None = None
 
     def __call__(self, number, frame) -> None:
-        if self.number:
+        if self.number or getattr(sys.modules.get("study.compiler"), "busy", False):
+            self.number = self.number or number
             raise KeyboardInterrupt
         self.number = number
-        console.print("stopping after the current iteration; once more to stop at once")
+        if hasattr(signal, "pthread_kill"):
+            again = (threading.main_thread().ident, number)
+            self.timer = threading.Timer(self.PATIENCE, signal.pthread_kill, again)
+            self.timer.daemon = True
+            self.timer.start()
+        console.print("stopping")
+
+    def calm(self) -> None:
+        """What is running has ended."""
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 @contextmanager
@@ -285,6 +306,7 @@ def _signals():
     try:
         yield stop
     finally:
+        stop.calm()
         for number, handler in before.items():
             signal.signal(number, handler)
 

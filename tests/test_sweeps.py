@@ -597,6 +597,31 @@ def test_ctrl_c_of_a_sweep_on_workers(tmp_path, monkeypatch, capfd):
     assert_same(tmp_path / "s", read(tmp_path / "undisturbed"))
 
 
+@pytest.mark.parametrize("workers, moment", [(1, 0.3), (1, None), pytest.param(2, None, marks=pytest.mark.slow)])
+def test_ctrl_c_is_answered_while_it_starts_and_compiles(workers, moment, tmp_path, monkeypatch):
+    """Compiling anew takes a minute; moment is None once training was announced, else seconds after the start."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    arguments = [
+        "task=cartpole",
+        "algorithm=kl_fixed",
+        "seed=range(2)",
+        "execution.fleet_size=1",
+        "total_steps=10000000",
+    ]
+    arguments += [f"execution.workers={workers}", "execution.compile=true", f"execution.results={tmp_path}"]
+    launcher = start(*arguments)
+    said = ""
+    while moment is None and "training 2 runs" not in said:
+        said += launcher.stderr.readline()
+    time.sleep(moment or 3)
+    began = time.monotonic()
+    os.killpg(launcher.pid, signal.SIGINT)
+    said += launcher.communicate(timeout=60)[1]
+    assert time.monotonic() - began < 10, said  # 2 where nobody else is at work
+    assert launcher.returncode == 130 and "Traceback" not in said and "does not work here" not in said, said
+    assert ("stopped with 0 of 2 runs finished" if moment is None else "interrupted") in said, said
+
+
 @pytest.mark.slow
 def test_any_dask_scheduler_will_do(tmp_path, monkeypatch, capfd):
     """Workers that see no folder of the study: results come over the wire, checkpoints are the worker's own."""
