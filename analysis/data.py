@@ -184,6 +184,12 @@ def load(directories, whole_seeds=False):
         usable, missing = usable[keep], missing.iloc[:0]
     if usable.empty:
         raise StudyError(f"every run in {', '.join(map(str, directories))} has failed")
+    endless = usable[(usable["status"] == "complete") & usable["final_return"].isna()]
+    if len(endless):
+        notes.append(
+            f"No episode ended in {len(endless)} runs ({', '.join(sorted(endless['task'].unique()))}); final_return "
+            "cannot be measured: give a time limit, task.max_episode_steps=N, or task.kwargs."
+        )
     usable = usable.sort_values(["condition", "task", "arm", "seed"]).reset_index(drop=True)
     study = Study(
         name=" + ".join(directory.name for directory in directories),

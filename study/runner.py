@@ -59,6 +59,13 @@ def run(configs: list[Config]) -> pd.DataFrame:
     rows = store.runs().set_index("run_id", drop=False)
     rows = rows.loc[[config.run_id for config in configs if config.run_id in rows.index]]
     _tell_of_diverged(rows, sweep.causes if todo else {})
+    endless = int(((rows["status"] == "complete") & rows["final_return"].isna()).sum())
+    if endless:
+        console.print(
+            f"no episode ended in {_count(endless, 'run')}; final_return cannot be measured: give a time limit, "
+            "task.max_episode_steps=N, or task.kwargs",
+            highlight=False,
+        )
     return rows
 
 

@@ -19,6 +19,7 @@ from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from analysis.data import load
 from hydra_plugins.fleet.sweeper import UnionSweeper
 from study import completion
 from study.__main__ import main
@@ -257,6 +258,15 @@ def test_every_arm_runs_through_the_launcher_on_a_mujoco_and_a_discrete_task(tmp
     assert code == 0, said
     assert sorted(zip(runs["algorithm"], runs["task"])) == sorted(product(NAMES, ["cartpole", "invertedpendulum"]))
     assert (runs["status"] == "complete").all()
+
+
+def test_a_run_without_an_episodes_end_is_named_with_what_to_do(tmp_path, monkeypatch, capfd):
+    arguments = ["task=pendulum", *SMALL[1:], "task.max_episode_steps=1000", f"execution.results={tmp_path}", "name=s"]
+    code, said = command(monkeypatch, capfd, *arguments)
+    assert code == 0 and "no episode ended in 1 run;" in said and "task.max_episode_steps=N" in said, said
+    assert [note for note in load([tmp_path / "s"]).notes if note.startswith("No episode ended in 1 runs (pendulum)")]
+    code, said = command(monkeypatch, capfd, *arguments, "task.max_episode_steps=50")
+    assert code == 0 and "no episode ended" not in said
 
 
 def test_the_same_command_gives_the_same_bits(tmp_path, monkeypatch, capfd):

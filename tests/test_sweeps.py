@@ -601,18 +601,14 @@ def test_ctrl_c_of_a_sweep_on_workers(tmp_path, monkeypatch, capfd):
 def test_ctrl_c_is_answered_while_it_starts_and_compiles(workers, moment, tmp_path, monkeypatch):
     """Compiling anew takes a minute; moment is None once training was announced, else seconds after the start."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    arguments = [
-        "task=cartpole",
-        "algorithm=kl_fixed",
-        "seed=range(2)",
-        "execution.fleet_size=1",
-        "total_steps=10000000",
-    ]
-    arguments += [f"execution.workers={workers}", "execution.compile=true", f"execution.results={tmp_path}"]
+    arguments = ["-m", "task=cartpole", "algorithm=kl_fixed", "seed=range(2)", "total_steps=10000000"]
+    arguments += ["execution.fleet_size=1", f"execution.workers={workers}", "execution.compile=true"]
+    arguments += [f"execution.results={tmp_path}"]
     launcher = start(*arguments)
     said = ""
     while moment is None and "training 2 runs" not in said:
-        said += launcher.stderr.readline()
+        said += (line := launcher.stderr.readline())
+        assert line, said
     time.sleep(moment or 3)
     began = time.monotonic()
     os.killpg(launcher.pid, signal.SIGINT)
