@@ -1,6 +1,9 @@
 """One or more studies as two frames, and what is missing from them."""
 
 import json
+import os
+import re
+import shlex
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +28,7 @@ RUN_COLUMNS = [
     "run_id", "task", "algorithm", "arm", *KNOB_COLUMNS, "seed", "total_steps",
     "status", "final_return", "auc_return", "wall_seconds", "commit", "config",
 ]  # fmt: skip
+YOUNGER_RUN_COLUMNS = ["condition", "overrides"]  # null in older studies
 CURVE_COLUMNS = [
     "env_steps", "episodes", "return_mean", "return_last100", "kl_after", "kl_attempted",
     "surrogate_gain", "entropy", "beta", "implied_beta", "implied_beta_crossfit",
@@ -33,6 +37,7 @@ CURVE_COLUMNS = [
 ]  # fmt: skip
 REQUIRED_CURVE_COLUMNS = {"run_id", "iteration", "env_steps", "return_mean", "kl_after"}
 
+NAMES = ["task", "arm", "condition", "seed", "failed"]  # what tells runs apart
 PHASES = 5  # fifths of training
 RAW = "advantage_normalization=none"
 
@@ -168,8 +173,9 @@ def load(directories, whole_seeds=False):
     described = _describe(every_run)
     described, notes = _one_budget_per_task(described)
     # The same run under two names: trained again for another study.
-    repeated = described.duplicated(["task", "arm", "condition", "seed", "failed"])
+    repeated = described.duplicated(NAMES)
     if repeated.any():
+        _refuse_different(described)
         notes.append(f"{repeated.sum()} runs found in two studies count once.")
     described = described[~repeated]
     usable = described[~described["failed"]]
@@ -204,6 +210,23 @@ def load(directories, whole_seeds=False):
     return study
 
 
+def _refuse_different(runs):
+    """Raises StudyError where runs of one name were made with different settings."""
+    for name, group in runs[runs.duplicated(NAMES, keep=False)].groupby(NAMES):
+        configs = [json.loads(config or "{}") for config in group["config"]]
+        different = {
+            key
+            for config in configs[1:]
+            for key in (config.keys() | configs[0].keys()) - {"name", "total_steps"}
+            if config.get(key) != configs[0].get(key)
+        }
+        if different:
+            raise StudyError(
+                f"{name[0]} {name[1]} seed {name[3]}: {len(group)} different runs of one name, they differ in "
+                f"{', '.join(sorted(different))} ({', '.join(sorted(set(group['study'])))}): read them apart"
+            )
+
+
 def _read_runs(directory):
     try:
         runs = pq.read_table(directory / "runs.parquet").to_pandas()
@@ -212,10 +235,12 @@ def _read_runs(directory):
     absent = [column for column in RUN_COLUMNS if column not in runs]
     if absent:
         raise StudyError(f"{directory / 'runs.parquet'} lacks the columns {', '.join(absent)}")
+    for column in set(YOUNGER_RUN_COLUMNS) - set(runs):
+        runs[column] = None
     for column in [*KNOB_COLUMNS, "final_return", "auc_return", "wall_seconds"]:
         runs[column] = pd.to_numeric(runs[column], errors="coerce").astype(float)
-    runs["study"] = directory.name
-    return runs[[*RUN_COLUMNS, "study"]]
+    runs["study"] = str(directory)
+    return runs[[*RUN_COLUMNS, *YOUNGER_RUN_COLUMNS, "study"]]
 
 
 def _read_curves(directories, runs):
@@ -253,16 +278,31 @@ def _read_curves(directories, runs):
     lost = run_ids[~taken & (runs["status"] == "complete").to_numpy()].tolist()
     if lost:
         raise StudyError(f"{len(lost)} complete runs have no curve, the first is run_id {lost[0]}")
+    joined = _once(joined, run_ids)
     order = np.lexsort((joined["iteration"], joined["run"]))
     if np.any(order[1:] < order[:-1]):
         joined = {name: values[order] for name, values in joined.items()}
     return pd.DataFrame(joined, copy=False)
 
 
+def _once(curves, run_ids):
+    """`curves` with each (run, iteration) once. Raises StudyError where rows of one differ."""
+    frame = pd.DataFrame(curves, copy=False)
+    repeated = frame.duplicated(["run", "iteration"])
+    if not repeated.any():
+        return curves
+    different = repeated & ~frame.duplicated()
+    if different.any():
+        run = run_ids.iloc[frame.loc[different, "run"].iloc[0]]
+        raise StudyError(f"curves.parquet: run {run} has iterations that stand there twice with different numbers")
+    return {name: frame.loc[~repeated, name].to_numpy() for name in frame}
+
+
 def _describe(runs):
     """`runs` with condition, family, knob, setting and advantages, read off arm and config."""
     runs = runs.copy()
-    described = [_describe_arm(*row) for row in zip(runs["algorithm"], runs["arm"], runs["config"])]
+    given = ["task", "total_steps", "algorithm", "arm", "config", "condition", "overrides"]
+    described = [_describe_arm(*row) for row in zip(*(runs[column] for column in given))]
     columns = ["arm", "family", "condition", "advantages", "overrides"]
     runs[columns] = pd.DataFrame(described, index=runs.index)
     runs["knob"] = [KNOBS.get(algorithm, (None,))[0] for algorithm in runs["algorithm"]]
@@ -273,14 +313,22 @@ def _describe(runs):
     return runs
 
 
-def _describe_arm(algorithm, arm, config):
-    """(arm without its condition, family, condition, advantages, overrides) of "kl_fixed beta=3 horizon=512"."""
+def _describe_arm(task, total_steps, algorithm, arm, config, condition=None, overrides=None):
+    """(arm without its condition, family, condition, advantages, overrides) of "kl_fixed beta=3 horizon=512".
+
+    Studies older than the columns condition and overrides have them read off the arm's words.
+    """
     try:
         config = json.loads(config)
     except (TypeError, ValueError):
         config = {}
     own = set(config.get("algorithm") or {}) | set(KNOB_COLUMNS)
     knob = KNOBS.get(algorithm, (None,))[0]
+    if isinstance(condition, str):
+        label = arm.removesuffix(condition).strip()
+        family = re.sub(rf" {knob}=\S+", "", label)
+        raw = str(config.get("advantage_normalization", "batch")).lower() in ("none", "false")
+        return label, family, condition, "raw" if raw else "normalised", shlex.join(json.loads(overrides))
     pairs = [part.split("=", 1) for part in arm.split()[1:] if "=" in part]
     key_is_own = {key: key.removeprefix("algorithm.") in own for key, _ in pairs}
     label = [f"{key}={value}" for key, value in pairs if key_is_own[key]]
@@ -288,17 +336,23 @@ def _describe_arm(algorithm, arm, config):
     condition = [f"{key}={value}" for key, value in pairs if not key_is_own[key]]
     settings = {key: value for key, value in pairs}
     normalisation = config.get("advantage_normalization", settings.get("advantage_normalization", "batch"))
-    overrides = [f"algorithm={algorithm}"]
+    overrides = [f"task={task}", f"algorithm={algorithm}"]
     overrides += [
-        f"algorithm.{key.removeprefix('algorithm.')}={value}" if key_is_own[key] else f"{key}={value}"
+        f"algorithm.{key.removeprefix('algorithm.')}={value}"
+        if key_is_own[key]
+        else f"{key}=[{value.replace('x', ',')}]"
+        if key == "hidden"
+        else f"{key}={value}"
         for key, value in pairs
+        if value != "none" or not key_is_own[key]
     ]
+    overrides.append(f"total_steps={total_steps}")
     return (
         " ".join([algorithm, *label]),
         " ".join([algorithm, *family]),
         " ".join(condition),
         "raw" if str(normalisation).lower() in ("none", "false") else "normalised",
-        " ".join(overrides),
+        shlex.join(overrides),
     )
 
 
@@ -328,13 +382,24 @@ def _missing(runs):
             expected = set(group["seed"]) | seeds_of_arm[condition, arm]
             first = cell.iloc[0]
             for seed in sorted(expected - set(cell.loc[~cell["failed"], "seed"])):
-                command = (
-                    f"python -m study task={task} {first['overrides']} seed={seed} "
-                    f"total_steps={first['total_steps']} name={first['study']}"
-                )
+                command = f"python -m study {first['overrides']} seed={seed} {_folder(first)}"
                 rows.append((task, first["algorithm"], arm, condition, seed, command))
     columns = ["task", "algorithm", "arm", "condition", "seed", "command"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _folder(run):
+    """The words that send a run into the study that this one is in, from the current directory."""
+    try:
+        name = json.loads(run["config"]).get("name") or ""
+    except (TypeError, ValueError):
+        name = ""
+    folder = Path(run["study"]).resolve()
+    if folder.parts[-len(Path(name).parts) :] != Path(name).parts:  # moved since
+        name = folder.name
+    results = os.path.relpath(folder.parents[len(Path(name).parts) - 1])
+    words = [f"name={name}"] + ([f"execution.results={results}"] if results != "results" else [])
+    return shlex.join(words)
 
 
 def _score(study):

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import re
 import sys
 from difflib import get_close_matches
 from functools import cache, cached_property
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from study import algorithm
@@ -28,24 +29,6 @@ Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 CONF = Path(__file__).parent / "conf"
 
 LEADING = ("kl_target", "clip_epsilon", "beta", "max_kl")  # the first that an algorithm has is always in its arm
-
-# Names of Config that make a different arm, if they differ from study/conf/config.yaml.
-CONDITIONS = (
-    "horizon",
-    "epochs",
-    "minibatch_size",
-    "hidden",
-    "optimizer",
-    "reset_optimizer",
-    "max_grad_norm",
-    "learning_rate",
-    "value_learning_rate",
-    "gamma",
-    "gae_lambda",
-    "advantage_normalization",
-    "reward_scaling",
-    "reward_scale",
-)
 
 
 class ConfigError(ValueError):
@@ -147,7 +130,7 @@ class Config(Strict):
         for name in ("run_id", "identity"):
             copy.__dict__.pop(name, None)
         copy.__dict__["identity"] = {**self.identity, "seed": seed}
-        for name in ("fleet_key", "update_key", "arm"):
+        for name in ("fleet_key", "update_key", "arm", "task_label", "condition", "overrides"):
             copy.__dict__[name] = getattr(self, name)
         return copy
 
@@ -158,12 +141,11 @@ class Config(Strict):
         del identity["task"]["total_steps"]  # the task's default; total_steps says what is run
         del identity["task"]["backend"], identity["task"]["name"]
         identity["backend"] = backend(self.task)
-        if self.task.max_episode_steps is None:
-            del identity["task"]["max_episode_steps"]
-        if self.max_grad_norm is None:  # came later: without it runs keep the names they had before
-            del identity["max_grad_norm"]
-        if self.fork is None:
-            del identity["fork"]
+        for fields, made in ((Config, identity), (Task, identity["task"])):
+            for name, field in fields.model_fields.items():
+                # A key that came later: at its default runs keep the names they had before.
+                if name != "kwargs" and name in made and not field.is_required() and made[name] == field.default:
+                    del made[name]
         return identity
 
     @cached_property
@@ -182,25 +164,75 @@ class Config(Strict):
         """Equal for runs of a fleet that are updated together: the algorithm without its per-run numbers."""
         return hashed({k: v for k, v in self.identity["algorithm"].items() if not isinstance(v, float)})
 
+    # How a run is called. Whatever the identity holds is in one of the two names, so that runs of different
+    # identity differ in their arm, their task or their seed.
+
     @cached_property
     def arm(self) -> str:
         """The algorithm with its leading number, and with whatever else differs from the defaults in study/conf/."""
+        return " ".join([self.algorithm.name, *_words(self._own), *filter(None, [self.condition])])
+
+    @cached_property
+    def condition(self) -> str:
+        """The part of `arm` that is not the algorithm's own: the settings of the protocol that differ."""
+        return " ".join(_words(self._protocol))
+
+    @cached_property
+    def task_label(self) -> str:
+        """The task's name, with whatever differs from its file in study/conf/task/ (of a task without one: its id)."""
+        changed = {key.removeprefix("kwargs."): value for key, value in self._of_task.items()}
+        return " ".join([self.task.name, *_words(changed)])
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        """The words of a command line that compose this run from study/conf/, but for its seed and its study."""
+        known = _task(self.task.name) is not None
+        words = [f"task={self.task.name}"] if known else ["task=custom", f"task.id={_hydra(self.task.id)}"]
+        if not known and self.task.name != self.task.id:
+            words.append(f"task.name={_hydra(self.task.name)}")
+        for key, value in self._of_task.items():
+            if known or key != "id":
+                words.append(f"{'++' if key.startswith('kwargs.') else ''}task.{key}={_hydra(value)}")
+        words.append(f"algorithm={self.algorithm.name}")
+        of_file = _defaults(f"algorithm/{self.algorithm.name}.yaml")
+        words += [f"{'' if key in of_file else '++'}algorithm.{key}={_hydra(v)}" for key, v in self._own.items()]
+        defaults, whole = _defaults("config.yaml"), {}
+        for key in self._protocol:
+            top = key.split(".")[0]
+            nested = isinstance(defaults.get(top), DictConfig)
+            name = key if nested else top  # fork is null by default, so it is given as a whole
+            whole[name] = self._protocol[key] if nested else self.identity[top]
+        return [*words, *(f"{key}={_hydra(value)}" for key, value in whole.items()), f"total_steps={self.total_steps}"]
+
+    @cached_property
+    def _own(self) -> dict:
+        """The algorithm's settings that its name shows."""
         leading = next((name for name in LEADING if hasattr(self.algorithm, name)), None)
-        defaults = _defaults("config.yaml")
-        own = _defaults(f"algorithm/{self.algorithm.name}.yaml")
-        words = [self.algorithm.name]
-        for name in type(self.algorithm).model_fields:
-            given = getattr(self.algorithm, name)
-            default = own[name] if name in own else type(self.algorithm).model_fields[name].default
-            if name == leading or (name != "name" and given != _plain(default, given)):
-                words.append(f"{name}={_word(given)}")
-        for name in CONDITIONS:
-            given = getattr(self, name)
-            if given != _plain(defaults[name], given):
-                words.append(f"{name}={_word(given)}")
-        if self.task.max_episode_steps:
-            words.append(f"task.max_episode_steps={self.task.max_episode_steps}")
-        return " ".join(words)
+        defaults = _defaults(f"algorithm/{self.algorithm.name}.yaml")
+        given = {name: getattr(self.algorithm, name) for name in type(self.algorithm).model_fields if name != "name"}
+        fields = type(self.algorithm).model_fields
+        usual = {name: defaults[name] if name in defaults else fields[name].default for name in given}
+        return {n: v for n, v in given.items() if n == leading or v != _plain(usual[n], v)}
+
+    @cached_property
+    def _protocol(self) -> dict:
+        """{key: value} of the identity, nested keys with dots, that is no part of task or algorithm and differs."""
+        defaults = _flat(OmegaConf.to_container(_defaults("config.yaml"), resolve=False))
+        apart = {"task", "backend", "algorithm", "seed", "total_steps"}
+        given = _flat({key: value for key, value in self.identity.items() if key not in apart})
+        return {key: value for key, value in given.items() if value != _plain(defaults.get(key), value)}
+
+    @cached_property
+    def _of_task(self) -> dict:
+        """{key: value} of the task's identity that its file does not say."""
+        file = _task(self.task.name) or {"id": self.task.name}
+        usual = Task(**({"name": "", "backend": "auto", "total_steps": 1} | file | {"id": file["id"]}))
+        kwargs = _flat({"kwargs": usual.kwargs})
+        defaults = {"id": usual.id, "max_episode_steps": usual.max_episode_steps, **kwargs}
+        given = _flat(self.identity["task"]) | dict.fromkeys(kwargs.keys() - _flat(self.identity["task"]).keys())
+        if self.identity["backend"] != backend(usual.model_copy(update={"id": self.task.id})):
+            given["backend"] = self.identity["backend"]
+        return {key: value for key, value in given.items() if key not in defaults or value != defaults[key]}
 
     @property
     def study(self) -> Path:
@@ -212,17 +244,59 @@ def _defaults(file: str) -> Any:
     return OmegaConf.load(CONF / file)
 
 
+@cache
+def _task(name: str) -> dict | None:
+    """What study/conf/task/ says of a task, if it has a file of its own there."""
+    file = CONF / "task" / f"{name}.yaml"
+    if not name.isidentifier() or name == "custom" or not file.is_file():
+        return None
+    return OmegaConf.to_container(OmegaConf.load(file))
+
+
+def _flat(nested: dict, prefix: str = "") -> dict:
+    """{"a": {"b": 1}} as {"a.b": 1}."""
+    flat = {}
+    for key, value in nested.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
 def _plain(default: Any, like: Any) -> Any:
     """A default out of YAML as the type of a parsed value."""
-    if isinstance(like, tuple):
-        return tuple(default)
+    if default is None:
+        return None
+    if isinstance(like, tuple | list):
+        return type(like)(default)
     return float(default) if isinstance(like, float) and isinstance(default, int | float | str) else default
 
 
+def _words(settings: dict) -> list[str]:
+    return [f"{key}={_word(value)}" for key, value in settings.items()]
+
+
 def _word(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "x".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+    """For a label: short, and never the same for two values of one kind."""
+    if isinstance(value, tuple | list):
+        return "x".join(map(_word, value))
+    if isinstance(value, float):
+        return short if float(short := f"{value:g}") == value else repr(value)
+    return value if isinstance(value, str) else str(value).lower()
+
+
+def _hydra(value: Any) -> str:
+    """A value in the grammar of Hydra's command line."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(_hydra, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_hydra(item)}' for key, item in value.items())}}}"
+    if not isinstance(value, str):
+        return repr(value)
+    if re.fullmatch(r"[A-Za-z_][\w./-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
+        return value
+    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value.replace("${", "\\${"))
+    return f"'{escaped}'"
 
 
 def backend(task: Task) -> str:

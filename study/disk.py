@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -65,10 +66,21 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def keep_copy(path: Path, reason: str, folder: Path) -> None:
+    """Copies a file from which something is about to be left out into folder/, and says so."""
+    aside = _aside(path, folder)
+    shutil.copy2(path, aside)
+    console.print(f"[red]warning:[/] {path}: {reason}; the file as it was is kept as {aside}", highlight=False)
+
+
+def _aside(path: Path, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}.{time.monotonic_ns() % 10**6:06d}"
+
+
 def set_aside(path: Path, reason: str, folder: Path) -> None:
     """Renames a damaged file into folder/, never to be read again, and says so."""
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}.{time.monotonic_ns() % 10**6:06d}"
+    aside = _aside(path, folder)
     try:
         path.rename(aside)
     except FileNotFoundError:

@@ -81,12 +81,12 @@ def source(config: Config) -> Path:
         runs = pd.read_parquet(folder / "runs.parquet", columns=["run_id", "task", "arm", "seed"])
     except FileNotFoundError:
         raise ConfigError(f"{given}: no runs.parquet there; train the source study first") from None
-    of_task = runs[(runs["task"] == config.task.name) & (runs["seed"] == config.seed)]
+    of_task = runs[(runs["task"] == config.task_label) & (runs["seed"] == config.seed)]
     found = of_task[of_task["arm"] == fork.arm]
     if len(found) != 1:
         arms = ", ".join(sorted(runs["arm"].unique()))
         raise ConfigError(
-            f"{given}: {len(found)} runs of fork.arm={fork.arm!r}, task {config.task.name}, seed {config.seed} "
+            f"{given}: {len(found)} runs of fork.arm={fork.arm!r}, task {config.task_label}, seed {config.seed} "
             f"instead of one; the arms there are {arms}"
         )
     path = snapshot(folder, found["run_id"].item(), fork.at)

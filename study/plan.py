@@ -37,7 +37,7 @@ class Fleet:
         algorithms = {config.algorithm.name for config in self.configs}
         what = algorithms.pop() if len(algorithms) == 1 else f"{len(algorithms)} algorithms"
         runs = len(self.configs)
-        return f"{self.configs[0].task.name} {what} ({runs} run{'' if runs == 1 else 's'})"
+        return f"{self.configs[0].task_label} {what} ({runs} run{'' if runs == 1 else 's'})"
 
     def halves(self) -> list["Fleet"]:
         middle = -(-len(self.configs) // 2)
@@ -60,7 +60,7 @@ class Entry:
         first = fleet.configs[0]
         runs = [config.run_id for config in fleet.configs]
         algorithms = [config.algorithm.name for config in fleet.configs]
-        return cls(runs, first.task.name, algorithms, first.iterations, first.horizon)
+        return cls(runs, first.task_label, algorithms, first.iterations, first.horizon)
 
 
 class Plan:

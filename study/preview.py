@@ -29,7 +29,7 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
     configs = list({config.run_id: config for config in configs}.values())
     wrong = {config.run_id: reason for config, reason in unusable(configs)}
     refused = refused + [
-        ([c.task.name, c.arm, f"seed={c.seed}"], wrong[c.run_id]) for c in configs if c.run_id in wrong
+        ([c.task_label, c.arm, f"seed={c.seed}"], wrong[c.run_id]) for c in configs if c.run_id in wrong
     ]
     usable = [config for config in configs if config.run_id not in wrong]
     if not usable:
@@ -42,13 +42,13 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
 
     rows = defaultdict(lambda: {"runs": 0, "done": 0, "again": 0, "steps": 0, "seconds": 0.0})
     for config in usable:
-        row = rows[config.task.name, config.algorithm.name]
+        row = rows[config.task_label, config.algorithm.name]
         row["runs"] += 1
         row["done"] += config.run_id in finished
         row["again"] += status.get(config.run_id) == "failed"
     for fleet in fleets:
         for config in fleet.configs:
-            row = rows[config.task.name, config.algorithm.name]
+            row = rows[config.task_label, config.algorithm.name]
             row["steps"] += config.iterations * config.horizon
             row["seconds"] += speeds.seconds(config, len(fleet.configs))
     columns = ("task", "algorithm", "runs", "finished", "failed", "steps", "time")
@@ -129,7 +129,7 @@ class Speeds:
     def seconds(self, config: Config, width: int) -> float:
         """Of a run in a fleet of this width, from fleets of the nearest; NaN where nothing like it ever ran here."""
         protocol = {name: getattr(config, name) for name in PROTOCOL} | {"hidden": list(config.hidden)}  # as in JSON
-        by_width = self.samples.get(_key(config.task.name, config.algorithm.name, protocol))
+        by_width = self.samples.get(_key(config.task_label, config.algorithm.name, protocol))
         if not by_width:
             return float("nan")
         nearest = min(by_width, key=lambda known: abs(np.log(known / width)))
@@ -137,7 +137,7 @@ class Speeds:
 
     def source(self, todo: list[tuple[Config, int]]) -> str:
         """What the times are made of."""
-        unknown = {f"{c.task.name} {c.algorithm.name}" for c, width in todo if np.isnan(self.seconds(c, width))}
+        unknown = {f"{c.task_label} {c.algorithm.name}" for c, width in todo if np.isnan(self.seconds(c, width))}
         words = "times are measured: those of finished runs of the same task and algorithm in the results folder"
         if not unknown:
             return words

@@ -2,9 +2,11 @@
 
 RUNS = {
     "run_id": "hash of the run's resolved configuration",
-    "task": "short name",
+    "task": "short name, with what differs from its file (environment arguments, backend, time limit)",
     "algorithm": "page under study/algorithm/",
     "arm": "algorithm with its numbers and whatever else differs from the defaults",
+    "condition": "the part of arm that is not the algorithm's own; null in studies older than the column",
+    "overrides": "words of a command line that compose the run, but for seed and study, JSON; null where older",
     "beta": "penalty coefficient (the first one where it adapts); per nat, in units of the advantages",
     "kl_target": "target of an adaptive rule, nats",
     "max_kl": "constraint delta, nats",

@@ -114,7 +114,7 @@ def unusable(configs: list[Config], origins: dict[str, str] | None = None) -> li
                 reason = str(error).splitlines()[0]
                 reasons[device] = f"execution.device={config.execution.device}: cannot be used here: {reason}"
         if (
-            task := ("task", config.task.name, config.task.id, config.task.max_episode_steps, str(config.task.kwargs))
+            task := ("task", config.task_label, config.task.id, config.task.max_episode_steps, str(config.task.kwargs))
         ) not in reasons:
             try:
                 origin_of[task], note = probe(config.task)
@@ -324,7 +324,7 @@ def report(failed: list[tuple[Config, str]], store) -> None:
         return
     table = Table("task", "arm", "seed", "reason", title=f"{_count(len(failed), 'run')} failed", box=None)
     for config, reason in failed:
-        table.add_row(config.task.name, config.arm, str(config.seed), reason)
+        table.add_row(config.task_label, config.arm, str(config.seed), reason)
     console.print(table)
     console.print(f"whole traces are in {store.errors}; the same command tries these runs again", highlight=False)
 

@@ -4,6 +4,7 @@ A finished fleet is first put aside as a part of its own; merging folds all part
 Files appear under their names only when complete, and are believed only if their digest agrees (disk.py).
 """
 
+import json
 import os
 import subprocess
 import tempfile
@@ -110,6 +111,9 @@ class Store:
             parts = sorted(self.parts.glob("*.parquet"))
             if not parts and not lost.any():
                 return
+            if lost.any() and (file := self.folder / "runs.parquet").exists():
+                names = ", ".join(runs.loc[lost, "run_id"][:5])
+                disk.keep_copy(file, f"{lost.sum()} runs have no whole curve ({names}) and are left out", self.aside)
             runs = runs[~lost].sort_values(["task", "algorithm", "arm", "seed", "run_id"], ignore_index=True)
             place = pd.Series(runs.index, index=runs["run_id"])
             position = curves["run_id"].map(place)
@@ -154,7 +158,7 @@ class Store:
         frames = []
         for file in self._files(kind):
             try:
-                frames.append(disk.read_table(file, COLUMNS[kind], KEYS[kind]))
+                frames.append(self._once(disk.read_table(file, COLUMNS[kind], KEYS[kind]), KEYS[kind], file))
             except disk.Damaged as damage:
                 disk.set_aside(file, str(damage), self.aside)
         frames = [frame for frame in frames if len(frame)]
@@ -164,6 +168,19 @@ class Store:
             return frames[0]
         frame = pd.concat(frames, ignore_index=True)
         return frame.drop_duplicates(KEYS[kind], keep="last", ignore_index=True)
+
+    def _once(self, frame: pd.DataFrame, keys: list[str], file: Path) -> pd.DataFrame:
+        """Each key once: files joined by hand may have rows twice. Of rows that differ the last stays, and is named."""
+        repeated = frame.duplicated(keys, keep="last")
+        if not repeated.any():
+            return frame
+        different = frame[frame.duplicated(keys, keep=False) & ~frame.duplicated(keep=False)]
+        if len(different):
+            names = ", ".join(different["run_id"].unique()[:5])
+            disk.keep_copy(
+                file, f"has different rows for one {' and '.join(keys)} ({names}): the last is used", self.aside
+            )
+        return frame[~repeated].reset_index(drop=True)
 
     @staticmethod
     def _empty(kind: str) -> pd.DataFrame:
@@ -175,7 +192,7 @@ def _dtype(kind: str, name: str) -> str:
         return dtype(name)
     if name in ("seed", "total_steps"):
         return "int64"
-    words = ("run_id", "task", "algorithm", "arm", "status", "environment", "commit", "config")
+    words = ("run_id", "task", "algorithm", "arm", "status", "environment", "commit", "config", "condition", "overrides")
     return "str" if name in words else "float64"
 
 
@@ -194,9 +211,11 @@ def row(result) -> dict:
     numbers = {name: getattr(config.algorithm, name, None) for name in ("beta", "kl_target", "max_kl", "clip_epsilon")}
     return {
         "run_id": config.run_id,
-        "task": config.task.name,
+        "task": config.task_label,
         "algorithm": config.algorithm.name,
         "arm": config.arm,
+        "condition": config.condition,
+        "overrides": json.dumps(config.overrides),
         **{name: np.nan if number is None else number for name, number in numbers.items()},
         "seed": config.seed,
         "total_steps": config.total_steps,

@@ -23,7 +23,13 @@ def write(study: Path, results: list) -> None:
         if result.curves is None:
             continue
         config = result.config
-        folder = study / "tensorboard" / config.task.name / config.arm.replace("/", "_") / f"seed={config.seed}"
+        folder = (
+            study
+            / "tensorboard"
+            / config.task_label.replace("/", "_")
+            / config.arm.replace("/", "_")
+            / f"seed={config.seed}"
+        )
         shutil.rmtree(folder, ignore_errors=True)
         with SummaryWriter(folder, max_queue=10_000) as writer:
             for name in result.curves.columns.drop(["run_id", "iteration", "env_steps"]):

@@ -1,6 +1,7 @@
 """What is read from a study, what is missing from it, and what the command line answers."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,8 @@ def test_missing_run_is_named_with_the_command_that_makes_it(tmp_path, quick):
     study = load([synthetic.write(tmp_path / "s", runs[runs["run_id"] != lost], curves)])
     assert study.missing[["task", "arm", "seed"]].values.tolist() == [["hopper", "kl_fixed beta=10", 2]]
     assert study.missing["command"].item() == (
-        "python -m study task=hopper algorithm=kl_fixed algorithm.beta=10 seed=2 total_steps=100352 name=s"
+        "python -m study task=hopper algorithm=kl_fixed algorithm.beta=10 total_steps=100352 seed=2 name=s "
+        f"execution.results={os.path.relpath(tmp_path)}"
     )
 
 

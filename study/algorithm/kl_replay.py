@@ -52,8 +52,8 @@ def implied(config) -> np.ndarray:
         rows = pd.read_parquet(curves, columns=["run_id", "iteration", "implied_beta"])
     except FileNotFoundError as error:
         raise ConfigError(f"algorithm.source={curves}: {error.filename or error} is missing") from None
-    wanted = f"algorithm.source={curves}: arm {settings.source_arm!r}, task {config.task.name}, seed {config.seed}"
-    found = runs[(runs.task == config.task.name) & (runs.seed == config.seed) & (runs.arm == settings.source_arm)]
+    wanted = f"algorithm.source={curves}: arm {settings.source_arm!r}, task {config.task_label}, seed {config.seed}"
+    found = runs[(runs.task == config.task_label) & (runs.seed == config.seed) & (runs.arm == settings.source_arm)]
     if len(found) != 1:
         arms = ", ".join(sorted(runs["arm"].unique()))
         raise ConfigError(f"{wanted}: {len(found)} runs instead of one; the arms there are {arms}")

@@ -1,0 +1,183 @@
+"""What makes two runs differ makes their names differ; and the command printed for a run makes that very run."""
+
+import json
+import shlex
+
+import pandas as pd
+import pytest
+from conftest import configuration
+from hydra import compose, initialize_config_dir
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from test_command_line import composed
+
+from analysis.data import StudyError, load
+from study.config import CONF, parse
+from study.store import Store
+
+numbers = st.floats(1e-6, 1e3, allow_nan=False)
+words = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=8).filter(
+    lambda word: word.strip() == word and "${" not in word
+)
+CHANGES = {
+    "algorithm.beta": numbers,
+    "gamma": st.floats(0, 1),
+    "learning_rate": numbers,
+    "max_grad_norm": numbers,
+    "reward_scale": numbers,
+    "horizon": st.sampled_from([512, 1024, 4096]),
+    "hidden": st.lists(st.integers(1, 300), min_size=1, max_size=3),
+    "advantage_normalization": st.sampled_from(["none", "minibatch"]),
+    "reset_optimizer": st.just(True),
+    "chapter": st.integers(1, 99),
+    "diagnostics.max_kl": numbers,
+    "diagnostics.cg_iterations": st.integers(1, 9),
+    "fork": st.fixed_dictionaries({"source": words, "arm": words, "at": st.integers(1, 10**6)}),
+    "task.backend": st.just("gymnasium"),
+    "task.id": st.sampled_from(["Walker2d-v5", "my.module:Own-v0"]),
+    "task.max_episode_steps": st.integers(1, 10**6),
+    "task.kwargs": st.dictionaries(
+        st.from_regex(r"[a-z][a-z_]{0,6}", fullmatch=True),
+        st.one_of(st.booleans(), st.integers(-9, 9), numbers, words, st.lists(numbers, min_size=1, max_size=3)),
+        min_size=1,
+        max_size=3,
+    ),
+    "total_steps": st.integers(5000, 10**7),
+}
+
+
+def changed(changes: dict, task: str = "hopper"):
+    container = json.loads(configuration(task, "kl_fixed", {"beta": 2.0}, hidden=[64, 64]).model_dump_json())
+    container["algorithm"] = {"name": "kl_fixed", "beta": 2.0}
+    for key, value in changes.items():
+        place = container
+        *path, last = key.split(".")
+        for word in path:
+            place = place[word]
+        place[last] = value
+    return parse(container)
+
+
+@st.composite
+def configs(draw):
+    keys = draw(st.lists(st.sampled_from(sorted(CHANGES)), max_size=3, unique=True))
+    return changed({key: draw(CHANGES[key]) for key in keys})
+
+
+def name(config):
+    return config.task_label, config.arm, config.seed, config.total_steps
+
+
+@settings(max_examples=100, deadline=None)
+@given(configs(), configs())
+def test_different_runs_have_different_names(one, other):
+    assert (one.run_id == other.run_id) == (name(one) == name(other))
+
+
+@pytest.mark.parametrize("key", sorted(CHANGES))
+def test_every_field_is_in_a_name(key):
+    plain = changed({})
+
+    @settings(max_examples=10, deadline=None)
+    @given(CHANGES[key])
+    def differs(value):
+        config = changed({key: value})
+        assert (config.run_id == plain.run_id) == (name(config) == name(plain))
+
+    differs()
+
+
+def test_every_field_of_the_configuration_that_makes_a_run_is_tried_above():
+    plain = changed({})
+    tried = {key.split(".")[0] for key in CHANGES}
+    shared = {"epochs", "minibatch_size", "optimizer", "value_learning_rate", "gae_lambda", "reward_scaling", "seed"}
+    assert set(type(plain).model_fields) - {"name", "execution"} == tried | shared
+
+
+@settings(max_examples=30, deadline=None)
+@given(configs())
+def test_the_words_of_a_run_compose_it(config):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        made = compose("config", shlex.split(shlex.join([*config.overrides, f"seed={config.seed}"])))
+    again = parse(OmegaConf.to_container(made, resolve=True))
+    assert again.run_id == config.run_id and name(again) == name(config)
+
+
+def test_older_studies_have_the_names_that_the_code_gives_today():
+    for study in ("table1", "profiles_raw", "scales", "causal", "bounded"):
+        runs = pd.read_parquet(CONF.parent.parent / "results" / study / "runs.parquet")
+        for run in runs.drop_duplicates(["task", "arm"]).itertuples():
+            execution = json.loads(changed({}).execution.model_dump_json())
+            config = parse(json.loads(run.config) | {"execution": execution})
+            assert (config.run_id, config.task_label, config.arm) == (run.run_id, run.task, run.arm)
+
+
+# Files that people join
+
+
+def joined(folder, *frames):
+    folder.mkdir()
+    for kind in ("runs", "curves"):
+        pd.concat([frame[kind] for frame in frames]).to_parquet(folder / f"{kind}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    from study import runner
+
+    folder = tmp_path_factory.mktemp("identity")
+    execution = {"results": str(folder), "workers": 1}
+    small = {"horizon": 128, "minibatch_size": 32, "epochs": 1, "total_steps": 256, "execution": execution, "name": "a"}
+    runner.run(
+        [configuration("cartpole", "kl_fixed", {"beta": b}, seed=s, **small) for b in (1.0, 3.0) for s in (0, 1)]
+    )
+    return {kind: pd.read_parquet(folder / "a" / f"{kind}.parquet") for kind in ("runs", "curves")}
+
+
+def test_doubled_and_reordered_rows_count_once_in_reading_and_in_merging(trained, tmp_path, capfd):
+    twice = joined(tmp_path / "twice", trained, {kind: frame[::-1] for kind, frame in trained.items()})
+    once = joined(tmp_path / "once", trained)
+    one, two = load([once]), load([twice])
+    pd.testing.assert_frame_equal(one.curves, two.curves)
+    assert len(two.runs) == 4 and one.bins == two.bins
+    store = Store(twice)
+    store.open()
+    store.merge()
+    assert store.runs()["run_id"].nunique() == len(store.runs()) == 4
+    assert len(store.curves()) == len(trained["curves"])
+
+
+def test_different_rows_of_one_run_are_named_and_the_file_kept(trained, tmp_path, capfd):
+    other = {"runs": trained["runs"], "curves": trained["curves"].assign(kl_after=7.0)}
+    folder = joined(tmp_path / "mixed", trained, other)
+    with pytest.raises(StudyError, match="twice with different numbers"):
+        load([folder])
+    store = Store(folder)
+    store.open()
+    assert (store.curves()["kl_after"] == 7).all()
+    assert "different rows" in " ".join(capfd.readouterr().err.split())
+    assert list(store.aside.glob("curves.parquet.*"))
+
+
+def test_runs_without_a_whole_curve_are_named_and_the_file_kept(trained, tmp_path, capfd):
+    lost = trained["runs"]["run_id"].iloc[0]
+    curves = trained["curves"][trained["curves"]["run_id"] != lost]
+    store = Store(joined(tmp_path / "lost", {"runs": trained["runs"], "curves": curves}))
+    store.open()
+    store.merge()
+    assert lost in capfd.readouterr().err and list(store.aside.glob("runs.parquet.*"))
+    assert len(store.runs()) == 3
+
+
+def test_a_missing_run_s_command_makes_that_run_in_that_folder(trained, tmp_path, monkeypatch):
+    runs = trained["runs"]
+    gone = runs[(runs["seed"] == 1) & runs["arm"].str.contains("beta=3")].iloc[0]
+    rest = {kind: frame[frame["run_id"] != gone["run_id"]] for kind, frame in trained.items()}
+    folder = joined(tmp_path / "b", rest)
+    for here, directory in ((tmp_path, "b"), (folder, ".")):
+        monkeypatch.chdir(here)
+        (command,) = load([directory]).missing["command"]
+        config = composed(*shlex.split(command)[3:])
+        assert config.run_id == gone["run_id"] and config.study.resolve() == folder
