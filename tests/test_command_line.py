@@ -175,7 +175,7 @@ def test_glob_sweeps_over_the_options_there_are(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
 def test_a_time_limit_from_the_command_line_ends_episodes(backend):
     config = composed("task=pendulum", f"task.backend={backend}", "task.max_episode_steps=7")
-    assert config.task_label.endswith("max_episode_steps=7")
+    assert "max_episode_steps=7" in config.task_label
     copies = Copies(config.task, [0, 1])
     copies.reset()
     ended = [copies.step(np.zeros((2, 1))).truncated.tolist() for _ in range(14)]
