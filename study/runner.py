@@ -34,6 +34,13 @@ def run(configs: list[Config]) -> pd.DataFrame:
     marked failed, the others go on. Raises disk.Unwritable if nothing more can be kept, Interrupted if asked
     to stop; whatever is finished by then is kept.
     """
+    apart = defaultdict(list)
+    for config in configs:
+        apart[config.study, config.execution.model_dump_json()].append(config)
+    if len(apart) > 1:  # each run goes into the study, and is computed on the device, that its configuration names
+        check(configs)
+        return pd.concat([run(some) for some in apart.values()])
+
     from study.store import Store
 
     configs = list({config.run_id: config for config in configs}.values())
@@ -354,7 +361,7 @@ def _still(result) -> str | None:
 
 def _tell_of_still(still: dict[str, list[Config]], trained: int) -> None:
     for reason, configs in still.items():
-        names = [f"{config.task.name} {config.arm} seed={config.seed}" for config in configs]
+        names = [f"{config.task_label} {config.arm} seed={config.seed}" for config in configs]
         console.print(f"[yellow]{len(names)} of {_count(trained, 'run')} {reason}:[/] {_some(names)}", highlight=False)
 
 
@@ -365,7 +372,7 @@ def _tell_of_other_origins(finished: list[Config], origins: dict[str, str], stor
     for config in finished:
         before, now = made_by.get(config.run_id), origins[config.run_id]
         if isinstance(before, str) and before and before != now:
-            by_change[before, now].append(f"{config.task.name} {config.arm} seed={config.seed}")
+            by_change[before, now].append(f"{config.task_label} {config.arm} seed={config.seed}")
     for (before, now), names in by_change.items():
         console.print(
             f"[yellow]{_count(len(names), 'finished run')} made by another version of the environment[/] "

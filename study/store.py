@@ -192,7 +192,18 @@ def _dtype(kind: str, name: str) -> str:
         return dtype(name)
     if name in ("seed", "total_steps"):
         return "int64"
-    words = ("run_id", "task", "algorithm", "arm", "status", "environment", "commit", "config", "condition", "overrides")
+    words = (
+        "run_id",
+        "task",
+        "algorithm",
+        "arm",
+        "status",
+        "environment",
+        "commit",
+        "config",
+        "condition",
+        "overrides",
+    )
     return "str" if name in words else "float64"
 
 

@@ -181,3 +181,26 @@ def test_a_missing_run_s_command_makes_that_run_in_that_folder(trained, tmp_path
         (command,) = load([directory]).missing["command"]
         config = composed(*shlex.split(command)[3:])
         assert config.run_id == gone["run_id"] and config.study.resolve() == folder
+
+
+def test_every_run_of_a_sweep_goes_into_the_study_that_it_names(tmp_path):
+    from study import runner
+
+    small = {"horizon": 128, "minibatch_size": 32, "epochs": 1, "total_steps": 128}
+    places = [("a", "here", 0), ("b", "here", 0), ("a", "there", 0), ("s1", "here", 1)]
+    runs = runner.run(
+        [
+            configuration(
+                "cartpole",
+                "trpo",
+                seed=seed,
+                name=study,
+                execution={"results": str(tmp_path / root), "workers": 1},
+                **small,
+            )
+            for study, root, seed in places
+        ]
+    )
+    assert len(runs) == 4
+    for study, root, seed in places:
+        assert load([tmp_path / root / study]).runs["seed"].tolist() == [seed]
