@@ -1,9 +1,10 @@
 """The committed data are what today's code computes: the first updates of the arms of results/table1, again.
 
-Single precision may round differently from one version of the code, torch or compiler to the next. The first
-episodes of Hopper and Walker2d are short, and two updates of every arm come out the same to 0.01. Swimmer's last 1000
-steps and multiply rounding within the first rollout, HalfCheetah's to a tenth: what follows is the same in
-distribution only.
+Single precision may round differently from one processor, version of the code, torch or compiler to the next, and a
+simulator multiplies what is rounded. How much is measured here, by a second fleet whose first parameters are the next
+larger floats. The first episodes of Hopper and Walker2d are short: two updates come out the same. Swimmer's last 1000
+steps: a last bit changes the KL of its first update by up to 2 %, and of the second by a tenth; from there on runs are
+the same in distribution only.
 """
 
 import json
@@ -11,6 +12,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import ROOT
 
@@ -27,10 +29,26 @@ class Enough(Exception):
     pass
 
 
-@pytest.mark.parametrize(
-    "task, updates, before, after", [("hopper", 2, 1e-2, 1e-2), ("swimmer", 1, 1e-2, 1e-2), ("walker2d", 2, 1e-2, 1e-2)]
-)
-def test_the_first_updates_of_every_stored_arm_are_made_again(task, updates, before, after):
+def updates_of(configs, updates: int, nudged: bool = False) -> list[dict[str, np.ndarray]]:
+    """What the first updates record, [R] each; nudged: from the next larger floats of all first parameters."""
+    made, trainer = [], Trainer(configs)
+    if nudged:
+        for name in ("theta", "critic_theta"):
+            theta = getattr(trainer, name)
+            setattr(trainer, name, torch.nextafter(theta, torch.full_like(theta, torch.inf)))
+
+    def keep(trainer):
+        made.append({name: trainer.latest(name) for name in BEFORE + AFTER})
+        if len(made) == updates:
+            raise Enough
+
+    with pytest.raises(Enough):
+        trainer.train(report=keep)
+    return made
+
+
+@pytest.mark.parametrize("task, updates", [("hopper", 2), ("swimmer", 1), ("walker2d", 2)])
+def test_the_first_updates_of_every_stored_arm_are_made_again(task, updates):
     execution = yaml.safe_load((ROOT / "study/conf/config.yaml").read_text())["execution"] | {"compile": False}
     runs = pd.read_parquet(STORED / "runs.parquet").query("task == @task and seed == 0")
     stored = pd.read_parquet(STORED / "curves.parquet").set_index(["iteration", "run_id"])
@@ -38,15 +56,17 @@ def test_the_first_updates_of_every_stored_arm_are_made_again(task, updates, bef
     order = [config.run_id for config in fleet.configs]
     assert sorted(order) == sorted(runs["run_id"])
 
-    def compare(trainer):
-        theirs = stored.loc[trainer.iteration - 1].loc[order]
-        for names, tolerance in ((BEFORE, before), (AFTER, after)):
-            for name in names:
-                np.testing.assert_allclose(
-                    trainer.latest(name), theirs[name].to_numpy(float), rtol=tolerance, atol=1e-6, err_msg=name
-                )
-        if trainer.iteration == updates:
-            raise Enough
-
-    with pytest.raises(Enough):
-        Trainer(fleet.configs).train(report=compare)
+    ours, nudged = (updates_of(fleet.configs, updates, nudged) for nudged in (False, True))
+    for update, (made, other) in enumerate(zip(ours, nudged)):
+        theirs = stored.loc[update].loc[order]
+        for name in BEFORE + AFTER:
+            size = np.abs(made[name]) + 1e-6
+            rounding = np.nanmax(np.abs(made[name] - other[name]) / size, initial=0)  # of the arm that shows it most
+            tolerance = (1e-3, 1e-2)[update] + 3 * rounding
+            np.testing.assert_allclose(
+                made[name],
+                theirs[name].to_numpy(float),
+                rtol=tolerance,
+                atol=1e-6,
+                err_msg=f"{name}, update {update + 1}",
+            )
