@@ -98,7 +98,9 @@ def _train(parse_all: Callable) -> list[dict | None]:
     try:
         configs, refused = parse_all()
         if configs[0].execution.dry_run:
-            if not preview.show(configs, refused):
+            studies = {config.study: [other for other in configs if other.study == config.study] for config in configs}
+            shown = [preview.show(some, refused if some[0] is configs[0] else []) for some in studies.values()]
+            if not all(shown):
                 sys.exit(2)
             return [None] * len(configs)
         rows = runner.run(configs)
