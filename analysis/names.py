@@ -16,6 +16,7 @@ ALGORITHMS = {
     "kl_per_sample": "penalty per sample",
     "kl_stop": "stop at target KL",
     "kl_theory": "β of the theory",
+    "kl_measured": "measured β",
     "kl_reverse": "KL(new‖old), fixed β",
     "fixpo": "FixPO",
     "lr_adaptive": "adaptive learning rate",

@@ -4,7 +4,16 @@ import math
 
 import pytest
 import torch
-from reference import FAMILIES, dense_fisher, distribution, family_name, one, policy_gradient, random_fleet
+from reference import (
+    FAMILIES,
+    dense_fisher,
+    distribution,
+    family_name,
+    one,
+    policy_gradient,
+    random_batch,
+    random_fleet,
+)
 from torch.utils._pytree import tree_map
 
 from study.algorithm import NAMES, clip, kl_adaptive, kl_per_sample, page
@@ -118,6 +127,65 @@ def test_first_update_is_the_slow_loop(algorithm, numbers, loss, size, optimizer
         slow = slow_descent(fleet, theta, rollout, run, loss(numbers), size)
         assert (slow - theta[run]).abs().max() > 1e-5
         torch.testing.assert_close(new[run], slow, rtol=0, atol=1e-8)
+
+
+def slow_implied(fleet, theta, rollout, run, delta):
+    """The two implied betas' squares by dense solves: cross-fitted between halves, and of the full batch."""
+    batch, half = one(rollout.batch, run), len(rollout.batch.advantage[run]) // 2
+    fisher = dense_fisher(fleet.policy, theta[run], batch.observation)
+    fisher = fisher + fleet.diagnostics.damping * torch.eye(len(fisher), dtype=torch.float64)
+    halves = [Batch(*(field[part] for field in batch)) for part in (slice(half), slice(half, None))]
+    g_a, g_b = (policy_gradient(fleet.policy, theta[run], part) for part in halves)
+    g = (g_a + g_b) / 2
+    crossed, squared = g_a @ torch.linalg.solve(fisher, g_b), g @ torch.linalg.solve(fisher, g)
+    return crossed.item() / (2 * delta), squared.item() / (2 * delta)
+
+
+MEASURED = {"diagnostics": {"cg_iterations": 60, "max_kl": 0.02}, "learning_rate": 0.01}
+
+
+@families
+def test_updates_of_kl_measured_are_the_slow_loop_with_the_dense_solves_beta_which_then_stays(family, rng):
+    numbers = [{"factor": 0.5, "measure": 2}, {"factor": 2.0, "measure": 2}]
+    fleet, theta, rollout = random_fleet("kl_measured", family, rng, numbers, **MEASURED)
+    state, squares = None, [[], []]
+    for k in range(3):
+        new, state, facts = updated(fleet, theta, rollout, "kl_measured", state)
+        for run in range(2):
+            if k < 2:
+                squares[run].append(slow_implied(fleet, theta, rollout, run, 0.02))
+            crossed, squared = (sum(values) / len(values) for values in zip(*squares[run]))
+            beta = numbers[run]["factor"] * math.sqrt(max(crossed, 0.01 * squared))
+            assert facts["beta"][run].item() == pytest.approx(beta, rel=1e-7)
+            if k == 0:
+                slow = slow_descent(fleet, theta, rollout, run, penalised(beta))
+                torch.testing.assert_close(new[run], slow, rtol=0, atol=1e-8)
+        theta, rollout = new, next_rollout(fleet, new, rollout, rng)
+    assert (state.count == 2).all()
+
+
+def next_rollout(fleet, theta, rollout, rng):
+    """Another one, under theta."""
+    batch = random_batch(fleet.policy, theta, rollout.order.shape[-1], rng)
+    return Rollout(batch, rollout.order)
+
+
+@families
+def test_kl_measured_is_the_fixed_penalty_once_it_has_measured(family, rng):
+    """And in the unit of the advantages: c times as large ones give c times the beta, floor or not."""
+    fleet, theta, rollout = random_fleet("kl_measured", family, rng, [{}] * 4, **MEASURED)
+    state = page("kl_measured").start(fleet, theta)
+    ten = torch.full((4,), 10.0, dtype=torch.float64)
+    state = state._replace(crossed=90 * torch.tensor([1, 1, -1, 0]).double(), squared=10 * ten, count=ten)
+    new, after, facts = updated(fleet, theta, rollout, "kl_measured", state)
+    torch.testing.assert_close(facts["beta"], torch.tensor([3, 3, 0.1 * 10**0.5, 0.1 * 10**0.5]).double())
+    assert all(torch.equal(a, b) for a, b in zip(after[1:], state[1:]))
+    fixed = random_fleet("kl_fixed", family, rng, [{"beta": beta} for beta in facts["beta"].tolist()], **MEASURED)[0]
+    fixed.policy = fleet.policy
+    torch.testing.assert_close(new, updated(fixed, theta, rollout, "kl_fixed")[0], rtol=0, atol=1e-12)
+    larger = Rollout(rollout.batch._replace(advantage=7 * rollout.batch.advantage), rollout.order)
+    betas = [updated(fleet, theta, made, "kl_measured")[2]["beta"] for made in (rollout, larger)]
+    torch.testing.assert_close(betas[1], 7 * betas[0])
 
 
 @families
