@@ -79,6 +79,11 @@ def start_reacher(env, o):
     env.set_state(np.array([np.arctan2(o[2], o[0]), np.arctan2(o[3], o[1]), o[4], o[5]]), np.array([o[6], o[7], 0, 0]))
 
 
+def start_pusher(env, o):
+    """The object slides along y, then x, from (0.45, -0.05); the goal stands there."""
+    env.set_state(np.concatenate([o[:7], [o[18] + 0.05, o[17] - 0.45, 0, 0]]), np.concatenate([o[7:14], np.zeros(4)]))
+
+
 def start_ant(env, o):
     """The torso's place in the plane is not observed and changes nothing."""
     env.set_state(np.concatenate([[0, 0], o[:13]]), o[13:27])
@@ -87,18 +92,52 @@ def start_ant(env, o):
 MUJOCO = [
     name
     for name, id in TASKS.items()
-    if id.endswith("-v5") and name != "reacher" and (name != "ant" or ENVPOOLS_MUJOCO)
+    if id.endswith("-v5") and name not in ("reacher", "pusher") and (name != "ant" or ENVPOOLS_MUJOCO)
 ]
 FROM_OBSERVATION = {
     "cartpole": (start_cartpole, 1e-5, 60),  # observations are float32, and so is the start taken from them
     "pendulum": (start_pendulum, 1e-4, 20),  # from here on EnvPool's turns by more than the speed limit
     "acrobot": (start_acrobot, 1e-4, 40),
     "reacher": (start_reacher, 1e-9, 50),
+    "pusher": (start_pusher, 1e-6, 25),
 }
+LANDERS = ["lunarlander", "lunarlandercontinuous"]
+TABLES = {"frozenlake": "FrozenLake8x8-v1", "taxi": "Taxi-v4", "cliffwalking": "CliffWalking-v1"}  # gymnasium's
+ENVPOOL_ALONE = set(TASKS) - {*MUJOCO, *FROM_OBSERVATION, *LANDERS, *TABLES, "ant"}
 
 
-def test_every_task_has_a_test_of_both_backends():
-    assert set(TASKS) == set(MUJOCO) | set(FROM_OBSERVATION) | {"ant", "lunarlander"} and len(TASKS) == 12
+def test_every_task_has_a_test_of_both_backends_or_says_that_one_alone_has_it():
+    assert len(TASKS) == 27
+    for name in ENVPOOL_ALONE:
+        task = Task(**yaml.safe_load((ROOT / f"study/conf/task/{name}.yaml").read_text()))
+        assert task.backend == "envpool" and probe(task)[1] is None
+        with pytest.raises(ConfigError, match="gymnasium cannot make it"):
+            copies(task.id, "gymnasium")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_envpools_toy_text_moves_as_gymnasiums_table_says(name):
+    """Every step is one that the table has, with its reward and end; and as often, where chance decides.
+
+    So are the first states, but for EnvPool's taxi: a quarter of its passengers wait where they want to go.
+    """
+    runs = 200
+    made, plain = copies(TASKS[name], "envpool", range(runs)), gymnasium.make(TABLES[name]).unwrapped
+    state = made.reset().argmax(1)
+    for start in state[plain.initial_state_distrib[state] == 0]:
+        assert name == "taxi" and plain.decode(start)[2] == plain.decode(start)[3]
+    seen, expected, variance = np.zeros(3)
+    for action in actions(made.family, 60, runs):
+        step = made.step(action)
+        for run, after in enumerate(step.next_observation.argmax(1)):
+            ways = plain.P[state[run]][int(action[run, 0])]
+            fits = [(s, r, end) == (after, step.reward[run], step.terminated[run]) for _, s, r, end in ways]
+            assert any(fits)
+            first = sum(p for p, s, *_ in ways if s == ways[0][1])
+            seen, expected, variance = seen + (after == ways[0][1]), expected + first, variance + first * (1 - first)
+        state = step.observation.argmax(1)
+    assert abs(seen - expected) <= 3 * np.sqrt(variance) + 1e-9
+    assert (variance > 0) == (name == "frozenlake")
 
 
 @pytest.mark.parametrize("name", MUJOCO)
@@ -178,7 +217,8 @@ class Chosen:
         return self.push.pop(0) if self.push else 0.0  # engines without dispersion
 
 
-def test_lunarlanders_fall_alike_in_both_backends():
+@pytest.mark.parametrize("name", LANDERS)
+def test_lunarlanders_fall_alike_in_both_backends(name):
     """Neither terrain nor initial push can be handed to EnvPool, and the engines kick at random.
 
     So gymnasium's push is chosen to give EnvPool's first observation (they are linearly related), and the
@@ -186,7 +226,7 @@ def test_lunarlanders_fall_alike_in_both_backends():
     compared in distribution below.
     """
     seeds = range(20, 28)
-    fast, slow = both(TASKS["lunarlander"], seeds)
+    fast, slow = both(TASKS[name], seeds)
     first = fast.reset()
 
     def pushed(env, push):
@@ -199,7 +239,7 @@ def test_lunarlanders_fall_alike_in_both_backends():
         response = np.stack([(pushed(env, f) - base)[[2, 3]] / 500 for f in ([500, 0], [0, 500])], 1).astype(float)
         again = pushed(env, np.linalg.solve(response, (target - base)[[2, 3]].astype(float)))
         np.testing.assert_allclose(again, target, rtol=0, atol=2e-5)
-    idle = np.zeros((len(seeds), 1))
+    idle = np.zeros((len(seeds), fast.family.size if isinstance(fast.family, Gaussian) else 1))
     for _ in range(40):
         a, b = fast.step(idle), slow.step(idle)
         np.testing.assert_allclose(a.next_observation, b.next_observation, rtol=0, atol=2e-4)
