@@ -1,16 +1,31 @@
-"""Command line: python -m analysis results/NAME [results/OTHER ...] [--strict]"""
+"""Command line: python -m analysis results/NAME ..., and python -m analysis figure NAME results/NAME ..."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from .data import StudyError, load
-from .report import build
+
+FORMATS = ("pdf", "svg", "png", "eps")
 
 
 def main(arguments=None):
+    arguments = sys.argv[1:] if arguments is None else arguments
+    run, parser = (_figure, figure_parser()) if arguments[:1] == ["figure"] else (_report, report_parser())
+    options = parser.parse_args(arguments[1:] if run is _figure else arguments)
+    try:
+        run(options)
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def report_parser():
     parser = argparse.ArgumentParser(
-        prog="python -m analysis", description="Figures, tables, claims and report of one or more studies."
+        prog="python -m analysis",
+        description="Figures, tables, claims and report of one or more studies.",
+        epilog="One figure for a paper: python -m analysis figure --help",
     )
     parser.add_argument("studies", nargs="+", help="directories with runs.parquet and curves.parquet")
     parser.add_argument("--out", type=Path, help="directory of the report (default: report/ in the first study)")
@@ -18,15 +33,53 @@ def main(arguments=None):
     parser.add_argument(
         "--whole-seeds", action="store_true", help="use only the seeds that are complete in every task and arm"
     )
-    options = parser.parse_args(arguments)
-    try:
-        study = load(options.studies, options.whole_seeds)
-        path = build(study, options.out or Path(options.studies[0]) / "report", options.strict)
-    except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return parser
+
+
+def figure_parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis figure", description="One figure of the report as a file, as wide as it is printed."
+    )
+    parser.add_argument("name", metavar="NAME", help="of the figure; a wrong one lists those there are")
+    parser.add_argument("studies", nargs="+", help="directories with runs.parquet and curves.parquet")
+    parser.add_argument("--width", type=float, help="inches (default: 7.2, the text width of a two-column paper)")
+    parser.add_argument("--arms", nargs="+", help="labels of arms, or algorithms (default: all)")
+    parser.add_argument("--tasks", nargs="+", help="(default: all)")
+    parser.add_argument("--format", choices=FORMATS, help="(default: that of --out, else pdf)")
+    parser.add_argument("--style", help="a style of matplotlib: a file or a name")
+    parser.add_argument("--out", type=Path, help="file (default: NAME.FORMAT in this folder)")
+    parser.add_argument(
+        "--whole-seeds", action="store_true", help="use only the seeds that are complete in every task and arm"
+    )
+    return parser
+
+
+def _report(options):
+    from .report import build
+
+    study = load(options.studies, options.whole_seeds)
+    path = build(study, options.out or Path(options.studies[0]) / "report", options.strict)
     print(f"report: {path}")
-    return 0
+
+
+def _figure(options):
+    from . import figures, panels
+
+    kind = options.format or (options.out.suffix[1:].lower() if options.out else "") or "pdf"
+    if kind not in FORMATS:
+        raise StudyError(f"no format {kind!r}; there are {', '.join(FORMATS)}")
+    path = options.out or Path(options.name)
+    path = path if path.suffix == f".{kind}" else path.with_name(f"{path.name}.{kind}")
+    if options.width is not None and not options.width >= 2:
+        raise StudyError(f"--width {options.width:g}: a figure is at least 2 inches wide")
+    panels.named(options.name)
+    study = load(options.studies, options.whole_seeds)
+    try:
+        drawn = panels.figure(options.name, study, options.width, options.arms, options.tasks, options.style)
+        figures.write(drawn, path, options.style)
+    except OSError as error:
+        raise StudyError(" ".join(str(error).split())) from None
+    print(f"figure: {path}")
 
 
 if __name__ == "__main__":

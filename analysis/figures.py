@@ -6,10 +6,12 @@ any kind of colour vision); TRPO, the reference, is drawn in ink.
 """
 
 import io
+from contextvars import ContextVar
 
 import matplotlib
 import matplotlib.lines
 import matplotlib.patches
+import matplotlib.style
 import numpy as np
 import seaborn
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -26,6 +28,7 @@ from .published import PPO_PHI
 INK = "#1b1f24"
 FAINT = "#8b9097"
 WIDTH = 7.2  # inches: the text width of a two-column paper
+available = ContextVar("available", default=WIDTH)  # inches that the figure being drawn may take; at most WIDTH
 DOTTED = (0, (2, 1.5))
 
 FORMATS = ("svg", "pdf", "png")
@@ -81,19 +84,45 @@ BETA_RAMP = seaborn.color_palette("flare", as_cmap=True)  # even steps to the ey
 
 
 def styled(draw):
-    """Runs a figure function under the one style, and fixes its layout so that saving is cheap."""
+    """Runs a figure function under the one style, and fixes its layout so that saving is cheap.
 
-    def drawn(frame, width=None):
-        with matplotlib.rc_context(STYLE):
-            figure = draw(frame)
-            if width is not None:
-                figure.set_size_inches(width, figure.get_figheight() * max(1, width / figure.get_figwidth()))
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
+    A narrower figure has fewer panels side by side, a wider one is scaled. `style` is whatever matplotlib takes for
+    one (a file, a name, a dict); it goes over ours.
+    """
+
+    def drawn(frame, width=None, style=None):
+        before = available.set(min(width or WIDTH, WIDTH))
+        try:
+            with matplotlib.rc_context(STYLE), matplotlib.style.context(style or {}):
+                figure = draw(frame)
+                if width is not None:
+                    figure.set_size_inches(width, figure.get_figheight() * max(1, width / figure.get_figwidth()))
+                figure.draw_without_rendering()
+                if available.get() < WIDTH and break_long_lines(figure):
+                    figure.draw_without_rendering()
+                figure.set_layout_engine("none")
+        finally:
+            available.reset(before)
         return figure
 
     drawn.__name__, drawn.__doc__ = draw.__name__, draw.__doc__
     return drawn
+
+
+def break_long_lines(figure):
+    """Titles and labels of x that leave their column get a second line; whether there were any."""
+    broken = False
+    for ax in figure.axes:
+        spec = ax.get_subplotspec()
+        share = figure.bbox.width / spec.get_gridspec().ncols
+        first, last = spec.colspan.start * share, spec.colspan.stop * share
+        for line in (ax.title, ax._left_title, ax.xaxis.label):
+            text, extent = line.get_text(), line.get_window_extent()
+            if " " in text and (extent.x0 < first or extent.x1 > last):
+                _, space = min((abs(i - len(text) / 2), i) for i, letter in enumerate(text) if letter == " ")
+                line.set_text(f"{text[:space]}\n{text[space + 1 :]}")
+                broken = True
+    return broken
 
 
 def save(figure, path):
@@ -115,15 +144,24 @@ def save(figure, path):
     return svg.getvalue()
 
 
+def write(figure, path, style=None):
+    """One file in the format of its suffix, without a date; letters of a PDF stay letters (TrueType)."""
+    date = {".pdf": "CreationDate", ".svg": "Date"}.get(path.suffix)
+    with matplotlib.rc_context(STYLE), matplotlib.style.context(style or {}):
+        figure.savefig(path, dpi=300, metadata={date: None} if date else None)
+
+
 def facets(names, height=1.65, columns=4, title=task_name, **options):
     """(figure, {name: axes}): one small plot per name on a grid."""
     names = list(names)
     columns = min(columns, len(names))
     if len(names) in (5, 6):
         columns = 3
+    columns = max(1, min(columns, int(available.get() / 1.6)))
     rows = -(-len(names) // columns)
     # A few panels are not stretched over the whole width.
-    figure = Figure(figsize=(WIDTH if columns > 2 else 3.6 * columns, height * rows + 0.75), layout="constrained")
+    width = min(available.get(), WIDTH if columns > 2 else 3.6 * columns)
+    figure = Figure(figsize=(width, height * rows + 0.75), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, **options)
     axes = dict(zip(names, grid.flat))
     for name, ax in axes.items():
@@ -131,6 +169,13 @@ def facets(names, height=1.65, columns=4, title=task_name, **options):
     for ax in grid.flat[len(names) :]:
         ax.remove()
     return figure, axes
+
+
+def side_by_side(count, height, least=2.2, **options):
+    """(figure, axes) of `count` plots in a row, or below each other where they would be narrower than `least`."""
+    rows = 1 if available.get() >= least * count else count
+    figure = Figure(figsize=(available.get(), height * rows), layout="constrained")
+    return figure, figure.subplots(rows, count // rows, squeeze=False, **options).flat
 
 
 def beta_colours(betas):
@@ -333,8 +378,8 @@ def achieved_kl(frame):
 def implied_beta(frame):
     """The beta that the constraint implied over training, all tasks on one log axis."""
     units = [unit for unit in ("as the algorithm saw it", "raw advantages") if unit in set(frame["units"])]
-    figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
-    grid = dict(zip(units, figure.subplots(1, len(units), sharey=True, squeeze=False).flat))
+    figure, axes = side_by_side(len(units), 3.3, sharey=True)
+    grid = dict(zip(units, axes))
     colours = task_colours(frame.loc[frame["kind"] == "curve", "task"])
     curves = frame[frame["kind"] == "curve"]
     ends = {unit: {} for unit in units}
@@ -366,7 +411,7 @@ def implied_beta(frame):
         matplotlib.lines.Line2D([], [], color=INK, lw=1.6, label="cross-fitted (noise removed)"),
         matplotlib.lines.Line2D([], [], color=INK, lw=0.9, ls=DOTTED, label="full batch (noise included)"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 if available.get() > 5 else 1)
     return figure
 
 
@@ -378,7 +423,8 @@ def table_1(frame):
     columns += [name for name in ("average", "published") if name in set(frame["task"])]
     cells = frame.set_index(["arm", "task"])
     figure = Figure(
-        figsize=(max(3.6, min(WIDTH, 1.6 + 0.8 * len(columns))), 0.75 + 0.23 * len(arms)), layout="constrained"
+        figsize=(min(available.get(), max(3.6, 1.6 + 0.8 * len(columns))), 0.75 + 0.23 * len(arms)),
+        layout="constrained",
     )
     ax = table_axes(figure.subplots(), [arm_name(arm) for arm in arms], columns)
     for y, arm in enumerate(arms):
@@ -427,9 +473,9 @@ def transfer(frame):
     """Loss on the column task of the setting tuned on the row task, one matrix per number."""
     algorithms = list(frame["algorithm"].unique())
     tasks = sorted(frame["run_on"].unique())
-    columns = min(2, len(algorithms))
+    columns = min(2 if available.get() > 5 else 1, len(algorithms))
     rows = -(-len(algorithms) // columns)
-    width = WIDTH if columns > 1 else min(WIDTH, 2.0 + 0.5 * len(tasks))
+    width = available.get() if columns > 1 else min(available.get(), 2.0 + 0.5 * len(tasks))
     figure = Figure(figsize=(width, rows * (1.15 + 0.22 * (len(tasks) + 1))), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for algorithm, ax in zip(algorithms, grid.flat):
@@ -497,7 +543,8 @@ def number_profiles(frame):
 @styled
 def sensitivity(frame):
     """Phi of each method's number: what tuning it per task gains over one value for all tasks."""
-    figure = Figure(figsize=(WIDTH * 0.75, 0.9 + 0.42 * len(frame)), layout="constrained")
+    narrow = available.get() < 5
+    figure = Figure(figsize=(min(available.get(), WIDTH * 0.75), 0.9 + 0.42 * len(frame)), layout="constrained")
     ax = figure.subplots()
     for y, row in enumerate(frame.itertuples()):
         colour = ALGORITHM_STYLE[row.algorithm][0]
@@ -505,11 +552,12 @@ def sensitivity(frame):
         ax.plot([row.low, row.high], [y, y], color=INK, lw=1.2)
         if np.isfinite(row.phi_split):
             ax.plot(row.phi_split, y, "D", color=INK, mfc="#ffffff", ms=5)
-        ax.annotate(
-            f"best single {row.best_single:g}; {row.values} values over {row.decades:.1f} decades",
-            (1.0, y), xycoords=("axes fraction", "data"), fontsize=6.5, ha="left", va="center", color=INK,
-            xytext=(5, 0), textcoords="offset points",
-        )  # fmt: skip
+        if not narrow:
+            ax.annotate(
+                f"best single {row.best_single:g}; {row.values} values over {row.decades:.1f} decades",
+                (1.0, y), xycoords=("axes fraction", "data"), fontsize=6.5, ha="left", va="center", color=INK,
+                xytext=(5, 0), textcoords="offset points",
+            )  # fmt: skip
     ax.axvline(0, color=INK, lw=0.6)
     ax.axvline(PPO_PHI, color=FAINT, ls="--", lw=1)
     ax.annotate(
@@ -535,9 +583,9 @@ def decomposition(frame):
         "share": "R, share the score explains",
         "implied": "implied β, raw advantages",
     }
-    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
+    figure, axes = side_by_side(3, 2.7)
     colours = task_colours(frame["task"])
-    for (quantity, title), ax in zip(titles.items(), figure.subplots(1, 3)):
+    for (quantity, title), ax in zip(titles.items(), axes):
         ax.set_title(title)
         ax.set_yscale("log")
         for (task, estimate), curve in frame[frame["quantity"] == quantity].groupby(["task", "estimate"]):
@@ -594,8 +642,7 @@ def kl_law(frame):
 @styled
 def kl_budget(frame):
     """How the KL of updates is distributed, and what large steps do: collapses and extreme ratios."""
-    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
-    histogram, collapse, ratio = figure.subplots(1, 3)
+    figure, (histogram, collapse, ratio) = side_by_side(3, 2.9)
     styles = arm_styles(frame)
     shown = frame[frame["kind"] == "histogram"]
     used = shown[shown["value"] > 0]["log10_kl_over_delta"]
@@ -647,8 +694,7 @@ def kl_budget(frame):
 def adaptive(frame):
     """How well the adaptive rule holds its target, and where its beta goes."""
     ratios, betas = frame[frame["kind"] == "ratio"], frame[frame["kind"] == "beta"]
-    figure = Figure(figsize=(WIDTH, 1.5 + 0.24 * max(4, len(ratios))), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = side_by_side(2, 1.5 + 0.24 * max(4, len(ratios)))
     colours = task_colours(frame["task"])
     left.axvspan(1 / 1.5, 1.5, color=FAINT, alpha=0.25, lw=0)
     for y, row in enumerate(ratios.itertuples()):
@@ -685,11 +731,10 @@ def adaptive(frame):
 @styled
 def comparison(frame):
     """Performance profiles of all arms, and the probability that TRPO beats each of them."""
-    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     profile = frame[frame["kind"] == "profile"]
     better = frame[frame["kind"] == "P(TRPO > arm)"]
     styles = arm_styles(frame)
-    grid = figure.subplots(1, 2 if len(better) else 1, squeeze=False)[0]
+    figure, grid = side_by_side(2 if len(better) else 1, 3.4)
     by_arm = dict(list(profile.groupby("arm")))
     for arm, (colour, line) in styles.items():
         curve = by_arm[arm]
@@ -750,7 +795,7 @@ def best_by_phase(frame):
 def hidden_adaptation(frame):
     """Implied beta, and beta-profiles of all tasks, with normalised and with raw advantages."""
     kinds = [kind for kind in ("implied", "profile") if kind in set(frame["kind"])]
-    figure = Figure(figsize=(WIDTH, 2.35 * len(kinds) + 0.5), layout="constrained")
+    figure = Figure(figsize=(available.get(), 2.35 * len(kinds) + 0.5), layout="constrained")
     colours = task_colours(frame["task"])
     grid = figure.subplots(len(kinds), 2, sharey="row", squeeze=False)
     for row, kind in enumerate(kinds):

@@ -827,22 +827,29 @@ PANELS = [
 ]
 
 
-def figure(name, study, width=None, arms=None, tasks=None):
+def figure(name, study, width=None, arms=None, tasks=None, style=None):
     """A figure of the report as a matplotlib Figure, `width` inches wide, of some arms and tasks (Study.only).
+
+    `style` is a style of matplotlib (a file, a name or a dict), which goes over ours.
 
     As in the report, a task whose runs are missing is left out. Raises StudyError.
     """
-    panels = {panel.name: panel for panel in PANELS}
-    if name not in panels:
-        raise StudyError(f"no figure {name!r}; there are {', '.join(panels)}")
-    study, panel = study.only(arms, tasks), panels[name]
+    panel, study = named(name), study.only(arms, tasks)
     runs, missing = usable(study, panel)
     if runs.empty:
         raise StudyError(f"{name}: {len(missing)} runs are missing, the first: {missing['command'].iloc[0]}")
     try:
-        return panel.figure(panel.numbers(study, runs), width)
+        return panel.figure(panel.numbers(study, runs), width, style)
     except NotApplicable as reason:
         raise StudyError(f"{name}: this study {reason}") from None
+
+
+def named(name):
+    """The panel of that name. Raises StudyError."""
+    panels = {panel.name: panel for panel in PANELS}
+    if name not in panels:
+        raise StudyError(f"no figure {name!r}; there are {', '.join(panels)}")
+    return panels[name]
 
 
 def usable(study, item):
