@@ -1,0 +1,288 @@
+"""The four questions, each answered by an effect with its interval over tasks and a rule for what it shows.
+
+Estimators and rules were written in results/LOG.md ("one look") before the runs they are read from. The task is the
+unit: an effect per task, then Student's interval over tasks, so that it speaks of new tasks of the kinds at hand.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from . import price, statistics
+from .arms import NotApplicable, default_arm, plain
+from .data import KNOBS, RAW
+from .names import SYMBOLS
+
+PRICE = 0.05  # of the gain: what one value may cost in the mean over tasks
+MOVE = 0.5  # decades: what the best beta may move within a run
+BESIDE = 0.05  # of the gain: how far above a penalty a constraint has to be
+FIRST = 10  # iterations that the measured beta is taken from
+LEAST = 3  # tasks
+SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question and what the runs say."""
+
+    key: str  # A, B, C or mechanism
+    question: str
+    unit: str  # of the effect
+    effect: float
+    low: float
+    high: float
+    tasks: int
+    seeds: str
+    verdict: str
+    rule: str
+    by_task: pd.DataFrame  # task, effect
+
+
+def rule_a(low, high, _):
+    return SHOWN if low > PRICE else CONTRARY if high < PRICE else UNDECIDED
+
+
+def rule_b(low, high, mean):
+    beyond = low * high > 0 and abs(mean) > MOVE
+    return SHOWN if beyond else CONTRARY if -MOVE < low and high < MOVE else UNDECIDED
+
+
+def rule_c(low, high, _):
+    return SHOWN if low > 0 else CONTRARY if high < BESIDE else UNDECIDED
+
+
+def rule_mechanism(low, high, _):
+    return SHOWN if high < 0 else CONTRARY if low > 0 else UNDECIDED
+
+
+def answers(study):
+    """Every answer that the study has runs for."""
+    found = []
+    for ask in (price_answers, fork_answers, contest_answers, mechanism_answers):
+        try:
+            found += ask(study)
+        except NotApplicable:
+            continue
+    return found
+
+
+def conditions(study):
+    """The two kinds of advantages under the plain protocol: (name, runs)."""
+    return [("raw", study.under(RAW)), ("normalised", study.under(""))]
+
+
+# A: what one value costs ----------------------------------------------------------------
+
+
+def price_answers(study):
+    found = []
+    for advantages, runs in conditions(study):
+        for algorithm in ("kl_fixed", "trpo", "kl_adaptive", "clip"):
+            scores = grid_of(runs, study.runs, algorithm)
+            if scores is None:
+                continue
+            by_task = price.prices(scores.normalised, scores.settings)
+            found.append(
+                _answer(
+                    "A",
+                    f"What does one {SYMBOLS[KNOBS[algorithm][0]]} cost, {advantages} advantages?",
+                    "share of the gain", by_task, scores.tasks, seeds_of(scores.values),
+                    rule_a,
+                    f"Shown: the interval is above {PRICE:g}. Contrary: below {PRICE:g}.",
+                )
+            )  # fmt: skip
+    return found
+
+
+def grid_of(runs, everything, algorithm):
+    """The grid of a number that was swept on enough learned tasks, or None.
+
+    A task needs three values, and half of the seeds of the task that has most.
+    """
+    chosen = plain(runs, algorithm)
+    cells = chosen.groupby(["task", "setting"]).size().groupby("task").agg(["size", "max"])
+    enough = (cells["size"] >= 3) & (2 * cells["max"] >= cells["max"].max())
+    chosen = chosen[chosen["task"].isin(cells.index[enough])]
+    if chosen["task"].nunique() < LEAST:
+        return None
+    scores = price.number(chosen, everything, algorithm)
+    return scores if len(scores.tasks) >= LEAST else None
+
+
+# B: forks -------------------------------------------------------------------------------
+
+
+def fork_answers(study):
+    """How far the peak of the gain over beta moves from the first point of training to the last."""
+    gains = fork_gains(study)
+    found = []
+    for advantages, here in gains.groupby("advantages", sort=False):
+        first, last = here["at"].min(), here["at"].max()
+        moves = {}
+        for task, own in here.groupby("task"):
+            peaks = {}
+            for at, cell in own.groupby("at"):
+                means = cell.groupby("setting")["gain"].mean()
+                peaks[at] = peak(np.log10(means.index.to_numpy()), means.to_numpy())
+            if first in peaks and last in peaks:
+                moves[task] = peaks[last] - peaks[first]
+        if len(moves) < LEAST:
+            continue
+        found.append(
+            _answer(
+                "B", f"How far does the best β move within a run, {advantages} advantages?", "decades",
+                np.array(list(moves.values())), list(moves), f"{here.groupby(['task', 'at', 'setting']).size().min()}",
+                rule_b,
+                f"Shown: the interval leaves out 0 and the mean is beyond {MOVE:g}. "
+                f"Contrary: the interval is within {MOVE:g} of 0.",
+            )
+        )  # fmt: skip
+    return found
+
+
+def fork_gains(study):
+    """Frame: task, advantages, at, setting, seed, gain of every fork. Raises NotApplicable.
+
+    The gain is the mean return of the second half of the fork's steps less that of its first rollout, which is the
+    source's policy still, the same for every beta.
+    """
+    import json
+
+    points = [(json.loads(config).get("fork") or {}).get("at") for config in study.runs["config"]]
+    chosen = study.runs.assign(at=points).dropna(subset=["at", "setting"])
+    if chosen.empty or chosen.groupby(["task", "advantages", "at"])["setting"].nunique().max() == 1:
+        raise NotApplicable("no runs of several values go on from one point of another run (fork.at)")
+    first = study.curves[study.curves["iteration"] == 0].set_index("run")["return_mean"]
+    later = study.over_training("return_mean", parts=2)[:, 1]
+    gain = later - first.reindex(study.runs.index).to_numpy(dtype=float)
+    chosen = chosen.assign(gain=gain[chosen.index]).dropna(subset=["gain"])
+    return chosen[["task", "advantages", "at", "setting", "seed", "gain"]]
+
+
+def peak(x, y):
+    """Where a parabola through y over x is highest, within x; an end where it opens upwards."""
+    curvature, slope, _ = np.polyfit(x, y, 2)
+    if curvature >= 0:
+        return x[0] if slope + curvature * (x[0] + x[-1]) < 0 else x[-1]
+    return float(np.clip(-slope / (2 * curvature), x[0], x[-1]))
+
+
+# C: constraint against penalty ----------------------------------------------------------
+
+
+def contest_answers(study):
+    """TRPO less fixed beta, both tuned on the other tasks, and both at their defaults."""
+    found = []
+    for advantages, runs in conditions(study):
+        penalty = grid_of(runs, study.runs, "kl_fixed")
+        if penalty is None:
+            continue
+        beta = tuned_elsewhere(penalty)
+        delta = grid_of(runs, study.runs, "trpo")
+        default = at_default(runs, penalty, "trpo")
+        constraint = default if delta is None else dict(zip(delta.tasks, tuned_elsewhere(delta)))
+        tuned = {task: constraint[task] - own for task, own in zip(penalty.tasks, beta) if task in constraint}
+        three = nearest(penalty, 3.0)
+        plain_ = {task: default[task] - own for task, own in zip(penalty.tasks, three) if task in default}
+        which = "δ and β tuned on the other tasks" if delta is not None else "δ = 0.01, β tuned on the other tasks"
+        for words, contrast in ((which, tuned), ("δ = 0.01, β = 3", plain_)):
+            if len(contrast) < LEAST:
+                continue
+            found.append(
+                _answer(
+                    "C", f"How far is TRPO above a fixed β, {advantages} advantages ({words})?", "share of the gain",
+                    np.array(list(contrast.values())), list(contrast), seeds_of(penalty.values),
+                    rule_c,
+                    f"Shown: the interval is above 0. Contrary: its upper end is below {BESIDE:g}.",
+                )
+            )  # fmt: skip
+    return found
+
+
+def tuned_elsewhere(scores):
+    """[E] the smoothed response at the value best on the other tasks."""
+    smooth = price.response(statistics.seed_means(scores.normalised), scores.settings, price.points(scores.settings))
+    return price.read(smooth, price.elsewhere(smooth))
+
+
+def nearest(scores, value):
+    """[E] mean score at the setting nearest to a value."""
+    at = np.abs(np.log(scores.settings / value)).argmin()
+    return statistics.seed_means(scores.normalised)[:, at]
+
+
+def at_default(runs, scores, algorithm):
+    """{task: mean score of an algorithm's default, in the unit of `scores`}."""
+    means = default_arm(runs, algorithm).groupby("task")["auc_score"].mean()
+    return {
+        task: (means[task] - floor) / gain
+        for task, floor, gain in zip(scores.tasks, scores.floor, scores.gain)
+        if task in means
+    }
+
+
+# Mechanism: does the constraint know the best beta? --------------------------------------
+
+
+def mechanism_answers(study):
+    """Squared error of the measured beta less that of the best constant of the other tasks, raw advantages."""
+    frame = diagonal(study)
+    frame = frame[frame["measured"].notna()]
+    if len(frame) < LEAST:
+        raise NotApplicable("needs a sweep of beta and TRPO on raw advantages on three tasks")
+    measured, best = np.log10(frame["measured"]).to_numpy(), np.log10(frame["best"]).to_numpy()
+    constant = (best.sum() - best) / (len(best) - 1)
+    difference = (measured - best) ** 2 - (constant - best) ** 2
+    return [
+        _answer(
+            "mechanism", "Does the β measured in ten iterations predict the best β better than a constant?",
+            "decades squared", difference, list(frame["task"]), f"{frame['seeds'].min()}",
+            rule_mechanism,
+            "Shown: the interval is below 0. Contrary: above 0.",
+        )
+    ]  # fmt: skip
+
+
+def diagonal(study):
+    """Frame, a task a row, raw advantages: measured beta and best swept beta with intervals."""
+    runs = study.under(RAW)
+    scores = grid_of(runs, study.runs, "kl_fixed")
+    if scores is None:
+        raise NotApplicable("needs a sweep of beta on raw advantages on three tasks")
+    _, windows = price.windows(scores)
+    rows = []
+    for task, window in zip(scores.tasks, windows):
+        measured, low, high, seeds = measured_beta(study, runs[runs["task"] == task])
+        rows.append((task, measured, low, high, window.optimum, window.optimum_low, window.optimum_high, seeds))
+    columns = ["task", "measured", "measured_low", "measured_high", "best", "best_low", "best_high", "seeds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def measured_beta(study, runs):
+    """(beta_hat, low, high, seeds) of TRPO's first ten iterations; NaN where its mean square is not positive."""
+    trpo = default_arm(runs, "trpo")
+    trpo = trpo[trpo["algorithm"] == "trpo"]
+    if trpo.empty:
+        return np.nan, np.nan, np.nan, 0
+    early = study.curves[study.curves["run"].isin(trpo.index) & (study.curves["iteration"] < FIRST)]
+    squares = statistics.signed_square(early["implied_beta_crossfit"].astype(float)).groupby(early["run"]).mean()
+    mean, low, high = statistics.mean_interval(squares.to_numpy())
+    root = [np.sqrt(value) if value > 0 else np.nan for value in (mean, low, high)]
+    return *root, len(squares)
+
+
+# Shared ---------------------------------------------------------------------------------
+
+
+def _answer(key, question, unit, by_task, tasks, seeds, decide, rule):
+    mean, low, high = statistics.mean_interval(by_task)
+    frame = pd.DataFrame({"task": tasks, "effect": by_task})
+    return Answer(key, question, unit, mean, low, high, len(tasks), seeds, decide(low, high, mean), rule, frame)
+
+
+def seeds_of(values):
+    """ "5 to 10": seeds per cell."""
+    count = np.isfinite(values).sum(-1)
+    count = count[count > 0]
+    return str(count.min()) if count.min() == count.max() else f"{count.min()} to {count.max()}"

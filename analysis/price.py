@@ -1,0 +1,156 @@
+"""What one value of a number costs: responses smoothed over the number's logarithm, their windows, and prices.
+
+A response is the mean score of a method against the decimal logarithm of its number on one task, as a share of the
+gain there (untrained policy 0, best arm 1). Neighbouring values carry information about each other, so a response is
+smoothed before its top is looked for: each point is the mean of the values run, weighted by a Gaussian. All of it is
+linear in the scores and works on leading axes, so that a thousand imagined studies cost little more than one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import statistics
+from .arms import Grid, grid
+
+BANDWIDTH = 0.35  # decades, of the Gaussian; written down before the data
+STEP = 0.05  # decades between the points of a response
+KEEP = 0.9  # a window holds the values that keep this share of the smoothed best
+SPLITS = 50  # random halves of the seeds
+DRAWS = 1000  # of the seeds, for the interval of an optimum
+
+
+@dataclass(frozen=True)
+class Window:
+    """The values of one task's number that are nearly as good as its best."""
+
+    optimum: float
+    optimum_low: float  # 95 % interval of the optimum
+    optimum_high: float
+    low: float  # ends of the window
+    high: float
+    open_low: bool  # the window reaches the end of the values that were run
+    open_high: bool
+    loss: float  # at the value best in the mean over all tasks, a share of the gain
+
+
+def points(settings):
+    """Decimal logarithms at which responses are looked at, from the smallest to the largest setting."""
+    low, high = np.log10(np.min(settings)), np.log10(np.max(settings))
+    return np.linspace(low, high, max(2, round((high - low) / STEP) + 1))
+
+
+def smoother(settings, at, known=None):
+    """[..., len(at), H] weights that make a response out of the means of H settings; 0 for those not `known` [..., H]."""
+    distance = (np.asarray(at)[:, None] - np.log10(settings)) / BANDWIDTH
+    weight = np.exp(-0.5 * distance**2)
+    if known is not None:
+        weight = weight * np.asarray(known)[..., None, :]
+    return weight / weight.sum(-1, keepdims=True)
+
+
+def response(means, settings, at):
+    """[..., E, len(at)] of mean scores [..., E, H]; NaN outside of the values that a task was run at."""
+    known = np.isfinite(means)
+    smooth = (smoother(settings, at, known) @ np.where(known, means, 0.0)[..., None])[..., 0]
+    log = np.log10(settings)
+    low = np.where(known, log, np.inf).min(-1)[..., None]
+    high = np.where(known, log, -np.inf).max(-1)[..., None]
+    inside = (at >= low - STEP / 2) & (at <= high + STEP / 2)
+    return np.where(inside, smooth, np.nan)
+
+
+def best_single(responses):
+    """[...] index of the point whose mean over tasks [..., E, G] is highest, of the points that every task has."""
+    return np.nan_to_num(responses.mean(-2), nan=-np.inf).argmax(-1)
+
+
+def elsewhere(responses):
+    """[..., E] index of the point that is best in the mean over the *other* tasks."""
+    tasks = responses.shape[-2]
+    everywhere = np.isfinite(responses).all(-2, keepdims=True)
+    others = (responses.sum(-2, keepdims=True) - responses) / (tasks - 1)
+    return np.where(everywhere, others, -np.inf).argmax(-1)
+
+
+def read(responses, index):
+    """[..., E] the responses [..., E, G] at a point per task."""
+    return np.take_along_axis(responses, index[..., None], -1)[..., 0]
+
+
+def prices(values, settings, splits=SPLITS, seed=0):
+    """[..., E] what the value tuned on the other tasks costs on each task, in gains.
+
+    values  [..., E, H, S] scores as shares of the gain, NaN where a seed was not run.
+    The task's own best is chosen on one half of its seeds and read on the other, averaged over splits: what is left
+    of its luck is a loss, not a gain. A price may be negative.
+    """
+    at = points(settings)
+    single = elsewhere(response(statistics.seed_means(values), settings, at))
+    generator = np.random.default_rng(seed)
+    total = 0.0
+    for _ in range(splits):
+        # Per task the same halves for all settings; seeds are ranked so that tasks with fewer are halved too.
+        ran = np.isfinite(values).any(-2)
+        rank = np.where(ran, generator.random(ran.shape), np.inf).argsort(-1).argsort(-1)
+        first = (rank < ran.sum(-1, keepdims=True) // 2)[..., None, :]
+        halves = [
+            response(statistics.seed_means(np.where(half, values, np.nan)), settings, at) for half in (first, ~first)
+        ]
+        for choose, judge in (halves, halves[::-1]):
+            own = np.nan_to_num(choose, nan=-np.inf).argmax(-1)
+            total = total + read(judge, own) - read(judge, single)
+    return total / (2 * splits)
+
+
+def windows(scores: Grid, seed=0):
+    """(best single value, list with a Window per task) of a grid of one number."""
+    settings, at = scores.settings, points(scores.settings)
+    values = scores.normalised
+    means = statistics.seed_means(values)
+    smooth = response(means, settings, at)
+    single = best_single(smooth)
+    generator = np.random.default_rng(seed)
+    made = []
+    for task, own in enumerate(smooth):
+        top = int(np.nanargmax(own))
+        good = own >= KEEP * own[top]
+        # The stretch around the top: what lies beyond a dip is another hill.
+        low = top - np.argmin(np.append(good[top::-1], False)) + 1
+        high = top + np.argmin(np.append(good[top:], False)) - 1
+        ran = np.flatnonzero(np.isfinite(own))
+        # Student's t for normal noise: what n seeds are short of knowing their spread by.
+        spread = np.nanstd(values[task], axis=-1, ddof=1)
+        count = np.isfinite(values[task]).sum(-1)
+        error = np.where(count > 1, spread / np.sqrt(np.maximum(1, count)), np.nan)
+        pooled = np.sqrt(np.nanmean(error**2))
+        error = np.where(np.isfinite(means[task]), np.sqrt((np.nan_to_num(error, nan=pooled) ** 2 + pooled**2) / 2), 0)
+        drawn = means[task] + error * generator.standard_normal((DRAWS, len(settings)))
+        tops = np.nan_to_num(response(drawn, settings, at), nan=-np.inf).argmax(-1)
+        tail = (1 - statistics.LEVEL) / 2
+        first, last = np.quantile(at[tops], [tail, 1 - tail])
+        made.append(
+            Window(
+                *(10 ** at[[top]]), *(10.0 ** np.array([first, last])), *(10 ** at[[low, high]]),
+                bool(low == ran[0]), bool(high == ran[-1]), float(own[top] - own[single]),
+            )
+        )  # fmt: skip
+    return 10 ** at[single], made
+
+
+def learned_tasks(runs, column="auc_score"):
+    """(tasks on which some arm gains more than three standard errors over the untrained policy, the others)."""
+    cells = runs.groupby(["task", "condition", "arm"])[column].agg(["mean", "sem"])
+    gain = cells["mean"] - runs.groupby("task")["untrained"].first()
+    clear = (gain > 3 * cells["sem"]).groupby("task").any()
+    return sorted(clear.index[clear]), sorted(clear.index[~clear])
+
+
+def number(runs, everything, algorithm, column="auc_score"):
+    """The grid of an algorithm's number on the tasks that were learned, each with the values it was run at.
+
+    runs  of one condition; everything  runs that set the gain of each task.
+    """
+    kept, _ = learned_tasks(everything, column)
+    return grid(runs[runs["task"].isin(kept)], algorithm, everything, column, common=False)
+
