@@ -4,8 +4,8 @@
 
 Each imagined task takes the shape of a real task's smoothed response and the real spread between seeds, and has its
 best value moved by a normal number of decades. How far is set so that the true effect is the one asked for: none, the
-rule's boundary, twice that. A thousand studies of each kind are read by the very functions that read the data.
-Reported: how often a rule shows its claim or the contrary, and how often the 95 % interval holds the truth.
+rule's boundary, more. A thousand studies of each kind are read by the very functions that read the data. Reported: how
+often a rule shows its claim or the contrary, and how often the 95 % interval holds the truth.
 """
 
 import argparse
@@ -14,15 +14,24 @@ import numpy as np
 import pandas as pd
 
 from . import answers, price, statistics
-from .data import load
+from .data import KNOBS, load
 from .names import SYMBOLS
 
 STUDIES = 1000
 SEED = 20261127
 SETTINGS = np.array([0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0])
+FORKS = np.array([0.3, 1.0, 3.0, 10.0, 30.0, 100.0])
 REACH = 4.0  # decades on either side of a shape's best value
-DESIGNS = {"6 tasks, 10 seeds": [10] * 6, "20 tasks, 5 or 10 seeds": [10] * 6 + [5] * 14}
-SPLITS = 10  # halves of the seeds in an imagined study
+MIDDLE = 0.5  # where best values spread about, log10
+MANY = 4000  # imagined tasks that a truth is read from
+RESAMPLES = 300  # of the studentised bootstrap in an imagined study
+DESIGNS = {
+    "6 tasks of 10 seeds": [10] * 6,
+    "6 tasks of 10 seeds, 6 of 5": [10] * 6 + [5] * 6,
+    "6 tasks of 10 seeds, 14 of 5": [10] * 6 + [5] * 14,
+    "7 tasks of 3 seeds, 6 of 5": [3] * 7 + [5] * 6,
+    "7 tasks of 3 seeds, 13 of 5": [3] * 7 + [5] * 13,
+}
 
 
 class World:
@@ -31,115 +40,143 @@ class World:
     def __init__(self, scores):
         at = price.points(scores.settings)
         means = price.response(statistics.seed_means(scores.normalised), scores.settings, at)
-        spread = np.nanstd(scores.normalised, axis=-1, ddof=1)
-        around = np.arange(-REACH, REACH + price.STEP / 2, price.STEP)
+        self.around = np.arange(-REACH, REACH + price.STEP / 2, price.STEP)
         self.shapes, self.spreads = [], []
-        for mean, own in zip(means, spread):
-            ran = np.isfinite(mean)
-            offset = at[ran] - at[np.nanargmax(mean)]
-            self.shapes.append(np.interp(around, offset, mean[ran]))
-            settings = np.log10(scores.settings[np.isfinite(own)]) - at[np.nanargmax(mean)]
-            self.spreads.append(np.interp(around, settings, own[np.isfinite(own)]))
-        self.shapes, self.spreads, self.around = np.array(self.shapes), np.array(self.spreads), around
+        for mean, own in zip(means, np.nanstd(scores.normalised, axis=-1, ddof=1)):
+            ran, best = np.isfinite(mean), at[np.nanargmax(mean)]
+            self.shapes.append(np.interp(self.around, at[ran] - best, mean[ran]))
+            known = np.isfinite(own)
+            self.spreads.append(np.interp(self.around, np.log10(scores.settings[known]) - best, own[known]))
+        self.shapes, self.spreads = np.array(self.shapes), np.array(self.spreads)
 
     def draw(self, generator, studies, tasks, apart):
-        """(means, spreads), each [studies, tasks, H], of tasks whose best values spread over `apart` decades."""
+        """(shape [studies, tasks], best value [studies, tasks]) of tasks whose bests spread over `apart` decades."""
         shape = generator.integers(len(self.shapes), size=(studies, tasks))
-        best = generator.normal(0.5, apart, (studies, tasks))
-        offset = np.log10(SETTINGS) - best[..., None]
+        return shape, generator.normal(MIDDLE, apart, shape.shape)
+
+    def at(self, shape, best, settings):
+        """(means, spreads), each [studies, tasks, H]."""
+        offset = np.log10(settings) - best[..., None]
         index = np.rint((offset - self.around[0]) / price.STEP).astype(int).clip(0, len(self.around) - 1)
         return self.shapes[shape[..., None], index], self.spreads[shape[..., None], index]
+
+    def price(self, apart):
+        """What the best single value costs in the mean over very many tasks without noise."""
+        means, _ = self.at(*self.draw(np.random.default_rng(SEED), 1, MANY, apart), SETTINGS)
+        return float(price.prices(means[..., None], SETTINGS).mean())
+
+    def apart(self, wanted):
+        """Decades between best values at which the true price is the wanted one, by bisection."""
+        low, high = 0.0, 2.0
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.price(middle) < wanted else (low, middle)
+        return middle
 
 
 def seen(means, spreads, seeds, generator):
     """[studies, tasks, H, S] scores of as many seeds as each task has."""
-    noise = generator.standard_normal((*means.shape, max(seeds)))
-    values = means[..., None] + spreads[..., None] * noise
+    values = means[..., None] + spreads[..., None] * generator.standard_normal((*means.shape, max(seeds)))
     absent = np.arange(max(seeds)) >= np.array(seeds)[:, None]
     return np.where(absent[:, None, :], np.nan, values)
 
 
-def true_price(means):
-    """What prices are without noise: mean over tasks and studies."""
-    at = price.points(SETTINGS)
-    smooth = price.response(means, SETTINGS, at)
-    return float((smooth.max(-1) - price.read(smooth, price.elsewhere(smooth))).mean())
-
-
-def apart_for(world, tasks, wanted, seed=SEED):
-    """Decades between best values at which one value's true price is the wanted one, by bisection."""
-    low, high = 0.0, 3.0
-    for _ in range(20):
-        middle = (low + high) / 2
-        means, _ = world.draw(np.random.default_rng(seed), 400, tasks, middle)
-        low, high = (middle, high) if true_price(means) < wanted else (low, middle)
-    return middle
-
-
-def judged(effects, truth, rule):
-    """Shares of studies [B, tasks] of effects in which a rule shows its claim, its contrary, and the truth is covered."""
-    mean, low, high = statistics.mean_interval(np.moveaxis(effects, -1, 0))
+def judged(effects, truth, rule, interval=statistics.mean_interval):
+    """Of effects [studies, tasks]: shares in which a rule shows its claim, its contrary, the truth is covered; errors."""
+    mean, low, high = interval(effects.T)
     verdicts = np.array([rule(*each) for each in zip(low, high, mean)])
-    return (
-        np.mean(verdicts == answers.SHOWN),
-        np.mean(verdicts == answers.CONTRARY),
-        np.mean((low <= truth) & (truth <= high)),
-        np.mean(mean - truth),
-        np.mean(high - low) / 2,
-    )
+    shown, contrary = np.mean(verdicts == answers.SHOWN), np.mean(verdicts == answers.CONTRARY)
+    return shown, contrary, np.mean((low <= truth) & (truth <= high)), np.mean(mean) - truth, np.mean(high - low) / 2
 
 
-def of_prices(world, name):
-    """Rule A: no price at all (one shared best value), the boundary, twice and four times it, and nothing but noise."""
-    rows = []
+def skewed(values):
+    return statistics.skewed_mean_interval(values, RESAMPLES)
+
+
+def of_prices(world):
+    """Rule A: one shared best value, half the boundary, the boundary, twice it, and nothing but noise."""
     for design, seeds in DESIGNS.items():
-        for wanted in (0.0, 0.5 * answers.PRICE, answers.PRICE, 2 * answers.PRICE, 4 * answers.PRICE):
-            apart = apart_for(world, len(seeds), wanted) if wanted else 0.0
-            generator = np.random.default_rng(SEED + 1)
-            means, spreads = world.draw(generator, STUDIES, len(seeds), apart)
-            truth = true_price(means)
-            by_task = price.prices(seen(means, spreads, seeds, generator), SETTINGS, SPLITS)
-            rows.append(("A", name, design, f"price {truth:.2f}", *judged(by_task, truth, answers.rule_a)))
-        flat = np.full((STUDIES, len(seeds), len(SETTINGS)), 0.7)
-        generator = np.random.default_rng(SEED + 2)
-        noise = seen(flat, np.full_like(flat, np.median(world.spreads)), seeds, generator)
-        rows.append(("A", name, design, "noise alone", *judged(price.prices(noise, SETTINGS, SPLITS), 0, answers.rule_a)))
-    return rows
+        for wanted in (0.0, 0.5 * answers.PRICE, answers.PRICE, 2 * answers.PRICE):
+            apart, generator = world.apart(wanted) if wanted else 0.0, np.random.default_rng(SEED + 1)
+            shape, best = world.draw(generator, STUDIES, len(seeds), apart)
+            values = seen(*world.at(shape, best, SETTINGS), seeds, generator)
+            truth = world.price(apart)
+            yield design, f"price {truth:.3f}", *judged(price.prices(values, SETTINGS), truth, answers.rule_a, skewed)
+        flat, generator = np.full((STUDIES, len(seeds), len(SETTINGS)), 0.7), np.random.default_rng(SEED + 2)
+        values = seen(flat, np.full_like(flat, np.median(world.spreads)), seeds, generator)
+        yield design, "noise alone", *judged(price.prices(values, SETTINGS), 0.0, answers.rule_a, skewed)
 
 
-def of_contrasts(effects, name):
-    """Rules B, C and mechanism: effects by task resampled from those at hand, moved to a truth."""
-    rows = []
-    rules = {
-        "B": (answers.rule_b, (0.0, answers.MOVE, 2 * answers.MOVE)),
-        "C": (answers.rule_c, (0.0, answers.BESIDE, 2 * answers.BESIDE)),
-        "mechanism": (answers.rule_mechanism, (0.0, -0.25, -0.5)),
-    }
-    for key, (rule, truths) in rules.items():
-        own = np.asarray(effects[key])
-        own = own - own.mean()
-        for design, seeds in DESIGNS.items():
-            for truth in truths:
-                generator = np.random.default_rng(SEED + 3)
-                # Smoothed: resampling a handful of effects would repeat them.
-                drawn = generator.choice(own, (STUDIES, len(seeds)))
-                drawn = drawn + 0.5 * own.std() * generator.standard_normal(drawn.shape)
-                rows.append((key, name, design, f"effect {truth:g}", *judged(drawn + truth, truth, rule)))
-    return rows
+def of_moves(world):
+    """Rule B: peaks of parabolas through forks' gains, at two points between which the best value moves."""
+    for design, seeds in list(DESIGNS.items())[:1]:
+        for move in (0.0, answers.MOVE, answers.STAY, 2 * answers.STAY):
+            generator = np.random.default_rng(SEED + 3)
+            shape, best = world.draw(generator, STUDIES, len(seeds), 0.4)
+            moved = best + generator.normal(move, 0.3, best.shape)
+            peaks = []
+            for place in (best, moved):
+                means = statistics.seed_means(seen(*world.at(shape, place, FORKS), seeds, generator))
+                peaks.append(np.apply_along_axis(lambda y: answers.peak(np.log10(FORKS), y), -1, means))
+            yield design, f"moves {move:g} decades", *judged(peaks[1] - peaks[0], move, answers.rule_b)
+
+
+def of_contests(world, lead):
+    """Rule C: TRPO less the best single beta; `lead` [tasks] is TRPO less each real task's own best."""
+    for design, seeds in DESIGNS.items():
+        apart = world.apart(answers.PRICE)
+        exact, _ = world.at(*world.draw(np.random.default_rng(SEED), 1, MANY, apart), SETTINGS)
+        shapes, _ = world.draw(np.random.default_rng(SEED), 1, MANY, apart)
+        loss = world.shapes.max(-1)[shapes].mean() - exact[0].mean(0).max()
+        for truth in (0.0, answers.BESIDE, 2 * answers.BESIDE):
+            generator = np.random.default_rng(SEED + 4)
+            shape, best = world.draw(generator, STUDIES, len(seeds), apart)
+            exact, spreads = world.at(shape, best, SETTINGS)
+            means = statistics.seed_means(seen(exact, spreads, seeds, generator))
+            theirs = np.take_along_axis(means, price.best_single(means)[:, None, None], -1)[..., 0]
+            top = world.shapes.max(-1)[shape]
+            spread = np.median(world.spreads) / np.sqrt(seeds)
+            ours = top + generator.choice(lead - lead.mean(), shape.shape) + truth - loss
+            effects = ours + spread * generator.standard_normal(shape.shape) - theirs
+            yield design, f"effect {truth:g}", *judged(effects, truth, answers.rule_c)
+
+
+def of_predictions(frame):
+    """The rule of the mechanism: predictions of best values that spread over tasks as those at hand do."""
+    best = np.log10(frame["best"])
+    apart, found = best.std(ddof=1), np.log10(frame["best_high"] / frame["best_low"]).median() / (2 * 1.96)
+    for design, seeds in DESIGNS.items():
+        tasks = len(seeds)
+        constant = apart**2 * tasks / (tasks - 1)  # mean squared error of the mean of the others
+        for share in (1.0, 0.5, 0.25):
+            generator = np.random.default_rng(SEED + 5)
+            true = generator.normal(0, apart, (STUDIES, tasks))
+            measured = true + generator.normal(0, share * np.sqrt(constant), true.shape)
+            effects = answers.errors_beyond_constant(measured, true + generator.normal(0, found, true.shape))
+            # Mean absolute values of normal numbers; what is wrong with the bests found adds to both errors.
+            ours = np.sqrt(share**2 * constant + found**2)
+            theirs = np.sqrt((apart**2 + found**2) * tasks / (tasks - 1))
+            truth = np.sqrt(2 / np.pi) * (ours - theirs)
+            yield design, f"error {share:g} of a constant's", *judged(effects, truth, answers.rule_mechanism)
 
 
 def table(study):
     """Frame: rule, number, design, truth, shown, contrary_shown, coverage, bias, half_width."""
     rows = []
     for advantages, runs in answers.conditions(study):
-        for algorithm, symbol in (("kl_fixed", "beta"), ("trpo", "max_kl")):
+        for algorithm in ("kl_fixed", "trpo"):
             scores = answers.grid_of(runs, study.runs, algorithm)
-            if scores is not None:
-                rows += of_prices(World(scores), f"{SYMBOLS[symbol]}, {advantages}")
-    at_hand = {answer.key: answer.by_task["effect"] for answer in answers.answers(study)}
-    # Before any fork: peaks are as uncertain as half a decade between neighbouring values makes them.
-    at_hand.setdefault("B", np.array([-0.5, -0.25, 0.0, 0.0, 0.25, 0.5]))
-    rows += of_contrasts(at_hand, "")
+            if scores is None:
+                continue
+            world, name = World(scores), f"{SYMBOLS[KNOBS[algorithm][0]]}, {advantages}"
+            rows += [("A", name, *row) for row in of_prices(world)]
+            if algorithm == "kl_fixed":
+                rows += [("B", name, *row) for row in of_moves(world)]
+                trpo = answers.at_default(runs, scores, "trpo")
+                top = np.nanmax(statistics.seed_means(scores.normalised), axis=-1)
+                lead = np.array([trpo[task] - own for task, own in zip(scores.tasks, top) if task in trpo])
+                rows += [("C", name, *row) for row in of_contests(world, lead)]
+    rows += [("mechanism", "β, raw", *row) for row in of_predictions(answers.diagonal(study))]
     columns = ["rule", "number", "design", "truth", "shown", "contrary_shown", "coverage", "bias", "half_width"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -16,7 +16,6 @@ from .arms import Grid, grid
 BANDWIDTH = 0.35  # decades, of the Gaussian; written down before the data
 STEP = 0.05  # decades between the points of a response
 KEEP = 0.9  # a window holds the values that keep this share of the smoothed best
-SPLITS = 50  # random halves of the seeds
 DRAWS = 1000  # of the seeds, for the interval of an optimum
 
 
@@ -65,42 +64,22 @@ def best_single(responses):
     return np.nan_to_num(responses.mean(-2), nan=-np.inf).argmax(-1)
 
 
-def elsewhere(responses):
-    """[..., E] index of the point that is best in the mean over the *other* tasks."""
-    tasks = responses.shape[-2]
-    everywhere = np.isfinite(responses).all(-2, keepdims=True)
-    others = (responses.sum(-2, keepdims=True) - responses) / (tasks - 1)
-    return np.where(everywhere, others, -np.inf).argmax(-1)
-
-
 def read(responses, index):
     """[..., E] the responses [..., E, G] at a point per task."""
     return np.take_along_axis(responses, index[..., None], -1)[..., 0]
 
 
-def prices(values, settings, splits=SPLITS, seed=0):
-    """[..., E] what the value tuned on the other tasks costs on each task, in gains.
+def prices(values, settings):
+    """[..., E] what the best single value costs on each task, in gains: the smoothed best less the smoothed score there.
 
     values  [..., E, H, S] scores as shares of the gain, NaN where a seed was not run.
-    The task's own best is chosen on one half of its seeds and read on the other, averaged over splits: what is left
-    of its luck is a loss, not a gain. A price may be negative.
+    The single value is the one best in the mean over these tasks: the kindest choice for whoever claims that one value
+    serves all. Choosing each task's best by the same seeds makes prices too large, choosing it by one half of them and
+    reading it on the other too small; smoothed, the first error is the smaller one (results/LOG.md).
     """
-    at = points(settings)
-    single = elsewhere(response(statistics.seed_means(values), settings, at))
-    generator = np.random.default_rng(seed)
-    total = 0.0
-    for _ in range(splits):
-        # Per task the same halves for all settings; seeds are ranked so that tasks with fewer are halved too.
-        ran = np.isfinite(values).any(-2)
-        rank = np.where(ran, generator.random(ran.shape), np.inf).argsort(-1).argsort(-1)
-        first = (rank < ran.sum(-1, keepdims=True) // 2)[..., None, :]
-        halves = [
-            response(statistics.seed_means(np.where(half, values, np.nan)), settings, at) for half in (first, ~first)
-        ]
-        for choose, judge in (halves, halves[::-1]):
-            own = np.nan_to_num(choose, nan=-np.inf).argmax(-1)
-            total = total + read(judge, own) - read(judge, single)
-    return total / (2 * splits)
+    smooth = response(statistics.seed_means(values), settings, points(settings))
+    single = np.broadcast_to(best_single(smooth)[..., None], smooth.shape[:-1])
+    return np.nanmax(smooth, axis=-1) - read(smooth, single)
 
 
 def windows(scores: Grid, seed=0):

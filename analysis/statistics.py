@@ -97,6 +97,31 @@ def mean_interval(values):
     return average[()], (average - half)[()], (average + half)[()]
 
 
+def skewed_mean_interval(values, resamples=RESAMPLES, seed=0):
+    """(mean, low, high) over the first axis of `values` [n, ...], for skewed values: the wider of two intervals.
+
+    Each end is the outer one of Student's interval and of the studentised bootstrap's (Efron and Tibshirani 1993,
+    chapter 12), which is longer on the side of the tail. For prices, which are rarely negative and now and then large,
+    either alone covers too seldom (analysis/calibration.py).
+    """
+    values = np.asarray(values, dtype=float)
+    average, low, high = mean_interval(values)
+    count = len(values)
+    if count < 3:
+        return average, low, high
+    error = values.std(0, ddof=1) / np.sqrt(count)
+    ratios = np.empty((resamples, *values.shape[1:]))
+    generator = np.random.default_rng(seed)
+    for number in range(resamples):
+        again = values[generator.integers(count, size=count)]
+        # A draw of nearly one value would divide by nothing.
+        spread = np.maximum(again.std(0, ddof=1) / np.sqrt(count), 1e-3 * error)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratios[number] = np.where(error > 0, (again.mean(0) - average) / spread, 0.0)
+    first, last = interval(ratios)
+    return average, np.minimum(low, average - last * error)[()], np.maximum(high, average - first * error)[()]
+
+
 def stratified_mean(scores):
     """(value, low, high) of the mean over tasks of the mean over runs; `scores` is a list with one [n] array per task.
 

@@ -1,0 +1,129 @@
+"""The four answers against studies whose truth is known, and their parts against other ways to compute them."""
+
+import numpy as np
+import pytest
+import synthetic
+from scipy import stats
+
+from analysis import answers, calibration, price, statistics
+from analysis.data import load
+
+
+def brute_response(means, settings, at):
+    """One task's response, point by point."""
+    out = []
+    for point in at:
+        weights = [
+            np.exp(-0.5 * ((point - np.log10(s)) / price.BANDWIDTH) ** 2) if np.isfinite(m) else 0.0
+            for s, m in zip(settings, means)
+        ]
+        out.append(sum(w * m for w, m in zip(weights, means) if w) / sum(weights))
+    return np.array(out)
+
+
+def test_a_response_is_the_weighted_mean_and_ends_where_the_task_was_run():
+    settings = np.array([0.1, 0.3, 1, 3, 10])
+    means = np.array([[0.0, 0.5, 1.0, 0.7, 0.2], [np.nan, 0.4, 0.9, 1.0, np.nan]])
+    at = price.points(settings)
+    made = price.response(means, settings, at)
+    np.testing.assert_allclose(made[0], brute_response(means[0], settings, at))
+    inside = (at >= np.log10(0.3) - 1e-9) & (at <= np.log10(3) + 1e-9)
+    assert np.isfinite(made[1]).tolist() == inside.tolist() or abs(np.isfinite(made[1]).sum() - inside.sum()) <= 2
+    known = np.isfinite(made[1])
+    np.testing.assert_allclose(made[1][known], brute_response(means[1], settings, at)[known])
+
+
+def test_prices_against_a_loop():
+    settings = np.array([0.1, 0.3, 1, 3, 10, 30])
+    values = np.random.default_rng(0).uniform(size=(5, 6, 4))
+    at = price.points(settings)
+    smooth = np.array([brute_response(task.mean(-1), settings, at) for task in values])
+    single = smooth.mean(0).argmax()
+    expected = [own.max() - own[single] for own in smooth]
+    np.testing.assert_allclose(price.prices(values, settings), expected)
+    many = np.stack([values, values[::-1]])
+    np.testing.assert_allclose(price.prices(many, settings), [expected, expected[::-1]])
+
+
+def test_equal_tasks_have_no_price_and_opposite_ones_have():
+    settings = np.array([0.1, 0.3, 1, 3, 10, 30])
+    hill = np.exp(-0.5 * ((np.log10(settings) - 0.0) / 0.5) ** 2)
+    same = np.repeat(hill[None, :, None], 6, 0)
+    np.testing.assert_allclose(price.prices(same, settings), 0, atol=1e-12)
+    other = np.exp(-0.5 * ((np.log10(settings) - 1.2) / 0.5) ** 2)
+    apart = np.stack([hill] * 3 + [other] * 3)[..., None]
+    assert price.prices(apart, settings).mean() > 0.2
+
+
+def test_windows_hold_the_optimum_and_touch_the_ends_only_where_they_do():
+    settings = np.array([0.1, 0.3, 1, 3, 10, 30, 100])
+    values = np.stack([np.exp(-0.5 * ((np.log10(settings) - x) / 0.6) ** 2) for x in (-0.9, 0.5, 1.9)])
+    noise = np.random.default_rng(0).normal(0, 0.01, (3, 7, 5))
+    grid = answers.price.Grid(["a", "b", "c"], settings, values[..., None] + noise, np.zeros(3), np.ones(3))
+    single, windows = price.windows(grid)
+    for window in windows:
+        assert window.low <= window.optimum <= window.high
+        assert window.optimum_low <= window.optimum <= window.optimum_high
+    assert [w.open_low for w in windows] == [True, False, False]
+    assert [w.open_high for w in windows] == [False, False, True]
+    assert windows[1].optimum == pytest.approx(10**0.5, rel=0.3)
+    assert 1 < single < 10 and windows[0].loss > 0.3 and windows[1].loss < 0.05
+
+
+def test_the_skewed_interval_is_the_envelope_and_covers_where_students_does_not():
+    generator = np.random.default_rng(1)
+    values = generator.exponential(0.06, (20, 400))
+    mean, low, high = statistics.skewed_mean_interval(values, resamples=400)
+    _, t_low, t_high = statistics.mean_interval(values)
+    assert (low <= t_low).all() and (high >= t_high).all()
+    ours, students = ((a <= 0.06) & (0.06 <= b) for a, b in ((low, high), (t_low, t_high)))
+    assert ours.mean() >= 0.93 > students.mean()
+    # One column by hand.
+    column, draws = values[:, 0], np.random.default_rng(0)
+    ratios = []
+    for _ in range(400):
+        again = column[draws.integers(20, size=20)]
+        ratios.append((again.mean() - column.mean()) / stats.sem(again))
+    expected = column.mean() - np.percentile(ratios, [97.5, 2.5]) * stats.sem(column)
+    np.testing.assert_allclose([low[0], high[0]], [min(expected[0], t_low[0]), max(expected[1], t_high[0])])
+
+
+def test_a_parabola_peaks_where_it_does():
+    x = np.log10([0.3, 1, 3, 10, 30, 100])
+    assert answers.peak(x, 2 - (x - 0.7) ** 2) == pytest.approx(0.7)
+    assert answers.peak(x, -((x - 5) ** 2)) == x[-1]
+    assert answers.peak(x, (x - 0.2) ** 2) == x[-1]
+    assert answers.peak(x, (x - 1.9) ** 2) == x[0]
+
+
+def population(bests, tmp_path, noise=0.02):
+    tasks = [
+        synthetic.Task(f"task{i:02d}", 0, 1000, (best, best), (2 * best, 2 * best)) for i, best in enumerate(bests)
+    ]
+    betas = synthetic.fixed([0.1, 0.3, 1, 3, 10, 30, 100], advantage_normalization="none")
+    trpo = synthetic.Arm("trpo", max_kl=0.01, quality=0.95, settings=(("advantage_normalization", "none"),))
+    return load(synthetic.write(tmp_path / "study", *synthetic.study(tasks, [trpo, *betas], seeds=5, noise=noise)))
+
+
+def test_a_known_population_is_found(tmp_path):
+    generator = np.random.default_rng(3)
+    study = population(10 ** generator.uniform(-1, 2, 14), tmp_path)
+    found = {answer.key: answer for answer in answers.answers(study)}
+    assert found["A"].verdict == answers.SHOWN and found["A"].low > 0.05 and found["A"].tasks == 14
+    assert found["C"].verdict == answers.SHOWN
+    assert found["mechanism"].verdict == answers.SHOWN  # the implied beta is twice the best one, and cross-fitted once
+
+
+def test_one_shared_best_value_is_no_price(tmp_path):
+    study = population([3.0] * 14, tmp_path)
+    found = {answer.key: answer for answer in answers.answers(study)}
+    assert found["A"].verdict == answers.CONTRARY and found["A"].high < 0.05
+
+
+def test_imagined_tasks_cost_what_is_asked_for():
+    settings = calibration.SETTINGS
+    hills = np.stack([np.exp(-0.5 * ((np.log10(settings) - x) / 0.7) ** 2) for x in (0, 0.5, 1)])
+    noise = np.random.default_rng(0).normal(0, 0.01, (3, 7, 5))
+    world = calibration.World(answers.price.Grid(list("abc"), settings, hills[..., None] + noise, np.zeros(3), np.ones(3)))
+    assert world.price(world.apart(0.05)) == pytest.approx(0.05, abs=0.005)
+    assert world.price(0.0) < 0.01
