@@ -82,7 +82,7 @@ def seen(means, spreads, seeds, generator):
 
 
 def judged(effects, truth, rule, interval=statistics.mean_interval):
-    """Of effects [studies, tasks]: shares in which a rule shows its claim, its contrary, the truth is covered; errors."""
+    """Of effects [studies, tasks]: shares shown, contrary shown and covered; mean error, mean half width."""
     mean, low, high = interval(effects.T)
     verdicts = np.array([rule(*each) for each in zip(low, high, mean)])
     shown, contrary = np.mean(verdicts == answers.SHOWN), np.mean(verdicts == answers.CONTRARY)

@@ -40,7 +40,7 @@ def points(settings):
 
 
 def smoother(settings, at, known=None):
-    """[..., len(at), H] weights that make a response out of the means of H settings; 0 for those not `known` [..., H]."""
+    """[..., len(at), H] weights that make a response out of means; 0 for settings not `known` [..., H]."""
     distance = (np.asarray(at)[:, None] - np.log10(settings)) / BANDWIDTH
     weight = np.exp(-0.5 * distance**2)
     if known is not None:
@@ -70,7 +70,7 @@ def read(responses, index):
 
 
 def prices(values, settings):
-    """[..., E] what the best single value costs on each task, in gains: the smoothed best less the smoothed score there.
+    """[..., E] what the best single value costs on each task, in gains: smoothed best less smoothed score there.
 
     values  [..., E, H, S] scores as shares of the gain, NaN where a seed was not run.
     The single value is the one best in the mean over these tasks: the kindest choice for whoever claims that one value
@@ -132,4 +132,3 @@ def number(runs, everything, algorithm, column="auc_score"):
     """
     kept, _ = learned_tasks(everything, column)
     return grid(runs[runs["task"].isin(kept)], algorithm, everything, column, common=False)
-

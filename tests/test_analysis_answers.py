@@ -124,6 +124,8 @@ def test_imagined_tasks_cost_what_is_asked_for():
     settings = calibration.SETTINGS
     hills = np.stack([np.exp(-0.5 * ((np.log10(settings) - x) / 0.7) ** 2) for x in (0, 0.5, 1)])
     noise = np.random.default_rng(0).normal(0, 0.01, (3, 7, 5))
-    world = calibration.World(answers.price.Grid(list("abc"), settings, hills[..., None] + noise, np.zeros(3), np.ones(3)))
+    world = calibration.World(
+        answers.price.Grid(list("abc"), settings, hills[..., None] + noise, np.zeros(3), np.ones(3))
+    )
     assert world.price(world.apart(0.05)) == pytest.approx(0.05, abs=0.005)
     assert world.price(0.0) < 0.01
