@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from study import console
 from study.config import ConfigError
 from study.disk import Unwritable
 from study.plan import Fleet
@@ -92,11 +93,14 @@ class Work:
     fleet: Fleet
     folder: Path  # of checkpoints, if the worker sees the same folder as the client
     token: str
+    said: frozenset[str] = frozenset()  # gymnasium's warnings that the user has read
 
     def train(self, report: Callable[[Progressed], None]) -> Outcome:
         """To its end. Whatever the fleet raises comes back as an outcome; stopping and dying do not."""
         settle()
+        console.said.update(self.said)
         try:
+            console.hear_gymnasium()
             from study.fleet import Trainer
 
             checkpoint = self._checkpoint()

@@ -1,10 +1,37 @@
 """Where everything that is said goes: standard error, wrapped by the terminal alone."""
 
 import sys
+import warnings
 
 from rich.console import Console
+from rich.markup import escape
 
 console = Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 120)
+
+
+said: set[str] = set()  # what gymnasium warned of, in this process or in the one that sent the work
+
+
+def hear_gymnasium() -> None:
+    """Each of gymnasium's warnings is said once: not for every copy, nor again by every worker."""
+    from gymnasium import logger
+
+    if getattr(logger.warn, "heard", False):
+        return
+    original = logger.warn
+
+    def warn(msg, *args, stacklevel: int = 1, **options) -> None:
+        text = msg % args if args else msg
+        if text in said:
+            return
+        with warnings.catch_warnings(record=True) as heard:  # nothing where a filter leaves it out
+            original(msg, *args, stacklevel=stacklevel + 1, **options)
+        if heard:
+            said.add(text)
+            console.print(f"[yellow]note:[/] gymnasium: {escape(' '.join(text.split()))}", highlight=False)
+
+    warn.heard = True
+    logger.warn = warn
 
 
 def printer() -> Console:

@@ -14,7 +14,7 @@ from rich.table import Table
 from study import disk, tracker
 from study.cluster import Outcome, Work, engine
 from study.config import Config, ConfigError
-from study.console import console
+from study.console import console, hear_gymnasium, said
 from study.plan import Fleet, Plan
 from study.progress import Meter
 
@@ -109,6 +109,7 @@ def unusable(configs: list[Config], origins: dict[str, str] | None = None) -> li
 
     from study.task import probe
 
+    hear_gymnasium()
     reasons: dict[tuple, str | None] = {}
     origin_of: dict[tuple, str] = {}
     refused = []
@@ -215,7 +216,7 @@ class Sweep:
                 self.meter.drop(fleet, finished=True)
             else:
                 self.running[fleet.name] = fleet, claim
-                self.engine.submit(Work(fleet, self.store.checkpoints.absolute(), self.store.token))
+                self.engine.submit(Work(fleet, self.store.checkpoints.absolute(), self.store.token, frozenset(said)))
         if self.waiting and not self.running and not self.told:
             self.told = True
             console.print(f"waiting for {_count(len(self.waiting), 'fleet')} that another process is training")

@@ -14,7 +14,7 @@ from conftest import ROOT
 from made_up import Letters
 from reference import monte_carlo
 
-from study import spaces
+from study import cluster, console, spaces
 from study.config import ConfigError, Task
 from study.policy import Categorical, Gaussian
 from study.task import Copies, probe
@@ -490,3 +490,27 @@ def test_spaces_and_global_generators_are_seeded_and_an_own_generator_is_named()
     assert probe(task())[1] is None
     assert "not reproducible" in probe(task(own=True))[1]
     np.testing.assert_array_equal(Copies(task(), [1, 2]).reset()[1:], Copies(task(), [2]).reset())
+
+
+def test_gymnasium_s_warnings_are_said_once_and_not_again_by_workers(monkeypatch, capfd):
+    monkeypatch.setattr(gymnasium.logger, "warn", gymnasium.logger.warn)
+    monkeypatch.setattr(console, "said", set())
+    console.hear_gymnasium()
+    for _ in range(2):
+        for backend in ("gymnasium", "envpool"):  # EnvPool's side clears what Python remembers of warnings
+            copies("CartPole-v0" if backend == "gymnasium" else "CartPole-v1", backend).close()
+    err = capfd.readouterr().err
+    assert err.count("CartPole-v0 is out of date") == 1 and "note: gymnasium:" in err and "registration.py" not in err
+    sentence = next(said for said in console.said if "out of date" in said)
+
+    def fails(*_):
+        gymnasium.logger.warn(sentence)
+        gymnasium.logger.warn("another, %d %%", 100)
+        raise ValueError("no more is needed")
+
+    monkeypatch.setattr(cluster, "settle", lambda: None)
+    monkeypatch.setattr(cluster.Work, "_checkpoint", fails)
+    monkeypatch.setattr(console, "said", set())
+    cluster.Work(None, None, "", frozenset([sentence])).train(None)
+    err = capfd.readouterr().err
+    assert "out of date" not in err and err.count("another, 100 %") == 1
