@@ -209,8 +209,12 @@ class _EnvPool:
             self.action_space, self._space = self._pool.action_space, _canonical(task, self._pool.observation_space)
             self.observation_space = _flat_space(self._space)
         self._id, self._runs = task.id, len(seeds)
+        # Kept here too: EnvPool's CliffWalking takes a time limit and has none.
+        self._limit = task.max_episode_steps or task.kwargs.get("max_episode_steps") or np.inf
+        self._age = np.zeros(len(seeds))
 
     def reset(self):
+        self._age[:] = 0
         observation = self._look(self._pool.reset()[0])
         if observation.shape != (self._runs, int(np.prod(self.observation_space.shape))):
             raise ConfigError(
@@ -222,8 +226,11 @@ class _EnvPool:
     def step(self, action):
         final, reward, terminated, truncated, _ = self._pool.step(action)
         final = self._look(final)
+        self._age += 1
+        truncated = truncated | (self._age >= self._limit)
         observation, ended = final, terminated | truncated
         if ended.any():
+            self._age[ended] = 0
             ids = np.flatnonzero(ended).astype(np.int32)
             observation = final.copy()
             observation[ids] = self._look(self._pool.reset(ids)[0])

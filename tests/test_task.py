@@ -299,6 +299,18 @@ def test_no_step_is_lost_at_a_time_limit(id, backend):
     assert not np.array_equal(first, step.observation)
 
 
+@pytest.mark.parametrize("id", ["CliffWalking-v1", "CliffWalkingSlippery-v1"])
+def test_a_time_limit_that_envpool_takes_and_forgets_is_kept(id):
+    """Its new episodes start where episodes start, also right after steps that were cut off."""
+    made = copies(id, "envpool", max_episode_steps=3)
+    first = made.reset()
+    right, up = np.ones((3, 1)), np.zeros((3, 1))
+    for t in range(1, 13):
+        step = made.step(up if t % 2 else right)
+        assert (step.truncated == (t % 3 == 0)).all() and not step.terminated.any()
+        assert t % 3 or (np.array_equal(step.observation, first) and not np.array_equal(step.next_observation, first))
+
+
 @pytest.mark.parametrize("name", ["hopper", "inverteddoublependulum"])
 def test_the_new_episode_starts_from_the_start_and_the_old_one_ends_at_its_end(name):
     """Without start noise the first observation is known; EnvPool agrees with a plain gymnasium loop."""
