@@ -1,7 +1,10 @@
 """Environments of the tests' own, as a user would register theirs: task.id=made_up:Clock-v0."""
 
+import random
+
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
 
@@ -95,5 +98,90 @@ class Lottery(Clock):
         return drawn if self.rng is None else (drawn * self.rng.random()).astype(np.float32)
 
 
-for made in (Reused, Lottery, Clock, Square, Buttons, Switches, Letters, Words, Pixels, Hands):
+class Odd(Clock):
+    """A user's own way with things.
+
+    observations, rewards  what becomes of them on their way out; a word of FORMS
+    fails                  reset, step or close: where it raises
+    """
+
+    FORMS = {
+        "as they are": lambda x: x,
+        "float": float,
+        "integer": int,
+        "a number's array": lambda x: np.array(float(x)),
+        "an array of one": lambda x: np.array([x], np.float32).reshape(1),
+        "a list": lambda x: np.asarray(x).tolist(),
+        "integers": lambda x: np.asarray(x).astype(np.int64),
+        "two": lambda x: np.array([x, x]),
+        "no number": lambda x: np.zeros(0),
+        "nothing": lambda x: None,
+        "a word": str,
+        "a complex number": complex,
+        "transposed": lambda x: np.asarray(x).T,
+    }
+
+    def __init__(self, observations="as they are", rewards="as they are", fails="", still=False, **options):
+        super().__init__(**options)
+        self.forms, self.fails, self.still = (self.FORMS[observations], self.FORMS[rewards]), fails, still
+
+    def _fail(self, where):
+        if self.fails == where:
+            raise AttributeError(f"no viewer\nin {where}")
+
+    def _observe(self):
+        return self.forms[0](super()._observe())
+
+    def reset(self, **options):
+        self._fail("reset")
+        return super().reset(**options)
+
+    def step(self, action):
+        self._fail("step")
+        observation, reward, *rest = super().step(action)
+        return observation, self.forms[1](0.0 if self.still else reward), *rest
+
+    def close(self):
+        self._fail("close")
+
+
+class OddNumber(Odd):
+    """Observes one number, which its space says is no array."""
+
+    observation_space = Box(-np.inf, np.inf, ())
+
+    def _observe(self):
+        return self.forms[0](float(self.time))
+
+
+class Nothing(Clock):
+    observation_space = Box(-1, 1, (0,))
+
+    def _observe(self):
+        return np.zeros(0, np.float32)
+
+
+class Whole(Clock):
+    action_space = Box(-2, 5, (2, 2), np.int64)
+
+
+class Dice(Clock):
+    """Draws from the global generators of Python, NumPy and torch; from Python's from step `late` on."""
+
+    observation_space = Box(0, 1, (3,))
+
+    def __init__(self, late=0, **options):
+        super().__init__(**options)
+        self.late, self.drawn = late, 0
+
+    def _observe(self):
+        self.drawn += 1
+        python = random.random() if self.drawn > self.late else 0
+        return np.array([python, np.random.rand(), torch.rand(()).item()], np.float32)
+
+
+ALL = [Reused, Lottery, Clock, Square, Buttons, Switches, Letters, Words, Pixels, Hands]
+ALL += [Odd, OddNumber, Nothing, Whole, Dice]
+
+for made in ALL:
     gymnasium.register(f"{made.__name__}-v0", entry_point=made, disable_env_checker=True)

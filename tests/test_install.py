@@ -143,6 +143,20 @@ def test_from_python_comes_what_the_command_line_writes(tmp_path, monkeypatch, c
             study.train(*small, **wrong, **where)
 
 
+def test_readmes_example_from_python_runs(tmp_path, monkeypatch):
+    """As it stands there; only shorter."""
+    import study
+
+    text = re.search(r"```python\n(import analysis, study.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    small, sweep = [*SMALL, "execution.compile=false", "execution.workers=1"], study.sweep
+    monkeypatch.setattr(study, "sweep", lambda **options: sweep(*small, **options))
+    made = {}
+    exec(text, made)
+    assert len(made["runs"]) == 6 and set(made["curves"]["run_id"]) == set(made["mine"].runs["run_id"])
+    assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
+
+
 def test_importing_takes_neither_torch_nor_matplotlib():
     script = "import sys, study, analysis; print({'torch', 'hydra', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
