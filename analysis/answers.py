@@ -29,6 +29,7 @@ class Answer:
 
     key: str  # A, B, C or mechanism
     question: str
+    label: str  # the question's own part of it, short
     unit: str  # of the effect
     effect: float
     low: float
@@ -87,6 +88,7 @@ def price_answers(study):
                 _answer(
                     "A",
                     f"What does one {SYMBOLS[KNOBS[algorithm][0]]} cost, {advantages} advantages?",
+                    f"{SYMBOLS[KNOBS[algorithm][0]]}, {advantages} advantages",
                     "share of the gain", by_task, scores.tasks, seeds_of(scores.values),
                     rule_a, statistics.skewed_mean_interval,
                     f"Shown: the interval is above {PRICE:g}. Contrary: below {PRICE:g}.",
@@ -131,7 +133,8 @@ def fork_answers(study):
             continue
         found.append(
             _answer(
-                "B", f"How far does the best β move within a run, {advantages} advantages?", "decades",
+                "B", f"How far does the best β move within a run, {advantages} advantages?",
+                f"{advantages} advantages", "decades",
                 np.array(list(moves.values())), list(moves), f"{here.groupby(['task', 'at', 'setting']).size().min()}",
                 rule_b, statistics.mean_interval,
                 f"Shown: the interval is farther than {MOVE:g} from 0. Contrary: it is within {STAY:g} of 0.",
@@ -181,16 +184,17 @@ def contest_answers(study):
         delta = grid_of(runs, study.runs, "trpo")
         constraint = default if delta is None else dict(zip(delta.tasks, at_best_single(delta)))
         which = "the best single δ and β" if delta is not None else "δ = 0.01, the best single β"
-        for words, ours, theirs in (
-            (which, constraint, at_best_single(penalty)),
-            ("δ = 0.01, β = 3", default, nearest(penalty, 3.0)),
+        for short, words, ours, theirs in (
+            ("tuned", which, constraint, at_best_single(penalty)),
+            ("defaults", "δ = 0.01, β = 3", default, nearest(penalty, 3.0)),
         ):
             contrast = {task: ours[task] - own for task, own in zip(penalty.tasks, theirs) if task in ours}
             if len(contrast) < LEAST:
                 continue
             found.append(
                 _answer(
-                    "C", f"How far is TRPO above a fixed β, {advantages} advantages ({words})?", "share of the gain",
+                    "C", f"How far is TRPO above a fixed β, {advantages} advantages ({words})?",
+                    f"{advantages} advantages, {short}", "share of the gain",
                     np.array(list(contrast.values())), list(contrast), seeds_of(penalty.values),
                     rule_c, statistics.mean_interval,
                     f"Shown: the interval is above 0. Contrary: its upper end is below {BESIDE:g}.",
@@ -236,7 +240,7 @@ def mechanism_answers(study):
     return [
         _answer(
             "mechanism", "Does the β measured in ten iterations predict the best β better than a constant?",
-            "decades", difference, list(frame["task"]), f"{frame['seeds'].min()}",
+            "raw advantages", "decades", difference, list(frame["task"]), f"{frame['seeds'].min()}",
             rule_mechanism, statistics.mean_interval,
             "Shown: the interval is below 0. Contrary: above 0.",
         )
@@ -280,10 +284,10 @@ def measured_beta(study, runs):
 # Shared ---------------------------------------------------------------------------------
 
 
-def _answer(key, question, unit, by_task, tasks, seeds, decide, interval, rule):
+def _answer(key, question, label, unit, by_task, tasks, seeds, decide, interval, rule):
     mean, low, high = interval(by_task)
     frame = pd.DataFrame({"task": tasks, "effect": by_task})
-    return Answer(key, question, unit, mean, low, high, len(tasks), seeds, decide(low, high, mean), rule, frame)
+    return Answer(key, question, label, unit, mean, low, high, len(tasks), seeds, decide(low, high, mean), rule, frame)
 
 
 def seeds_of(values):

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
 from .data import KNOBS
-from .names import ALGORITHMS, SYMBOLS, arm_name, task_name
+from .names import ALGORITHMS, SYMBOLS, algorithm_name, arm_name, task_name
 from .published import PPO_PHI
 
 INK = "#1b1f24"
@@ -905,4 +905,99 @@ def beta_over_unit(frame):
         if task == tasks[0]:
             ax.set_ylabel(rows[quantity])
     legend_below(figure, axes.values(), most=2)
+    return figure
+
+
+@styled
+def windows(frame):
+    """A row per task, a column per number: window, optimum with its interval, the best single value and its loss."""
+    numbers = list(frame[["algorithm", "advantages"]].drop_duplicates().itertuples(index=False, name=None))
+    tasks = sorted(frame["task"].unique(), key=task_name, reverse=True)
+    rows = {task: row for row, task in enumerate(tasks)}
+    figure, axes = side_by_side(len(numbers), 0.9 + 0.19 * len(tasks), least=1.35, sharey=True)
+    for (algorithm, advantages), ax in zip(numbers, axes):
+        here = frame[(frame["algorithm"] == algorithm) & (frame["advantages"] == advantages)]
+        colour = FIXED if algorithm == "kl_fixed" else ALGORITHM_STYLE[algorithm][0]
+        first, last = here["smallest"].iloc[0], here["largest"].iloc[0]
+        for window in here.itertuples():
+            y = rows[window.task]
+            low, high = (first / 2 if window.open_low else window.low), (last * 2 if window.open_high else window.high)
+            ax.barh(y, high - low, left=low, height=0.62, color=colour, alpha=0.28, lw=0)
+            ax.plot([window.optimum_low, window.optimum_high], [y, y], color=colour, lw=1.1)
+            ax.plot(window.optimum, y, "o", color=colour, ms=3.6)
+            heavy = "bold" if window.loss > 0.1 else "normal"
+            ax.annotate(
+                f"{100 * max(0.0, window.loss):.0f} %", (1.02, y), xycoords=("axes fraction", "data"), va="center",
+                fontsize=6.5, weight=heavy, annotation_clip=False,
+            )  # fmt: skip
+        single = here["single"].iloc[0]
+        ax.axvline(single, color=INK, ls="--", lw=1)
+        ax.set_xscale("log")
+        ax.set_xlim(first / 2, last * 2)
+        log_axis(ax.xaxis, ticks=5)
+        symbol = SYMBOLS[KNOBS[algorithm][0]]
+        ax.set_xlabel(f"{symbol} (dashed: {single:.2g})")
+        ax.set_title(f"{algorithm_name(algorithm)}\n{advantages}")
+        ax.set_yticks(range(len(tasks)), [task_name(task) for task in tasks])
+        ax.set_ylim(-0.6, len(tasks) - 0.4)
+        ax.grid(axis="y", visible=False)
+        ax.annotate("lost", (1.02, len(tasks) - 0.5), xycoords=("axes fraction", "data"), fontsize=6.5, va="bottom")
+    return figure
+
+
+@styled
+def diagonal(frame):
+    """Best beta by sweep against the beta measured in ten iterations, log-log."""
+    figure = Figure(figsize=(min(available.get(), 4.6), 3.9), layout="constrained")
+    ax = figure.subplots()
+    known = frame.dropna(subset=["measured"])
+    ends = [known[["measured", "best_low"]].min().min() / 2, known[["measured", "best_high"]].max().max() * 2]
+    ax.plot(ends, ends, color=INK, lw=1, label="equal")
+    for factor in (1 / 3, 3):
+        ax.plot(ends, [factor * end for end in ends], color=FAINT, lw=0.9, ls=":", label="factor of three")
+    for task in known.itertuples():
+        low = task.measured_low if np.isfinite(task.measured_low) else ends[0]
+        ax.plot([low, task.measured_high], [task.best, task.best], color=FIXED, lw=0.8, alpha=0.6)
+        ax.plot([task.measured, task.measured], [task.best_low, task.best_high], color=FIXED, lw=0.8, alpha=0.6)
+        ax.plot(task.measured, task.best, "o", color=FIXED, ms=4.5)
+        ax.annotate(
+            task_name(task.task), (task.measured, task.best), xytext=(4, 3), textcoords="offset points", fontsize=6.5
+        )
+    constant = 10 ** np.log10(known["best"]).mean()
+    ax.axhline(constant, color=FAINT, ls="--", lw=1, label=f"one constant, {constant:.2g}")
+    ax.set_xscale("log"), ax.set_yscale("log")
+    ax.set_xlim(ends), ax.set_ylim(ends)
+    log_axis(ax.xaxis), log_axis(ax.yaxis)
+    ax.set_xlabel("β implied by the constraint, first ten iterations")
+    ax.set_ylabel("best β by sweep")
+    legend_below(figure, [ax])
+    return figure
+
+
+@styled
+def four_answers(frame):
+    """A row per question, one panel per unit: the effect with its interval against what the rule takes for nothing."""
+    groups = [("A", "price of one value\n(share of the gain)", (0, 0.05)),
+              ("C", "TRPO less fixed β\n(share of the gain)", (-1e9, 0)),
+              ("B", "move of the best β within a run\n(decades)", (-0.25, 0.25)),
+              ("mechanism", "error of the measured β less a constant’s\n(decades)", (0, 1e9))]  # fmt: skip
+    groups = [group for group in groups if (frame["key"] == group[0]).any()]
+    heights = [(frame["key"] == key).sum() for key, *_ in groups]
+    figure = Figure(figsize=(available.get(), 0.27 * sum(heights) + 0.62 * len(groups)), layout="constrained")
+    axes = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[count + 0.4 for count in heights]).flat
+    for (key, label, nothing), ax in zip(groups, axes):
+        here = frame[frame["key"] == key].iloc[::-1]
+        for row, answer in enumerate(here.itertuples()):
+            decided = answer.verdict != "undecided"
+            ax.plot([answer.low, answer.high], [row, row], color=FIXED, lw=1.4)
+            ax.plot(answer.effect, row, "o", color=FIXED, mfc=FIXED if decided else "white", ms=5)
+        view = ax.get_xlim()
+        ax.axvspan(*np.clip(nothing, *view), color=FAINT, alpha=0.2, lw=0)
+        ax.axvline(0, color=INK, lw=0.8)
+        ax.set_xlim(view)
+        short = [answer.label for answer in here.itertuples()]
+        ax.set_yticks(range(len(here)), [f"{name}, {n} tasks" for name, n in zip(short, here["tasks"])])
+        ax.set_ylim(-0.6, len(here) - 0.4)
+        ax.set_title(label.replace("\n", " "))
+        ax.grid(axis="y", visible=False)
     return figure

@@ -6,12 +6,12 @@ apply where the study has no such arms.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 
-from . import figures, statistics
+from . import answers, figures, price, statistics
 from .arms import (
     NotApplicable,
     default_arm,
@@ -607,6 +607,42 @@ def forks(study, runs):
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "runs"])
 
 
+def windows(study, runs):
+    """Per task and number the values that keep 90 % of the smoothed best, and what the best single value loses."""
+    rows = []
+    for advantages, here in answers.conditions(study):
+        for algorithm in KNOBS:
+            scores = answers.grid_of(here, study.runs, algorithm)
+            if scores is None:
+                continue
+            single, found = price.windows(scores)
+            for task, window in zip(scores.tasks, found):
+                rows.append(
+                    {"algorithm": algorithm, "advantages": advantages, "task": task, "single": single}
+                    | asdict(window)
+                    | {"smallest": scores.settings[0], "largest": scores.settings[-1]}
+                )
+    if not rows:
+        raise NotApplicable("needs a number swept on three tasks that were learned")
+    return pd.DataFrame(rows)
+
+
+def diagonal(study, runs):
+    frame = answers.diagonal(study)
+    if frame["measured"].isna().all():
+        raise NotApplicable("needs TRPO on raw advantages")
+    return frame
+
+
+def four_answers(study, runs):
+    """One row per question: effect, interval, tasks, seeds, verdict."""
+    found = answers.answers(study)
+    if not found:
+        raise NotApplicable("needs a number swept on three tasks that were learned, or forks of three")
+    columns = ["key", "question", "label", "unit", "effect", "low", "high", "tasks", "seeds", "verdict"]
+    return pd.DataFrame([[getattr(answer, name) for name in columns] for answer in found], columns=columns)
+
+
 def _mean_returns(study, runs, keys):
     """Per cell of `keys` the mean final return with its interval, and the median KL (geometric mean over runs)."""
     log_kl = log_median_kl(study)
@@ -628,6 +664,37 @@ def positive_root(squares):
 
 
 PANELS = [
+    Panel(
+        "four_answers",
+        "The questions and their answers",
+        four_answers,
+        figures.four_answers,
+        "Effect of each question, mean over tasks with its 95 % interval over tasks; the grey stretch is what its rule "
+        "takes for nothing. Filled: the rule is met one way or the other; hollow: undecided.",
+        (),
+        per_task=False,
+    ),
+    Panel(
+        "windows",
+        "Which values serve which task",
+        windows,
+        figures.windows,
+        "A bar holds the values that keep 90 % of the best score on a task, a dot is the best one with its 95 % "
+        "interval. The dashed line is the best single value; at the right is what it loses of the gain.",
+        (),
+        per_task=False,
+    ),
+    Panel(
+        "diagonal",
+        "Does the constraint know the best β?",
+        diagonal,
+        figures.diagonal,
+        "The β that TRPO’s constraint implied in its first ten iterations against the best β found by a sweep, raw "
+        "advantages, a point per task with 95 % intervals. On the solid line the two agree; between the dotted ones "
+        "they differ by less than a factor of three.",
+        (),
+        per_task=False,
+    ),
     Panel(
         "beta_profile",
         "One beta for all tasks?",
