@@ -19,7 +19,8 @@ MOVE = 0.25  # decades: the best beta moves within a run if it moves by more
 STAY = 0.5  # decades: it stays if it moves by less
 BESIDE = 0.05  # of the gain: how far above a penalty a constraint has to be
 FIRST = 10  # iterations that the measured beta is taken from
-LEAST = 3  # tasks
+LEAST = 3  # tasks for an effect
+ENOUGH = {"A": 12, "B": 6, "C": 12, "mechanism": 6}  # tasks for a verdict: with fewer, intervals cover too seldom
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 
 
@@ -287,7 +288,10 @@ def measured_beta(study, runs):
 def _answer(key, question, label, unit, by_task, tasks, seeds, decide, interval, rule):
     mean, low, high = interval(by_task)
     frame = pd.DataFrame({"task": tasks, "effect": by_task})
-    return Answer(key, question, label, unit, mean, low, high, len(tasks), seeds, decide(low, high, mean), rule, frame)
+    if len(tasks) < ENOUGH[key]:
+        rule += f" Undecided with fewer than {ENOUGH[key]} tasks, whose intervals cover too seldom."
+    verdict = decide(low, high, mean) if len(tasks) >= ENOUGH[key] else UNDECIDED
+    return Answer(key, question, label, unit, mean, low, high, len(tasks), seeds, verdict, rule, frame)
 
 
 def seeds_of(values):

@@ -632,7 +632,7 @@ def kl_law(frame):
         ax.set_yscale("log")
         ax.plot(span, span**-2.0, color=FAINT, lw=1.2, ls="--", zorder=1, label="KL = δ (implied β / β)²")
         ax.set_ylim(low, high)
-        log_axis(ax.xaxis, ticks=5)
+        log_axis(ax.xaxis, ticks=4)
         log_axis(ax.yaxis)
     labels(axes.values(), "β / implied β", "achieved KL / δ")
     legend_below(figure, axes.values())
@@ -934,7 +934,7 @@ def windows(frame):
         ax.axvline(single, color=INK, ls="--", lw=1)
         ax.set_xscale("log")
         ax.set_xlim(first / 2, last * 2)
-        log_axis(ax.xaxis, ticks=5)
+        log_axis(ax.xaxis, ticks=4)
         symbol = SYMBOLS[KNOBS[algorithm][0]]
         ax.set_xlabel(f"{symbol} (dashed: {single:.2g})")
         ax.set_title(f"{algorithm_name(algorithm)}\n{advantages}")
