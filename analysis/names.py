@@ -19,6 +19,8 @@ ALGORITHMS = {
     "kl_measured": "measured β",
     "kl_reverse": "KL(new‖old), fixed β",
     "fixpo": "FixPO",
+    "projection": "projection per state",
+    "vmpo": "V-MPO",
     "lr_adaptive": "adaptive learning rate",
     "simple_policy_optimization": "quadratic ratio penalty",
 }

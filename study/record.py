@@ -50,6 +50,7 @@ CURVES = {
     "the fix-up left no state beyond its bound, else 0; null where there is none of these",
     "tries": "inner loops run to solve for beta; null where beta is not solved for",
     "learning_rate": "of the policy's optimizer after the update, where it adapts; null where it is constant",
+    "temperature": "eta of the E-step's weights, in units of the advantages; null where there are no such weights",
     "fixup_steps": "gradient steps of the fix-up after the epochs; null where there is none",
     "epochs_run": "epochs before the KL stopped the run; null where there is no such stop",
     "clipped_share": "share of samples whose gradient clipping kills, after the update; null where there is no clip",

@@ -101,17 +101,19 @@ def check(configs: list[Config]) -> dict[str, str]:
 
 
 def unusable(configs: list[Config], origins: dict[str, str] | None = None) -> list[tuple[Config, str]]:
-    """Runs whose task or device cannot be had here, and why; says which tasks are not reproducible.
+    """Runs whose task or device cannot be had here, or whose algorithm does not start with them, and why; says which
+    tasks are not reproducible.
 
     Fills origins, run_id -> whose code the environment is.
     """
     import torch
 
-    from study.task import probe
+    from study.task import policy_for, probe
 
     hear_gymnasium()
     reasons: dict[tuple, str | None] = {}
     origin_of: dict[tuple, str] = {}
+    policies: dict[tuple, object] = {}
     refused = []
     for config in configs:
         if (device := ("device", config.execution.device)) not in reasons:
@@ -126,16 +128,36 @@ def unusable(configs: list[Config], origins: dict[str, str] | None = None) -> li
         ) not in reasons:
             try:
                 origin_of[task], note = probe(config.task)
+                policies[task] = policy_for(config.task)
                 reasons[task] = None
                 if note:
                     console.print(f"[yellow]note:[/] {note}", highlight=False)
             except ConfigError as error:
                 reasons[task] = str(error)
-        if reason := reasons[device] or reasons[task]:
+        if reasons[task] is None and (arm := (task, config.arm)) not in reasons:
+            reasons[arm] = _start(config, policies[task])
+        if reason := reasons[device] or reasons[task] or reasons[arm]:
             refused.append((config, reason))
         elif origins is not None:
             origins[config.run_id] = origin_of[task]
     return refused
+
+
+def _start(config: Config, policy) -> str | None:
+    """Why the run's algorithm does not start with such a policy, if it does not."""
+    import torch
+
+    from study import algorithm
+    from study.fleet import Fleet
+
+    try:
+        fleet = Fleet([config], policy, torch.float64)
+        algorithm.page(config.algorithm.name, config.algorithm.module).start(fleet, torch.zeros(1, policy.parameters))
+    except ConfigError as error:
+        return str(error)
+    except Exception:
+        return None  # costs its own runs only, once they are trained
+    return None
 
 
 def cores() -> int:

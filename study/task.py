@@ -18,7 +18,7 @@ import torch
 from study import origin, spaces
 from study.config import ConfigError, Task, backend
 from study.console import console
-from study.policy import Categorical, Categoricals, Gaussian
+from study.policy import Categorical, Categoricals, Gaussian, Policy
 
 OWN = {"num_envs", "batch_size", "num_threads", "env_seed", "seed"}  # of EnvPool's arguments, ours to say
 
@@ -168,6 +168,13 @@ def probe(task: Task, steps: int = 20) -> tuple[str, str | None]:
                 "the same actions; it draws from something that neither reset(seed=) nor a global generator governs"
             )
     return version, None
+
+
+def policy_for(task: Task) -> Policy:
+    """A linear policy for the task's observations and actions."""
+    copies = Copies(task, [0])
+    copies.close()
+    return Policy.make(copies.observation_size, copies.family, ())
 
 
 def _tried(task: Task, steps: int) -> tuple[str, list[tuple]]:

@@ -12,6 +12,13 @@ ROOT = Path(__file__).parent.parent
 
 torch.set_num_threads(1)
 
+CONTINUOUS = ("projection",)  # algorithms that discrete actions are refused
+
+
+def suited(algorithms: list[str], tasks: list[str]) -> list[tuple[str, str]]:
+    """Pairs of them that go together; of the tasks cartpole is discrete."""
+    return [(name, task) for name in algorithms for task in tasks if name not in CONTINUOUS or task != "cartpole"]
+
 
 def configuration(task: str = "cartpole", algorithm: str = "trpo", numbers: dict | None = None, **changes) -> Config:
     """The typed config of study/conf with the algorithm's numbers and changes such as seed=3; eager, small networks."""

@@ -39,6 +39,9 @@ class Clock(gymnasium.Env):
 class Square(Clock):
     action_space = Box(np.array([[-1, -2], [-3, -4]], np.float32), np.array([[1, 2], [3, 4]], np.float32))
 
+    def step(self, action):
+        return super().step(np.nan_to_num(action))  # a NaN observed is a NaN done
+
 
 class Buttons(Clock):
     action_space = MultiDiscrete([[2, 3], [4, 2]], start=[[0, 5], [0, -1]])

@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
+import pytest
 import torch
-from conftest import configuration
+from conftest import CONTINUOUS, configuration
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, Normal
 
@@ -18,6 +19,13 @@ OBSERVATION = 3
 
 def family_name(family) -> str:
     return type(family).__name__.lower()
+
+
+def suited_families(algorithms: list[str]) -> list:
+    """Each algorithm with each family that it is for, as parameters of a test."""
+    pairs = [(name, family) for name in algorithms for family in FAMILIES]
+    pairs = [pair for pair in pairs if pair[0] not in CONTINUOUS or isinstance(pair[1], Gaussian)]
+    return [pytest.param(*pair, id=f"{pair[0]}-{family_name(pair[1])}") for pair in pairs]
 
 
 def random_phi(family, shape: tuple[int, ...], rng: torch.Generator) -> torch.Tensor:

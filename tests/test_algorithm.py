@@ -4,7 +4,16 @@ import math
 
 import pytest
 import torch
-from reference import FAMILIES, dense_fisher, family_name, one, policy_gradient, random_fleet, sample_terms
+from reference import (
+    FAMILIES,
+    dense_fisher,
+    family_name,
+    one,
+    policy_gradient,
+    random_fleet,
+    sample_terms,
+    suited_families,
+)
 
 from study.algorithm import NAMES, clip, kl_adaptive, kl_fixed, page, trpo, unpenalised
 from study.objective import change
@@ -283,8 +292,7 @@ def test_the_adaptive_update_at_one_beta_is_the_fixed_one(rng):
 # Every page
 
 
-@both
-@pytest.mark.parametrize("algorithm", NAMES)
+@pytest.mark.parametrize("algorithm, family", suited_families(NAMES))
 def test_an_update_together_is_each_run_alone_and_writes_to_nothing_it_was_given(algorithm, family, rng):
     fleet, theta, rollout = random_fleet(algorithm, family, rng, [{}] * 3)
     made = page(algorithm)

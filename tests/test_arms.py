@@ -1,8 +1,13 @@
 """Each arm's mathematics: first updates against slow loops, identities between arms, what masks hold."""
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import scipy.optimize
+import scipy.special
+import scipy.stats
 import torch
 from reference import (
     FAMILIES,
@@ -13,6 +18,7 @@ from reference import (
     policy_gradient,
     random_batch,
     random_fleet,
+    suited_families,
 )
 from torch.utils._pytree import tree_map
 
@@ -186,6 +192,182 @@ def test_kl_measured_is_the_fixed_penalty_once_it_has_measured(family, rng):
     larger = Rollout(rollout.batch._replace(advantage=7 * rollout.batch.advantage), rollout.order)
     betas = [updated(fleet, theta, made, "kl_measured")[2]["beta"] for made in (rollout, larger)]
     torch.testing.assert_close(betas[1], 7 * betas[0])
+
+
+def slow_weights(advantage, bound):
+    """V-MPO's temperature and weights of one batch, by SciPy's minimum of the dual."""
+    top = np.sort(advantage)[len(advantage) // 2 :]
+
+    def dual(log_eta):
+        eta = math.exp(log_eta)
+        return eta * bound + eta * (scipy.special.logsumexp(top / eta) - math.log(len(top)))
+
+    options = {"xatol": 1e-10}
+    eta = math.exp(scipy.optimize.minimize_scalar(dual, bounds=(-10, 20), method="bounded", options=options).x)
+    weights = np.where(advantage >= top.min(), np.exp(advantage / eta - (top / eta).max()), 0)
+    return eta, weights / weights.sum()
+
+
+@families
+def test_first_update_of_vmpo_is_the_slow_loop_with_the_temperature_that_minimises_the_dual(family, rng):
+    numbers = [{"temperature_bound": bound, "beta": beta} for bound, beta in ((0.05, 0.7), (1.0, 3.0))]
+    fleet, theta, rollout = random_fleet("vmpo", family, rng, numbers, learning_rate=0.01)
+    new, state, facts = updated(fleet, theta, rollout, "vmpo")
+    for run, number in enumerate(numbers):
+        batch = one(rollout.batch, run)
+        eta, weights = slow_weights(batch.advantage.numpy(), number["temperature_bound"])
+        assert facts["temperature"][run].item() == pytest.approx(eta, rel=1e-4)
+        parameter = torch.nn.Parameter(theta[run].clone())
+        adam = torch.optim.Adam([parameter], 0.01, eps=1e-5)
+        for some in rollout.order[run].reshape(-1, 8):
+            minibatch = Batch(*(field[some] for field in batch))
+            ratio, kl, _, _ = slow_terms(fleet.policy, parameter, minibatch)
+            log_prob = ratio.log() + minibatch.log_prob
+            adam.zero_grad()
+            (-32 * (torch.from_numpy(weights)[some] * log_prob).mean() + number["beta"] * kl.mean()).backward()
+            adam.step()
+        torch.testing.assert_close(new[run], parameter.detach(), rtol=0, atol=1e-5)
+        relative = slow_kl(fleet, new[run], rollout, run) / 0.01
+        moved = math.log(number["beta"]) + 0.1 * (relative - 1)
+        assert state.log2_beta[run].item() * math.log(2) == pytest.approx(moved.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_vmpos_weights_are_free_of_the_advantages_unit_and_bounded_where_they_can_be(dtype, rng):
+    made = page("vmpo")
+    advantage = torch.randn(4, 50, generator=rng, dtype=torch.float64).to(dtype)
+    advantage[3] = 0
+    settings = SimpleNamespace(temperature_bound=torch.tensor([0.01, 0.3, 100.0, 0.1]), top_share=torch.full((4,), 0.5))
+    psi, eta = made.weigh(advantage, settings)
+    again, larger = made.weigh(7 * advantage + 3, settings)
+    torch.testing.assert_close(again[[0, 1, 3]], psi[[0, 1, 3]], rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(larger[:2], 7 * eta[:2], rtol=1e-3, atol=0)
+    kl = torch.special.xlogy(psi, psi * 25).sum(-1)
+    torch.testing.assert_close(kl[:2], settings.temperature_bound[:2].to(dtype), rtol=1e-3, atol=0)
+    assert ((psi > 0).sum(-1)[:2] == 25).all() and (psi[0] > 0).equal(advantage[0] > advantage[0].median())
+    assert psi[2].max() == 1  # no temperature is cold enough for this bound: the best action alone
+    assert (psi[3] == 1 / 50).all()  # nothing to tell apart
+
+
+PROJECTION = {"mean_bound": 2e-4, "std_bound": 1e-5}
+
+
+def solved(objective, bounded, start, bound):
+    """x that minimises the objective where bounded(x) <= bound, by SciPy."""
+    constraint = {"type": "ineq", "fun": lambda x: (bound - bounded(x)) / bound}
+    options = {"ftol": 1e-14, "maxiter": 500}
+    return scipy.optimize.minimize(objective, start, constraints=[constraint], options=options, method="SLSQP").x
+
+
+def variances(p, q):
+    """KL of two zero-mean Gaussians with these variances."""
+    return 0.5 * (p / q - 1 - np.log(p / q)).sum()
+
+
+@pytest.mark.parametrize("scale", [0.003, 0.1, 1.0, 2.0])
+def test_projection_is_the_nearest_gaussian_within_the_bounds(scale, rng):
+    """Nearest and bounded in the same two distances: the mean's with the old std, and KL(. || .) of the stds."""
+    if True:
+        (mean, old_mean, log_std, old_log_std) = scale * torch.randn(4, 3, generator=rng, dtype=torch.float64)
+        bound = torch.tensor(0.01, dtype=torch.float64)
+        made = page("projection").project_mean(mean[None], old_mean[None], old_log_std[None], bound)[0]
+        old_std = old_log_std.exp().numpy()
+
+        def distance(x, center, std=old_std):
+            return 0.5 * (((x - center.numpy()) / std) ** 2).sum()
+
+        x = solved(lambda x: distance(x, mean), lambda x: distance(x, old_mean), old_mean.numpy(), 0.01)
+        np.testing.assert_allclose(made, x, atol=1e-5)
+        made = page("projection").project_std(log_std, old_log_std, bound)
+        new, old = (2 * log_std).exp().numpy(), (2 * old_log_std).exp().numpy()
+        x = solved(
+            lambda x: variances(np.exp(2 * x), new), lambda x: variances(np.exp(2 * x), old), old_log_std.numpy(), 0.01
+        )
+        np.testing.assert_allclose(made, x, atol=1e-4)
+        if scale == 0.003:
+            assert torch.equal(made, log_std)  # within the bound already: untouched, to the bit
+        else:
+            assert variances((2 * made).exp().numpy(), old) == pytest.approx(0.01, rel=1e-5)
+
+
+def test_projection_leaves_a_policy_within_its_bounds_untouched(rng):
+    """To the bit; and an update with wide bounds is unpenalised."""
+    mean, old_mean, log_std = torch.randn(3, 5, 2, generator=rng, dtype=torch.float64)
+    wide = torch.tensor(1e3, dtype=torch.float64)
+    assert torch.equal(page("projection").project_mean(mean, old_mean, log_std, wide), mean)
+    assert torch.equal(page("projection").project_std(log_std[0], log_std[1], wide), log_std[0])
+    family, bounds = Gaussian(2), {"mean_bound": 1e30, "std_bound": 1e30}
+    fleet, theta, rollout = random_fleet("projection", family, rng, [bounds], learning_rate=0.003)
+    plain = random_fleet("unpenalised", family, rng, learning_rate=0.003)[0]
+    plain.policy = fleet.policy
+    expected = updated(plain, theta, rollout, "unpenalised")[0]
+    torch.testing.assert_close(updated(fleet, theta, rollout, "projection")[0], expected, rtol=0, atol=1e-12)
+
+
+def test_projections_derivatives_are_finite_differences(rng):
+    """Through the mean's closed form and through the root that the std's needs, within the bounds and beyond."""
+    mean, old_mean, old_log_std = torch.randn(3, 6, 2, generator=rng, dtype=torch.float64)
+    for bound in (0.01, 1.0, 1e3):
+        bound = torch.tensor(bound, dtype=torch.float64)
+        log_std = old_log_std[0] + torch.tensor([0.3, -1.0], dtype=torch.float64)
+        of_mean = mean.requires_grad_(), old_mean, old_log_std, bound
+        assert torch.autograd.gradcheck(page("projection").project_mean, of_mean)
+        assert torch.autograd.gradcheck(
+            page("projection").project_std, (log_std.requires_grad_(), old_log_std[0], bound)
+        )
+
+
+def slow_projection(phi, old, mean_bound, std_bound):
+    """One state's projected mean and std, NumPy, eta by SciPy."""
+    (mean, log_std), (old_mean, old_log_std) = np.split(phi, 2), np.split(old, 2)
+    m = 0.5 * (((mean - old_mean) / np.exp(old_log_std)) ** 2).sum()
+    w = math.sqrt(m / mean_bound) - 1 if m > mean_bound else 0
+    new, before = np.exp(2 * log_std), np.exp(2 * old_log_std)
+
+    def between(eta):
+        return (1 + eta) / (1 / new + eta / before)
+
+    eta = 0.0
+    if variances(new, before) > std_bound:
+        eta = scipy.optimize.brentq(lambda eta: variances(between(eta), before) - std_bound, 0, 1e6, xtol=1e-14)
+    return (mean + w * old_mean) / (1 + w), np.sqrt(between(eta)), m > mean_bound, eta > 0
+
+
+def test_first_update_of_projection_is_the_slow_loop_with_numerical_derivatives(rng):
+    """SGD down differences of a loss summed sample by sample, whose projections are SciPy's."""
+    numbers, rate, seen = [PROJECTION | {"coefficient": c} for c in (8.0, 0.5)], 0.01, set()
+    changes = {"optimizer": "sgd", "learning_rate": rate}
+    fleet, theta, rollout = random_fleet("projection", Gaussian(2), rng, numbers, **changes)
+    new, _, _ = updated(fleet, theta, rollout, "projection")
+    for run in range(2):
+        batch, parameter = one(rollout.batch, run), theta[run].clone()
+
+        def slow_loss(parameter, targets, some, batch=batch, coefficient=numbers[run]["coefficient"]):
+            phi, total = fleet.policy(parameter, batch.observation[some]).numpy(), 0.0
+            for n, i in enumerate(some):
+                mean, std, *_ = slow_projection(phi[n], batch.old[i].numpy(), 2e-4, 1e-5)
+                log_prob = scipy.stats.norm.logpdf(batch.action[i].numpy(), mean, std).sum()
+                total -= math.exp(log_prob - batch.log_prob[i]) * batch.advantage[i].item()
+                target_mean, target_std = targets[n][:2]
+                away = 0.5 * (((phi[n][:2] - target_mean) / target_std) ** 2).sum()
+                total += coefficient * away
+            return total / len(some)
+
+        for some in rollout.order[run].reshape(-1, 8):
+            phi = fleet.policy(parameter, batch.observation[some]).numpy()
+            targets = [slow_projection(phi[n], batch.old[i].numpy(), 2e-4, 1e-5) for n, i in enumerate(some)]
+            seen |= {target[2:] for target in targets}
+            gradient = torch.zeros_like(parameter)
+            for p in range(len(parameter)):
+                step = 1e-6 * (torch.arange(len(parameter)) == p)
+                gradient[p] = (
+                    slow_loss(parameter + step, targets, some) - slow_loss(parameter - step, targets, some)
+                ) / 2e-6
+            parameter = parameter - rate * gradient
+        phi = fleet.policy(parameter, batch.observation[:1]).numpy()[0]
+        parameter[-2:] = torch.from_numpy(np.log(slow_projection(phi, batch.old[0].numpy(), 2e-4, 1e-5)[1]))
+        torch.testing.assert_close(new[run], parameter, rtol=0, atol=1e-7)
+    assert seen == {(False, False), (True, False), (False, True), (True, True)}
 
 
 @families
@@ -380,8 +562,7 @@ def test_trpo_without_line_search_takes_the_full_step_of_the_dense_solve(family,
 # Identities
 
 
-@families
-@pytest.mark.parametrize("algorithm", SGD_ARMS)
+@pytest.mark.parametrize("algorithm, family", suited_families([name for name in SGD_ARMS if name != "vmpo"]))
 def test_every_sgd_arm_takes_the_policy_gradient_as_its_first_step(algorithm, family, rng):
     """At the old policy the KL has no slope and nothing is clipped; so MDPO with one full-batch step, too."""
     fleet, theta, rollout = random_fleet(

@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, suited
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -267,13 +266,33 @@ def test_a_sweep_keeps_its_promised_files_and_skips_what_is_finished(tmp_path, m
 
 
 def test_every_arm_runs_through_the_launcher_on_a_mujoco_and_a_discrete_task(tmp_path, monkeypatch, capfd):
-    arms = ["task=cartpole,invertedpendulum", f"algorithm={','.join(NAMES)}"]
+    pairs = suited(NAMES, ["cartpole", "invertedpendulum"])
     where = ["name=arms", f"execution.results={tmp_path}", "execution.workers=1"]
-    code, said = command(monkeypatch, capfd, "-m", *arms, *SMALL[1:], *where)
+    for task in ("cartpole", "invertedpendulum"):
+        arms = f"algorithm={','.join(name for name, other in pairs if other == task)}"
+        code, said = command(monkeypatch, capfd, "-m", f"task={task}", arms, *SMALL[1:], *where)
+        assert code == 0, said
     runs = pd.read_parquet(tmp_path / "arms" / "runs.parquet")
-    assert code == 0, said
-    assert sorted(zip(runs["algorithm"], runs["task"])) == sorted(product(NAMES, ["cartpole", "invertedpendulum"]))
+    assert sorted(zip(runs["algorithm"], runs["task"])) == sorted(pairs)
     assert (runs["status"] == "complete").all()
+
+
+def test_an_algorithm_that_cannot_start_with_a_task_is_one_line_before_anything_is_written(
+    tmp_path, monkeypatch, capfd
+):
+    where = [*SMALL[1:], "name=s", f"execution.results={tmp_path}"]
+    for words, reason in (
+        (
+            ["task=cartpole", "algorithm=projection"],
+            "of a Gaussian's mean and std, but task.id=CartPole-v1 is discrete",
+        ),
+        (["task=cartpole", "algorithm=kl_theory", "gamma=1"], "kl_theory needs gamma < 1"),
+    ):
+        code, said = command(monkeypatch, capfd, *words, *where)
+        assert code == 2 and said.startswith("error: ") and reason in said and not (tmp_path / "s").exists()
+    mixed = ["-m", "task=cartpole,pendulum", "algorithm=projection", *where, "execution.dry_run=true"]
+    code, said = command(monkeypatch, capfd, *mixed)
+    assert code == 2
 
 
 def test_a_run_without_an_episodes_end_is_named_with_what_to_do(tmp_path, monkeypatch, capfd):

@@ -7,6 +7,7 @@ only, by a factory that is not told the device.
 import numpy as np
 import pytest
 import torch
+from conftest import suited
 from test_fleet import Interrupted, configs, same
 from torch.overrides import TorchFunctionMode
 
@@ -71,8 +72,7 @@ CUDA = {"device": "cuda"}
 
 
 @on_cuda
-@pytest.mark.parametrize("task", ["cartpole", "hopper"])
-@pytest.mark.parametrize("algorithm", NAMES)
+@pytest.mark.parametrize("algorithm, task", suited(NAMES, ["cartpole", "hopper"]))
 def test_cuda_gives_the_cpus_numbers(task, algorithm):
     """Eager and in float64, where all that is left between them is rounding: every column of the curves.
 

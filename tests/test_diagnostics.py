@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import configuration
+from conftest import CONTINUOUS, configuration, suited
 
 from study.algorithm import NAMES
 from study.config import ConfigError
@@ -18,10 +18,11 @@ ALWAYS = (
 )  # fmt: skip
 SOMETIMES = {
     "beta": {name for name in NAMES if name.startswith("kl_")} - {"kl_per_sample", "kl_stop"}
-    | {"natural_gradient", "fixpo"},
+    | {"natural_gradient", "fixpo", "vmpo"},
     "backtracks": {"trpo"},
     "accepted": {"trpo", "kl_bisect", "fixpo"},
     "fixup_steps": {"fixpo"},
+    "temperature": {"vmpo"},
     "tries": {"kl_bisect"},
     "epochs_run": {"kl_stop"},
     "clipped_share": {"clip", "kl_per_sample", "simple_policy_optimization"},
@@ -33,13 +34,13 @@ SHORT = {
 }  # fmt: skip
 
 
-def runs(algorithm, numbers=({}, {}), seeds=(0, 1), task="cartpole", dtype=torch.float32, **changes) -> Trainer:
+def runs(algorithm, numbers=({}, {}), seeds=(0, 1), task=None, dtype=torch.float32, **changes) -> Trainer:
+    task = task or ("pendulum" if algorithm in CONTINUOUS else "cartpole")
     configs = [configuration(task, algorithm, n, seed=seed, **(SHORT | changes)) for n, seed in zip(numbers, seeds)]
     return Trainer(configs, dtype)
 
 
-@pytest.mark.parametrize("task", ["cartpole", "pendulum"])
-@pytest.mark.parametrize("algorithm", NAMES)
+@pytest.mark.parametrize("algorithm, task", suited(NAMES, ["cartpole", "pendulum"]))
 def test_every_arm_fills_every_column_that_applies_to_it(algorithm, task):
     for result in runs(algorithm, task=task).train():
         assert result.status == "complete"

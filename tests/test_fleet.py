@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import configuration
+from conftest import CONTINUOUS, configuration
 from reference import distribution, one
 from test_rollout import double_sum
 
@@ -25,13 +25,21 @@ NUMBERS = {  # three runs whose numbers differ wherever they may
 }
 
 
-def configs(task="cartpole", algorithm="trpo", iterations=4, seeds=(0, 1, 2), numbers=None, clock=None, **changes):
+def configs(task=None, algorithm="trpo", iterations=4, seeds=(0, 1, 2), numbers=None, clock=None, **changes):
     """One configuration per seed; of the made-up Clock, where its arguments are given."""
+    continuous = algorithm in CONTINUOUS
+    task = task or ("invertedpendulum" if continuous else "cartpole")
     settings = SMALL | {"total_steps": iterations * 128} | changes
     numbers = numbers or NUMBERS.get(algorithm, [{}] * 3)
     made = [configuration(task, algorithm, n, seed=seed, **settings) for n, seed in zip(numbers, seeds)]
     if clock is not None:
-        own = Task(name="clock", id="made_up:Clock-v0", backend="gymnasium", total_steps=1, kwargs=clock)
+        own = Task(
+            name="clock",
+            id=f"made_up:{'Square' if continuous else 'Clock'}-v0",
+            backend="gymnasium",
+            total_steps=1,
+            kwargs=clock,
+        )
         made = [config.model_copy(update={"task": own}) for config in made]
     return made
 

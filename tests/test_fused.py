@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import configuration
+from conftest import configuration, suited
 from reference import draw
 
 from study import compiler, fused, sgd, value
@@ -62,8 +62,7 @@ def test_the_networks_derivatives_are_autograds(shape, samples, rng):
         assert (made[1][s, -2:] == 0).all()
 
 
-@pytest.mark.parametrize("task", ["cartpole", "invertedpendulum"])
-@pytest.mark.parametrize("algorithm", NAMES)
+@pytest.mark.parametrize("algorithm, task", suited(NAMES, ["cartpole", "invertedpendulum"]))
 def test_fused_is_eager_to_rounding(task, algorithm):
     eager, made = (trained(task, algorithm, compile) for compile in (False, "auto"))
     for column in COLUMNS:

@@ -3,7 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
-from conftest import configuration
+from conftest import CONTINUOUS, configuration
 
 from study.algorithm import NAMES
 from study.config import Task
@@ -87,6 +87,7 @@ VALUES = {  # of each first observation, once the critic has seen enough
     "Delayed": {0.0: GAMMA, 1.0: 1.0},
 }
 LEARNERS = [name for name in NAMES if name != "kl_theory"]
+discrete = pytest.mark.parametrize("algorithm", [name for name in NAMES if name not in CONTINUOUS])
 NUMBERS = {
     "natural_gradient": {"beta": 2.0},
     "kl_stop": {"kl_target": 0.03},
@@ -117,7 +118,7 @@ def values(trainer: Trainer, observations: list[float]) -> np.ndarray:
     return trainer.critic(trainer.critic_theta, seen).squeeze(-1).detach().numpy()
 
 
-@pytest.mark.parametrize("algorithm", NAMES)
+@discrete
 @pytest.mark.parametrize("probe", VALUES)
 def test_every_arms_critic_learns_the_values(probe, algorithm):
     trainer = trained(algorithm, probe, iterations=15, minibatch_size=64, value_learning_rate=0.04)
@@ -126,7 +127,7 @@ def test_every_arms_critic_learns_the_values(probe, algorithm):
     assert trainer.alive.all()
 
 
-@pytest.mark.parametrize("algorithm", LEARNERS)
+@pytest.mark.parametrize("algorithm", [name for name in LEARNERS if name not in CONTINUOUS])
 @pytest.mark.parametrize("probe", ["ActionDependent", "Both"])
 def test_every_arm_that_can_learn_finds_the_best_action(probe, algorithm):
     trainer = trained(algorithm, probe)
