@@ -6,6 +6,7 @@ any kind of colour vision); TRPO, the reference, is drawn in ink.
 """
 
 import io
+import re
 from contextvars import ContextVar
 
 import matplotlib
@@ -98,7 +99,7 @@ def styled(draw):
                 if width is not None:
                     figure.set_size_inches(width, figure.get_figheight() * max(1, width / figure.get_figwidth()))
                 figure.draw_without_rendering()
-                if available.get() < WIDTH and break_long_lines(figure):
+                if break_long_lines(figure):
                     figure.draw_without_rendering()
                 figure.set_layout_engine("none")
         finally:
@@ -110,19 +111,42 @@ def styled(draw):
 
 
 def break_long_lines(figure):
-    """Titles and labels of x that leave their column get a second line; whether there were any."""
+    """Titles and labels of x that leave their column get more lines, or smaller letters; whether there were any."""
     broken = False
     for ax in figure.axes:
         spec = ax.get_subplotspec()
         share = figure.bbox.width / spec.get_gridspec().ncols
         first, last = spec.colspan.start * share, spec.colspan.stop * share
         for line in (ax.title, ax._left_title, ax.xaxis.label):
-            text, extent = line.get_text(), line.get_window_extent()
-            if " " in text and (extent.x0 < first or extent.x1 > last):
-                _, space = min((abs(i - len(text) / 2), i) for i, letter in enumerate(text) if letter == " ")
-                line.set_text(f"{text[:space]}\n{text[space + 1 :]}")
+            extent = line.get_window_extent()
+            if line.get_text() and (extent.x0 < first or extent.x1 > last):
+                middle = (extent.x0 + extent.x1) / 2
+                left = line is ax._left_title
+                fit(line, last - extent.x0 if left else 2 * min(middle - first, last - middle))
                 broken = True
+        # Long names that lean to the right: the layout takes a second look to hold them.
+        leaning = [label for label in ax.get_xticklabels() if label.get_rotation() and label.get_text()]
+        broken |= any(label.get_window_extent().x1 > figure.bbox.x1 for label in leaning)
     return broken
+
+
+def fit(text, room, most=3, sizes=(1.0, 0.9, 0.8, 0.7)):
+    """Lets `room` pixels hold a text on at most `most` lines, broken after a sign or before a capital."""
+    pieces = re.split(r"(?<= )|(?<=[-/:_.=])(?=[A-Za-z])|(?<=[a-z0-9])(?=[A-Z])", text.get_text())
+    if " " in text.get_text() and text.get_text().count(" ") > 1:
+        pieces = re.split(r"(?<= )", text.get_text())  # a sentence
+    size = text.get_fontsize()
+    for share in sizes:
+        text.set_fontsize(share * size)
+        lines = [""]
+        for piece in pieces:
+            text.set_text(lines[-1] + piece.rstrip())
+            if lines[-1] and text.get_window_extent().width > room:
+                lines.append("")
+            lines[-1] += piece
+        text.set_text("\n".join(line.rstrip() for line in lines))
+        if len(lines) <= most and text.get_window_extent().width <= room:
+            return
 
 
 def save(figure, path):
@@ -319,42 +343,62 @@ def beta_profile(frame):
     """Final return against log beta per task, other algorithms as bands, arg-max CI below."""
     figure, axes = facets(frame["task"].unique())
     for task, ax in axes.items():
-        here = frame[frame["task"] == task]
-        sweep = here[here["kind"] == "sweep"].sort_values("setting")
-        for _, band in here[here["kind"] == "band"].iterrows():
-            colour, line = ALGORITHM_STYLE.get(band["algorithm"], (FAINT, ":"))
-            ax.axhspan(band["low"], band["high"], color=colour, alpha=0.13, lw=0)
-            ax.axhline(band["mean"], color=colour, ls=line, lw=1.2, label=arm_name(band["arm"]))
-        ax.plot(sweep["setting"], sweep["mean"], color=FIXED, lw=1.4, zorder=3, label="fixed β")
-        error = np.abs([sweep["mean"] - sweep["low"], sweep["high"] - sweep["mean"]])
-        ax.errorbar(
-            sweep["setting"], sweep["mean"], np.nan_to_num(error), fmt="none", ecolor=FIXED, elinewidth=1, zorder=3
-        )
-        for (_, point), colour in zip(sweep.iterrows(), beta_colours(sweep["setting"]).values()):
-            ax.plot(point["setting"], point["mean"], "o", ms=4.5, color=colour, mec="#6b2a7a", mew=0.5, zorder=4)
-        log_beta_axis(ax, sweep["setting"])
-        best = here[here["kind"] == "best"]
-        if len(best):
-            best = best.iloc[0]
-            # In axes height: a bar just above the bottom edge.
-            transform = ax.get_xaxis_transform()
-            ax.plot(
-                [best["low"], best["high"]],
-                [0.03, 0.03],
-                transform=transform,
-                color="#6b2a7a",
-                lw=3.5,
-                alpha=0.55,
-                solid_capstyle="round",
-            )
-            ax.plot(
-                best["setting"], 0.03, "D", ms=4, transform=transform, color="#6b2a7a", zorder=5, ls="none",
-                label="best β (bar: 95 % CI)",
-            )  # fmt: skip
-            ax.margins(y=0.14)
+        draw_profile(ax, frame[frame["task"] == task], "β")
     labels(axes.values(), "β (fixed)", "final return")
     legend_below(figure, axes.values())
     return figure
+
+
+@styled
+def profile(frame):
+    """The same for the numbers of other methods, each on its tasks."""
+    keys = list(frame[["of", "task"]].drop_duplicates().itertuples(index=False, name=None))
+    symbols = {name: SYMBOLS[KNOBS[name][0]] for name in frame["of"].unique()}
+    one = len(symbols) == 1
+    figure, axes = facets(
+        keys, title=lambda key: task_name(key[1]) if one else f"{task_name(key[1])}: {symbols[key[0]]}"
+    )
+    for (name, task), ax in axes.items():
+        draw_profile(ax, frame[(frame["of"] == name) & (frame["task"] == task)], symbols[name])
+        ax.set_xlabel(symbols[name])
+    labels(axes.values(), None, "final return")
+    legend_below(figure, axes.values())
+    return figure
+
+
+def draw_profile(ax, here, symbol):
+    """Return against one number, other algorithms as bands, the best value and its interval as a bar below."""
+    sweep = here[here["kind"] == "sweep"].sort_values("setting")
+    for _, band in here[here["kind"] == "band"].iterrows():
+        colour, line = ALGORITHM_STYLE.get(band["algorithm"], (FAINT, ":"))
+        ax.axhspan(band["low"], band["high"], color=colour, alpha=0.13, lw=0)
+        ax.axhline(band["mean"], color=colour, ls=line, lw=1.2, label=arm_name(band["arm"]))
+    label = "fixed β" if symbol == "β" else f"mean by {symbol}"
+    ax.plot(sweep["setting"], sweep["mean"], color=FIXED, lw=1.4, zorder=3, label=label)
+    error = np.abs([sweep["mean"] - sweep["low"], sweep["high"] - sweep["mean"]])
+    ax.errorbar(sweep["setting"], sweep["mean"], np.nan_to_num(error), fmt="none", ecolor=FIXED, elinewidth=1, zorder=3)
+    for (_, point), colour in zip(sweep.iterrows(), beta_colours(sweep["setting"]).values()):
+        ax.plot(point["setting"], point["mean"], "o", ms=4.5, color=colour, mec="#6b2a7a", mew=0.5, zorder=4)
+    log_beta_axis(ax, sweep["setting"])
+    best = here[here["kind"] == "best"]
+    if len(best):
+        best = best.iloc[0]
+        # In axes height: a bar just above the bottom edge.
+        transform = ax.get_xaxis_transform()
+        ax.plot(
+            [best["low"], best["high"]],
+            [0.03, 0.03],
+            transform=transform,
+            color="#6b2a7a",
+            lw=3.5,
+            alpha=0.55,
+            solid_capstyle="round",
+        )
+        ax.plot(
+            best["setting"], 0.03, "D", ms=4, transform=transform, color="#6b2a7a", zorder=5, ls="none",
+            label=f"best {symbol} (bar: 95 % CI)",
+        )  # fmt: skip
+        ax.margins(y=0.14)
 
 
 @styled
@@ -451,6 +495,9 @@ def table_axes(ax, rows, columns):
     ax.set_yticks(range(len(rows)), rows)
     turn = len(columns) > 3
     names = [task_name(name) for name in columns]
+    if turn:  # long names lean upwards
+        longest = max(map(len, [*names, ""]))
+        ax.figure.set_figheight(ax.figure.get_figheight() + 0.04 * max(0, longest - 13))
     ax.set_xticks(range(len(columns)), names, rotation=40 if turn else 0, ha="left" if turn else "center")
     ax.xaxis.tick_top()
     ax.tick_params(length=0)

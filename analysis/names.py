@@ -24,6 +24,7 @@ ALGORITHMS = {
     "lr_adaptive": "adaptive learning rate",
     "simple_policy_optimization": "quadratic ratio penalty",
 }
+DISPLAY_ORDER = {name: place for place, name in enumerate(("kl_fixed", "trpo", "kl_adaptive", "clip"))}
 SYMBOLS = {"beta": "β", "kl_target": "target KL", "max_kl": "δ", "clip_epsilon": "ε"}
 TASKS = {
     "halfcheetah": "HalfCheetah",
@@ -47,9 +48,7 @@ def algorithm_name(algorithm):
 
 
 def task_name(task):
-    """A task's name for a title; long names of the user's own are cut."""
-    name = TASKS.get(task, str(task))
-    return name if len(name) <= 16 else name[:15] + "…"
+    return TASKS.get(task, str(task))
 
 
 def arm_name(arm):
@@ -81,6 +80,12 @@ def percent(share):
 
 def listed(values):
     return ", ".join(f"{value:g}" if isinstance(value, float | np.floating) else str(value) for value in values)
+
+
+def steps_name(runs):
+    """ "1 000 000", or "40 960 or 81 920" where budgets differ."""
+    steps = sorted(runs["total_steps"].unique())
+    return " or ".join(f"{int(value):,}".replace(",", " ") for value in steps[:4]) + (" …" if len(steps) > 4 else "")
 
 
 def span(counts):

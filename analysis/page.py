@@ -19,29 +19,46 @@ $style
 </head>
 <body>
 <header>
-<h1>$title</h1>
+<h1>$heading</h1>
 <p class="lead">$lead</p>
 </header>
-<nav aria-label="Contents"><details open><summary>Contents</summary><ol>
+<section class="opening" id="opening">
+$opening
+</section>
+<nav aria-label="Contents"><details><summary>Contents</summary><ol>
 $contents
 </ol></details></nav>
 <main>
 $body
 </main>
-<footer>
-$footer
-</footer>
 <dialog id="zoom" aria-label="Figure, enlarged"><button type="button" autofocus>close</button><div></div></dialog>
 <script>
 const dialog = document.getElementById("zoom");
-document.querySelectorAll(".plot").forEach(plot => plot.addEventListener("click", () => {
-  dialog.lastElementChild.replaceChildren(plot.firstElementChild.cloneNode(true));
+const enlarge = plot => {
+  dialog.lastElementChild.replaceChildren(plot.querySelector("svg").cloneNode(true));
   dialog.showModal();
-}));
+};
+document.querySelectorAll(".plot").forEach(plot => {
+  plot.addEventListener("click", () => enlarge(plot));
+  plot.addEventListener("keydown", event => { if (event.key === "Enter") enlarge(plot); });
+});
 dialog.addEventListener("click", event => {
   if (event.target === dialog || event.target.tagName === "BUTTON") dialog.close();
 });
-if (matchMedia("(max-width: 60rem)").matches) document.querySelector("nav details").open = false;
+// What is wider than the screen fades at its right edge until it is scrolled to the end.
+document.querySelectorAll(".plot, .table").forEach(box => {
+  const look = () => box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 4);
+  box.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(look).observe(box);
+});
+document.querySelector("nav details").open = matchMedia("(min-width: 82rem)").matches;
+const unfold = () => {
+  const there = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let box = there; box; box = box.parentElement) if (box.tagName === "DETAILS") box.open = true;
+  if (there) there.scrollIntoView();
+};
+addEventListener("hashchange", unfold);
+unfold();
 </script>
 </body>
 </html>
@@ -59,24 +76,41 @@ html { scroll-behavior: smooth; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   display: grid; grid-template-columns: minmax(0, 1fr); padding: 0 1rem; }
-header, main, nav, footer { width: 100%; max-width: 54rem; margin: 0 auto; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 1.6rem 0 .4rem; text-wrap: balance; }
+header, .opening, main, nav, footer { width: 100%; max-width: 54rem; margin: 0 auto; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 1.6rem 0 .4rem; text-wrap: balance;
+  overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 2.4rem 0 .4rem; scroll-margin-top: 1rem; }
-h3 { font-size: 1rem; margin: 1.4rem 0 .3rem; }
+h3 { font-size: 1.05rem; margin: 1.8rem 0 .3rem; scroll-margin-top: 1rem; }
+h4 { font-size: 1rem; margin: 1.2rem 0 .2rem; }
 p, li { overflow-wrap: anywhere; max-width: 46rem; }
 .lead { color: var(--soft); margin-top: 0; }
 a { color: var(--link); }
 nav { font-size: .9rem; }
 nav summary { cursor: pointer; color: var(--soft); }
-nav ol { padding-left: 1.9rem; margin: .3rem 0; }
+nav ol { padding-left: 1.4rem; margin: .3rem 0; }
+nav ol ol { padding-left: .9rem; list-style: none; }
 nav a { text-decoration: none; }
+.note { border-left: 4px solid var(--open); background: var(--tint); padding: .4rem .9rem; margin: .6rem 0; }
+.seen { padding-left: 1.2rem; margin: .8rem 0; }
+.seen li { margin: .35rem 0; }
+.fold > summary { cursor: pointer; margin: 1rem 0 .3rem; }
+.fold > summary h2 { display: inline; }
+details.rest { color: var(--soft); font-size: .88rem; max-width: 46rem; }
+details.rest summary { cursor: pointer; }
+dt { font-weight: 600; } dd { margin: 0 0 .5rem 1rem; max-width: 45rem; }
 figure { margin: 1rem 0; }
+.opening figure { margin: .6rem 0; }
 .plot { overflow-x: auto; cursor: zoom-in; border: 1px solid var(--line); border-radius: 6px; padding: .5rem;
   background: var(--paper); }
 .plot svg { display: block; width: 100%; height: auto; margin: 0 auto; }
 figcaption, .caption { color: var(--soft); font-size: .88rem; margin-top: .4rem; max-width: 46rem; }
 .files { font-size: .85rem; }
 .files a { margin-right: .8rem; }
+.plot:focus-visible { outline: 2px solid var(--link); }
+.hint { display: none; color: var(--soft); font-size: .82rem; margin: .2rem 0 0; }
+.more { -webkit-mask-image: linear-gradient(to right, #000 calc(100% - 4rem), #0002);
+  mask-image: linear-gradient(to right, #000 calc(100% - 4rem), #0002); }
+.more + .hint { display: block; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
@@ -101,13 +135,15 @@ dialog svg { display: block; width: max(100%, 62rem); height: auto; max-width: n
 dialog button { position: fixed; right: 3.5vw; top: 4vh; font: inherit; }
 @media (min-width: 82rem) {
   body { grid-template-columns: 15rem minmax(0, 54rem); column-gap: 3rem; justify-content: center; }
-  header, main, footer { grid-column: 2; }
-  nav { grid-column: 1; grid-row: 1 / span 3; position: sticky; top: 1rem; align-self: start; margin-top: 1.6rem;
+  header, .opening, main, footer { grid-column: 2; }
+  nav { grid-column: 1; grid-row: 1 / span 4; position: sticky; top: 1rem; align-self: start; margin-top: 1.6rem;
   max-height: 96vh; overflow: auto; }
 }
+@media (max-width: 40rem) { h1 { font-size: 1.4rem; margin-top: 1rem; } .plot { padding: .2rem; } }
 @media print { nav, .files { display: none; } }
 """
 
+HINT = '<p class="hint" aria-hidden="true">wider than the screen: scroll sideways →</p>'
 COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 
 
@@ -151,6 +187,29 @@ def dark(colour):
     return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, lightness, saturation))
 
 
+def plot(svg, name, title):
+    """A figure that scrolls where it is wider than the screen, and is enlarged by a click or Enter."""
+    return (
+        f'<div class="plot" tabindex="0" role="button" aria-label="Enlarge: {html.escape(title)}">'
+        f"{inline_svg(svg, name, title)}</div>{HINT}"
+    )
+
+
+def text(words):
+    """Escaped, and the groups of a long number kept on one line."""
+    return re.sub(r"(?<=\d) (?=\d{3}\b)", "\N{NO-BREAK SPACE}", html.escape(words))
+
+
+def split(caption, most=2):
+    """(the first sentences, the rest) of a caption: what is drawn and what to see, and what few need."""
+    parts = re.split(r"(?<=[.!?]) (?=[A-ZΑ-Ω“])", caption)
+    return " ".join(parts[:most]), " ".join(parts[most:])
+
+
+def rest(text, summary="more"):
+    return f'<details class="rest"><summary>{summary}</summary><p>{html.escape(text)}</p></details>' if text else ""
+
+
 def download(label, filename, text, kind="text/csv"):
     """A link that holds the file itself, so that it works from the page alone."""
     data = base64.b64encode(text.encode()).decode()
@@ -164,4 +223,5 @@ def table(frame):
         "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
         for row in frame.itertuples(index=False)
     )
-    return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    body = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<div class="table" tabindex="0">{body}</div>{HINT}'

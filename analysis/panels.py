@@ -89,20 +89,36 @@ def bin_steps(study, run, parts=None):
 
 
 def beta_profile(study, runs):
-    swept = sweep(runs)
+    return profile_of(runs, "kl_fixed")
+
+
+def profile(study, runs):
+    """The profiles of the numbers of other methods, where no figure over several tasks has them."""
+    others = [name for name in KNOBS if name != "kl_fixed" and plain(runs, name)["setting"].nunique() > 1]
+    if not others:
+        raise NotApplicable("needs a method other than fixed β with at least 2 values of its number")
+    if set(others) <= set(swept_algorithms(runs, least=3)):
+        raise NotApplicable("its numbers are in the figure of all methods")
+    return pd.concat([profile_of(runs, name).assign(of=name) for name in others], ignore_index=True)
+
+
+def profile_of(runs, swept_algorithm):
+    swept = sweep(runs, swept_algorithm)
     rows = []
     for task, here in runs[runs["task"].isin(swept["task"])].groupby("task"):
-        for beta, group in plain(here, "kl_fixed").groupby("setting"):
+        for beta, group in plain(here, swept_algorithm).groupby("setting"):
             average, low, high = statistics.mean_interval(group["score"].to_numpy())
-            rows.append((task, "sweep", "kl_fixed", group["arm"].iloc[0], beta, average, low, high, len(group)))
+            rows.append((task, "sweep", swept_algorithm, group["arm"].iloc[0], beta, average, low, high, len(group)))
         for algorithm in ("trpo", "kl_adaptive", "clip"):
+            if algorithm == swept_algorithm:
+                continue
             group = default_arm(here, algorithm)
             if len(group):
                 average, low, high = statistics.mean_interval(group["score"].to_numpy())
                 rows.append((task, "band", algorithm, group["arm"].iloc[0], np.nan, average, low, high, len(group)))
-        scores = grid(here, "kl_fixed")
+        scores = grid(here, swept_algorithm)
         best, low, high = statistics.best_setting(scores.values[0], scores.settings)
-        rows.append((task, "best", "kl_fixed", "", best, np.nan, low, high, scores.seeds))
+        rows.append((task, "best", swept_algorithm, "", best, np.nan, low, high, scores.seeds))
     return pd.DataFrame(rows, columns=["task", "kind", "algorithm", "arm", "setting", "mean", "low", "high", "runs"])
 
 
@@ -701,11 +717,20 @@ PANELS = [
         beta_profile,
         figures.beta_profile,
         "Final return of a fixed penalty coefficient against β, per task: mean over seeds with 95 % "
-        "interval. Horizontal bands: TRPO, adaptive β and clipping at their authors’ "
-        "settings. Bar at the bottom: the β with the highest mean and the interval it takes when the "
-        "seeds are resampled. A single β is best everywhere only where these bars overlap; how much it "
-        "costs where they do not is the subject of the transfer matrix.",
+        "interval. A single β can be best on every task only where the bars at the bottom overlap. The bar is the "
+        "interval that the best β (diamond) takes when the seeds are resampled; what a β costs where bars do not "
+        "overlap is in the matrix of values tuned elsewhere. Horizontal bands: other algorithms at their authors’ "
+        "settings.",
         ("kl_fixed", "trpo", "kl_adaptive", "clip"),
+    ),
+    Panel(
+        "profile",
+        "Return by value of the number",
+        profile,
+        figures.profile,
+        "Final return against the number that was varied, per task: mean over seeds with 95 % interval. The bar at the "
+        "bottom is the interval that the best value (diamond) takes when the seeds are resampled. Horizontal bands: "
+        "other algorithms at their authors’ settings.",
     ),
     Panel(
         "table_1",
@@ -722,10 +747,9 @@ PANELS = [
         "What a number tuned elsewhere costs",
         transfer,
         figures.transfer,
-        "Share of the task’s gain (best arm over untrained policy) that is lost on the column task with the value "
-        "tuned "
-        "on the row task; last row: the value tuned on all tasks. Tuned on random halves of the seeds and evaluated "
-        "on the other halves, so that chance is not mistaken for tuning; values near or below zero mean no loss.",
+        "Per cent of the task’s gain (best arm over untrained policy) that is lost on the column task with the value "
+        "tuned on the row task; last row: the value tuned on all tasks. Values near or below zero mean no loss. Tuned "
+        "on random halves of the seeds and evaluated on the other halves, so that chance is not mistaken for tuning.",
         tuple(KNOBS),
         per_task=False,
     ),
@@ -735,9 +759,9 @@ PANELS = [
         number_profiles,
         figures.number_profiles,
         "Final return by value of each method’s number, as a share of what the task’s best arm gains over the "
-        "untrained policy: tasks (thin), and their mean with 95 % interval (thick). Decades of different "
-        "numbers are not alike: the KL of a step goes with δ, but with up to 1/β². So the last panel sets the means "
-        "against what all methods share, the median KL of an update (geometric mean over runs).",
+        "untrained policy: tasks (thin), and their mean with 95 % interval (thick). The last panel sets the means "
+        "against what all methods share, the median KL of an update (geometric mean over runs). Decades of different "
+        "numbers are not alike: the KL of a step goes with δ, but with up to 1/β².",
         tuple(KNOBS),
         per_task=False,
     ),
@@ -747,11 +771,10 @@ PANELS = [
         sensitivity,
         figures.sensitivity,
         "Sensitivity Φ (Adkins et al. 2024): mean score with the number tuned for each task, less that of the best "
-        "single "
-        "value; scores scaled per task to the 5th and 95th percentile of all runs. Φ grows with the number of values "
-        "and with noise, because a maximum is taken; the diamonds, selected and evaluated on different seeds, are "
-        "free of "
-        "that. The dashed line is the published Φ of PPO’s four numbers together.",
+        "single value. The larger Φ, the more is gained by tuning for each task; the dashed line is the published Φ of "
+        "PPO’s four numbers together. Scores are scaled per task to the 5th and 95th percentile of all runs. Φ grows "
+        "with the number of values and with noise, because a maximum is taken; the diamonds, selected and evaluated "
+        "on different seeds, are free of that.",
         tuple(KNOBS),
         per_task=False,
     ),
@@ -761,7 +784,8 @@ PANELS = [
         implied_beta,
         figures.implied_beta,
         "The multiplier of TRPO’s constraint, √(gᵀF⁻¹g / 2δ), per task over training; left in the units "
-        "of the advantages the algorithm saw, right in those of the raw advantages. Solid: "
+        "of the advantages the algorithm saw, right in those of the raw advantages. Lines that lie apart, or move, "
+        "would need different betas. Solid: "
         "cross-fitted between two half batches and averaged before the root, which removes the noise "
         "floor; gaps where no signal stands above the noise. Dashed lines: the grid of fixed β.",
         ("trpo",),
@@ -772,9 +796,8 @@ PANELS = [
         decomposition,
         figures.decomposition,
         "Implied β = σ · R / √(2δ): σ is the standard deviation of the raw advantages, R the share of it that the "
-        "policy’s "
-        "score explains. Solid: cross-fitted; dotted: full batch, with its noise floor. Normalising the advantages "
-        "sets σ to 1.",
+        "policy’s score explains. Normalising the advantages sets σ to 1; what moves then is R alone. Solid: "
+        "cross-fitted; dotted: full batch, with its noise floor.",
         ("trpo",),
     ),
     Panel(
@@ -826,11 +849,10 @@ PANELS = [
         "KL budget and collapses",
         kl_budget,
         figures.kl_budget,
-        "Left: distribution of the KL of all updates against δ (TRPO), the target (adaptive) or 0.01 nats (others). "
-        "Middle: share "
-        "of runs that diverged or lost more than half of what they had gained. Right: 99th percentile of the largest "
-        "probability ratio of "
-        "an update. Horizontal lines: the arms without a fixed β.",
+        "Left, the distribution of the KL of all updates; middle, the share of runs that diverged or lost more than "
+        "half of what they had gained; right, the 99th percentile of the largest probability ratio of an update. "
+        "Horizontal lines are the arms without a fixed β. The KL is relative to δ (TRPO), the target (adaptive β) or "
+        "0.01 nats (others).",
     ),
     Panel(
         "adaptive",

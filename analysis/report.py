@@ -1,4 +1,7 @@
-"""index.html and report.md of a study: verdicts, figures, tables, what is missing, and where it all comes from."""
+"""index.html and report.md of a study: its first screen, figures and tables in the order of the argument, and folds.
+
+What few readers need (rules, method, what was not tested, provenance) is folded away at the end.
+"""
 
 import html
 import platform
@@ -11,23 +14,51 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from . import claims, figures, page, panels, published, tables
+from . import claims, figures, opening, page, panels, published, tables
 from .arms import NotApplicable
 from .data import StudyError
-from .names import span
+from .names import span, steps_name
 
-TITLE = "Penalty or constraint: experiment"
 COMMANDS_SHOWN = 12
+# The argument in order; a figure or table that is named nowhere stands under the last heading.
+PARTS = (
+    (
+        "unit",
+        "The unit of β: what one value does to the step",
+        ("achieved_kl", "hidden_adaptation", "implied_beta", "decomposition", "kl_law", "beta_over_unit")
+        + ("reward_scales", "reward_units", "diagonal"),
+    ),
+    (
+        "windows_of_values",
+        "The window: which values do well",
+        ("windows", "beta_profile", "profile", "number_profiles", "transfer", "sensitivity", "best_settings")
+        + ("single_setting_regret", "sensitivity_of_numbers"),
+    ),
+    ("within", "Within one run: does the best value move?", ("forks", "best_by_phase", "adaptive")),
+    (
+        "tuned",
+        "Arm against arm, tuned against tuned",
+        ("comparison", "learning_curves", "table_1", "table_1_by_task", "returns", "aggregates", "sources")
+        + ("sources_but_one",),
+    ),
+    (
+        "ruled_out",
+        "What was ruled out",
+        ("conditions", "kl_budget", "steps", "beside_others", "seeds_needed", "counter_evidence"),
+    ),
+    ("others", "Further figures and tables", ()),
+)
 
 
 @dataclass(frozen=True)
 class Section:
-    """One heading of the report; html and markdown say the same."""
+    """One figure, table or fold of the report; html and markdown say the same. `frame`: its numbers, if it has any."""
 
     name: str
     title: str
     html: str
     markdown: str
+    frame: pd.DataFrame | None = None
 
 
 def build(study, out, strict=False):
@@ -41,22 +72,41 @@ def build(study, out, strict=False):
             (out / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError(f"cannot write the report: {error}") from error
-    drawn = [_section(study, panel, out, _draw) for panel in panels.PANELS]
-    tabled = [_section(study, table, out, _tabulate) for table in tables.TABLES]
-    absent = [section for section in drawn + tabled if isinstance(section, str)]
+    made = [_section(study, panel, out, _draw) for panel in panels.PANELS]
+    made += [_section(study, table, out, _tabulate) for table in tables.TABLES]
+    if opening.contest(study):
+        made.append(_counter_evidence(study))
+    absent = [section for section in made if isinstance(section, str)]
+    sections = {section.name: section for section in made if not isinstance(section, str)}
+    frames = {name: section.frame for name, section in sections.items() if section.frame is not None}
     verdicts = claims.evaluate(study)
-    sections = [
-        _verdicts(verdicts, out),
+    _write_verdicts(verdicts, out)
+    first = sections.pop(next((name for name in opening.FIGURES if name in frames), ""), None)
+    seen = opening.sentences(study, frames, verdicts)
+    folds = [
+        _verdicts([verdict for verdict in verdicts if verdict.tested]),
+        _untested([verdict for verdict in verdicts if not verdict.tested]),
         _data(study),
-        *(section for section in drawn + tabled if not isinstance(section, str)),
-        _counter_evidence(study),
-        *([_not_applicable(absent)] if absent else []),
+        _not_applicable(absent),
+        _glossary(),
+        _provenance(study),
     ]
-    _write_page(study, _lead(study, verdicts), sections, out)
-    _write_markdown(study, _lead(study, verdicts), sections, out)
+    folds = [fold for fold in folds if fold]
+    parts = _parts(sections, {} if opening.contest(study) else {"ruled_out": "Steps, collapses and seeds"})
+    _write_page(study, first, seen, parts, folds, out)
+    _write_markdown(study, first, seen, parts, folds, out)
     if strict and not study.missing.empty:
         raise StudyError(f"{len(study.missing)} runs are missing, the first: {study.missing['command'].iloc[0]}")
     return out / "index.html"
+
+
+def _parts(sections, titles):
+    """[(name, title, sections)] in the order of the argument, without empty ones; titles: others for some names."""
+    named = {name for _, _, names in PARTS for name in names}
+    others = tuple(name for name in sections if name not in named)
+    parts = [(part, titles.get(part, title), names or others) for part, title, names in PARTS]
+    parts = [(part, title, [sections[name] for name in names if name in sections]) for part, title, names in parts]
+    return [part for part in parts if part[2]]
 
 
 # Panels and tables ----------------------------------------------------------------------
@@ -76,18 +126,20 @@ def _section(study, item, out, write):
     csv = frame.to_csv(index=False, float_format="%.6g")
     (out / "tables" / f"{item.name}.csv").write_text(csv, encoding="utf-8")
     body_html, body_markdown = write(item, frame, csv, out)
-    return Section(item.name, item.title, note[0] + body_html, "\n\n".join(filter(None, [note[1], body_markdown])))
+    markdown = "\n\n".join(filter(None, [note[1], body_markdown]))
+    return Section(item.name, item.title, note[0] + body_html, markdown, frame)
 
 
 def _draw(panel, frame, csv, out):
     svg = figures.save(panel.figure(frame), out / "figures" / panel.name)
     links = " ".join(f'<a href="figures/{panel.name}.{kind}">{kind.upper()}</a>' for kind in figures.FORMATS)
-    caption = html.escape(panel.caption)
+    caption, rest = page.split(panel.caption)
     return (
-        f'<figure><div class="plot">{page.inline_svg(svg, panel.name, panel.title)}</div>'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f"<figure>{page.plot(svg, panel.name, panel.title)}"
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>{page.rest(rest)}"
         f'<p class="files">{page.download("numbers (CSV)", panel.name + ".csv", csv)} {links}</p>',
-        f"![{panel.title}](figures/{panel.name}.svg)\n\n{panel.caption} ([numbers](tables/{panel.name}.csv))",
+        f"![{panel.title}](figures/{panel.name}.svg)\n\n{caption} ([numbers](tables/{panel.name}.csv))"
+        + _fold("more", rest),
     )
 
 
@@ -96,12 +148,17 @@ def _tabulate(table, frame, csv, out):
     latex, markdown = tables.latex(text, f"{table.title}. {table.caption}", table.name), tables.markdown(text)
     (out / "tables" / f"{table.name}.tex").write_text(latex, encoding="utf-8")
     (out / "tables" / f"{table.name}.md").write_text(markdown + "\n", encoding="utf-8")
+    caption, rest = page.split(table.caption)
     return (
-        f'{page.table(text)}<p class="caption">{html.escape(table.caption)}</p>'
+        f'{page.table(text)}<p class="caption">{html.escape(caption)}</p>{page.rest(rest)}'
         f'<p class="files">{page.download("CSV", table.name + ".csv", csv)} '
         f"{page.download('LaTeX', table.name + '.tex', latex, 'text/x-tex')}</p>",
-        f"{markdown}\n\n{table.caption}",
+        f"{markdown}\n\n{caption}" + _fold("more", rest),
     )
+
+
+def _fold(title, text):
+    return f"\n\n<details><summary>{title}</summary>\n\n{text}\n\n</details>" if text else ""
 
 
 def _refusal(item, refused, missing):
@@ -117,55 +174,53 @@ def _refusal(item, refused, missing):
 
 
 def _not_applicable(lines):
-    return Section(
-        "absent",
-        "What this study cannot show",
-        "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>",
-        "\n".join(f"- {line}" for line in lines),
-    )
+    return _listed("absent", "What this study cannot show", lines)
+
+
+def _listed(name, title, lines):
+    """A fold that lists lines, or None without any."""
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return Section(name, title, f"<ul>{items}</ul>", "\n".join(f"- {line}" for line in lines)) if lines else None
 
 
 # Words ----------------------------------------------------------------------------------
 
 
-def _verdicts(verdicts, out):
-    rows = [(v.name, v.claim, v.verdict, v.sentence, v.rule) for v in verdicts]
+def _write_verdicts(verdicts, out):
+    rows = [(v.name, v.claim, v.verdict if v.tested else "not tested", v.sentence, v.rule) for v in verdicts]
     summary = pd.DataFrame(rows, columns=["name", "claim", "verdict", "numbers", "rule"])
     summary.to_csv(out / "tables" / "verdicts.csv", index=False)
-    cards, lines = [], []
-    for verdict in [verdict for verdict in verdicts if verdict.tested]:
-        if len(verdict.numbers):
+    for verdict in verdicts:
+        if verdict.tested and len(verdict.numbers):
             spelled = verdict.name.lower().replace("δ", "delta").replace("ε", "epsilon")
             slug = re.sub(r"[^a-z]+", "_", spelled)
             verdict.numbers.to_csv(out / "tables" / f"claim_{slug}.csv", index=False, float_format="%.6g")
+
+
+def _verdicts(verdicts):
+    """Every tested claim with its verdict, its numbers and its rule."""
+    cards, lines = [], []
+    for verdict in verdicts:
         style = verdict.verdict.replace(" ", "-")
         cards.append(
             f'<div class="verdict"><p><b>{html.escape(verdict.name)}.</b> {html.escape(verdict.claim)} '
             f'<strong class="{style}">{verdict.verdict}</strong></p><p>{html.escape(verdict.sentence)}</p>'
-            "<details><summary>the rule, fixed before the data</summary>"
-            f"<p>{html.escape(verdict.rule)}</p></details></div>"
+            f"{page.rest(verdict.rule, 'the rule, fixed before the data')}</div>"
         )
         lines.append(f"**{verdict.name}. {verdict.claim} {verdict.verdict.capitalize()}.** {verdict.sentence}")
-    untested = [f"{verdict.name}: {verdict.claim} {verdict.sentence}" for verdict in verdicts if not verdict.tested]
-    if untested:
-        cards.append(
-            "<h3>Not tested by this study</h3><ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in untested)
-        )
-        cards.append("</ul>")
-        lines.append("Not tested by this study:\n\n" + "\n".join(f"- {line}" for line in untested))
-    rules = "\n".join(f"- *{verdict.name}.* {verdict.rule}" for verdict in verdicts if verdict.tested)
-    if rules:
-        lines.append(f"The rules, fixed before the data existed:\n\n{rules}")
-    return Section("verdicts", "What the data say", "".join(cards), "\n\n".join(lines))
+        lines.append(f"*Rule:* {verdict.rule}")
+    return Section("verdicts", "Claims, verdicts and rules", "".join(cards), "\n\n".join(lines)) if lines else None
 
 
-def _lead(study, verdicts):
-    """One sentence under the title."""
-    short = "; ".join(f"{verdict.name}: {verdict.verdict}" for verdict in verdicts if verdict.name in ("A", "B", "C"))
-    return (
-        f"Study {study.name}: TRPO’s hard KL constraint against a KL penalty of fixed and adaptive coefficient β. "
-        f"Claims {short}."
-    )
+def _untested(verdicts):
+    lines = [f"{verdict.claim} {verdict.sentence}" for verdict in verdicts]
+    return _listed("untested", "Claims that this study does not test", lines)
+
+
+def _glossary():
+    items = "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd>" for term, text in opening.GLOSSARY)
+    lines = "\n".join(f"- **{term}**: {text}" for term, text in opening.GLOSSARY)
+    return Section("glossary", "Glossary", f"<dl>{items}</dl>", lines)
 
 
 def _data(study):
@@ -174,7 +229,7 @@ def _data(study):
     lines = [
         f"{len(runs)} runs of {runs.groupby(['condition', 'arm']).ngroups} arms on {len(study.tasks)} tasks "
         f"({', '.join(study.tasks)}), "
-        f"{span(seeds)} seeds per arm and task, {_steps(runs)} environment steps per run.",
+        f"{span(seeds)} seeds per arm and task, {steps_name(runs)} environment steps per run.",
         "Seeds are the unit of every interval and test. 95 % intervals of means are Student’s, "
         "others percentile bootstrap intervals; the score "
         "of a run is "
@@ -183,11 +238,6 @@ def _data(study):
     ]
     if study.main_condition:
         lines.append(f"Unless said otherwise the panels show the runs with {study.main_condition}.")
-    diverged = int((runs["status"] == "diverged").sum())
-    if diverged:
-        lines.append(f"{diverged} runs diverged; they count, with the score of the untrained policy.")
-    if len(study.missing):
-        lines.append(f"{len(study.missing)} runs are missing; the panels that need them say how to make them.")
     if seeds.min() < 10:
         lines.append(
             f"With {seeds.min()} seeds a percentile bootstrap interval (of anything but a mean) is narrower than "
@@ -195,12 +245,9 @@ def _data(study):
             "to hold at "
             "about 10. The verdicts rest on t-tests, which allow for few seeds."
         )
-    return Section("data", "The data", "".join(f"<p>{html.escape(line)}</p>" for line in lines), "\n\n".join(lines))
-
-
-def _steps(runs):
-    steps = sorted(runs["total_steps"].unique())
-    return " or ".join(f"{int(value):,}".replace(",", " ") for value in steps[:4]) + (" …" if len(steps) > 4 else "")
+    return Section(
+        "data", "Data and method", "".join(f"<p>{html.escape(line)}</p>" for line in lines), "\n\n".join(lines)
+    )
 
 
 def _counter_evidence(study):
@@ -211,7 +258,7 @@ def _counter_evidence(study):
     return Section(
         "counter_evidence",
         "What speaks against it",
-        "".join(f"<h3>{html.escape(title)}</h3><p>{html.escape(text)}</p>" for title, text in items),
+        "".join(f"<h4>{html.escape(title)}</h4><p>{html.escape(text)}</p>" for title, text in items),
         "\n\n".join(f"**{title}.** {text}" for title, text in items),
     )
 
@@ -231,40 +278,79 @@ def _ours(study, algorithm, reference):
 def _provenance(study):
     commits = sorted({str(commit)[:12] for commit in study.runs["commit"].dropna()})
     hours = study.runs["wall_seconds"].sum() / 3600
-    return [
+    lines = [
         f"Data: {', '.join(directory.name for directory in study.directories)}; trained at commit "
         f"{', '.join(commits[:8]) or 'unknown'}{' and others' if len(commits) > 8 else ''}; "
         f"{len(study.runs)} runs, {study.runs['seed'].nunique()} seeds, {hours:.1f} hours of run time in all.",
         f"Report: Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}, pandas "
         f"{pd.__version__}, Matplotlib {matplotlib.__version__}, on {platform.system()} {platform.machine()}.",
     ]
+    text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    return Section("provenance", "Where it comes from", text, "\n\n".join(lines))
 
 
 # Files ----------------------------------------------------------------------------------
 
 
-def _write_page(study, lead, sections, out):
-    body = "\n".join(
-        f'<section id="{section.name}"><h2>{html.escape(section.title)}</h2>{section.html}</section>'
-        for section in sections
-    )
-    contents = "\n".join(f'<li><a href="#{section.name}">{html.escape(section.title)}</a></li>' for section in sections)
+def _write_page(study, first, seen, parts, folds, out):
+    start = "".join(f'<p class="note">{page.text(line)}</p>' for line in opening.notes(study))
+    start += f'<div id="{first.name}">{first.html}</div>' if first else ""
+    if seen:
+        items = "".join(f"<li>{page.text(line.text)}{_link(line.anchor)}</li>" for line in seen)
+        figure, end, more = start.partition("</figure>")
+        start = f'{figure}{end}<ul class="seen">{items}</ul>{more}'
+    body, contents = [], []
+    for name, title, sections in parts:
+        body.append(f'<section id="{name}"><h2>{html.escape(title)}</h2>')
+        inner = []
+        for section in sections:
+            body.append(f'<section id="{section.name}"><h3>{html.escape(section.title)}</h3>{section.html}</section>')
+            inner.append(f'<li><a href="#{section.name}">{html.escape(section.title)}</a></li>')
+        body.append("</section>")
+        contents.append(f'<li><a href="#{name}">{html.escape(title)}</a><ol>{"".join(inner)}</ol></li>')
+    for fold in folds:
+        title = html.escape(fold.title)
+        body.append(f'<details class="fold" id="{fold.name}"><summary><h2>{title}</h2></summary>{fold.html}</details>')
+        contents.append(f'<li><a href="#{fold.name}">{title}</a></li>')
+    body, title = "\n".join(body), html.escape(opening.title(study))
     text = page.PAGE.substitute(
-        title=TITLE,
-        lead=html.escape(lead),
-        style=page.STYLE + page.dark_colours(body),
-        contents=contents,
+        title=title,
+        heading=title.replace("-", "\N{NON-BREAKING HYPHEN}"),
+        lead=page.text(opening.lead(study)),
+        style=page.STYLE + page.dark_colours(start + body),
+        opening=start,
+        contents="\n".join(contents),
         body=body,
-        footer="".join(f"<p>{html.escape(line)}</p>" for line in _provenance(study)),
     )
     (out / "index.html").write_text(text, encoding="utf-8")
 
 
-def _write_markdown(study, lead, sections, out):
-    """The note's Experiment section, as a Jekyll post."""
+def _link(anchor):
+    if not anchor:
+        return ""
+    kind = "table" if anchor in {table.name for table in tables.TABLES} else "figure"
+    return f' <a href="#{anchor}">{kind}</a>'
+
+
+def _write_markdown(study, first, seen, parts, folds, out):
+    """The note's Experiment section, as a Jekyll post; the same things in the same order as the page."""
+    title = opening.title(study).replace('"', "'")
     front = (
-        f'---\nlayout: post\ntitle: "{TITLE}"\ntags: [reinforcement-learning, trpo, ppo, kl-penalty]\nmath: true\n---\n'
+        f'---\nlayout: post\ntitle: "{title}"\ntags: [reinforcement-learning, trpo, ppo, kl-penalty]\nmath: true\n---\n'
     )
-    body = "\n\n".join(f"### {section.title}\n\n{section.markdown}" for section in sections)
-    foot = "\n\n".join(_provenance(study))
-    (out / "report.md").write_text(f"{front}\n## Experiment\n\n{lead}\n\n{body}\n\n---\n\n{foot}\n", encoding="utf-8")
+    lines = [opening.lead(study), *(f"> {note}" for note in opening.notes(study))]
+    lines += [first.markdown] if first else []
+    lines.append("\n".join(f"- {line.text}{_markdown_link(line.anchor)}" for line in seen))
+    for _, title, sections in parts:
+        lines.append(f"### {title}")
+        lines += [f"#### {section.title}\n\n{section.markdown}" for section in sections]
+    lines += [_fold(fold.title, fold.markdown).strip() for fold in folds]
+    body = "\n\n".join(line for line in lines if line)
+    (out / "report.md").write_text(f"{front}\n## Experiment\n\n{body}\n", encoding="utf-8")
+
+
+def _markdown_link(anchor):
+    if not anchor:
+        return ""
+    drawn = anchor in {panel.name for panel in panels.PANELS}
+    return f" ([figure](figures/{anchor}.svg))" if drawn else f" ([table](tables/{anchor}.csv))"

@@ -53,6 +53,27 @@ def test_every_figure_has_its_numbers_and_three_formats(report):
         assert (report / "figures" / f"{name}.png").is_file()
 
 
+def test_the_first_screen_asks_shows_a_figure_and_says_at_most_five_things_with_links(report):
+    page = (report / "index.html").read_text()
+    first = page[page.index("<header>") : page.index("<nav")]
+    ids = set(re.findall(r'\bid="([^"]+)"', page))
+    assert "Penalty or constraint: fixed β, TRPO, adaptive β and 2 others" in first and first.count("<svg") == 1
+    seen = re.search('<ul class="seen">(.*?)</ul>', first)[1].split("</li>")[:-1]
+    assert 3 <= len(seen) <= 5
+    for line in seen:
+        assert re.search(r'<a href="#(\w+)">(figure|table)</a>$', line)[1] in ids
+        assert len(re.sub("<.*?>", "", line).split()) < 45
+    assert "needs" not in first and "<nav aria-label" in page and "<details><summary>Contents" in page
+    order = [page.index(f'<section id="{part}">') for part in ("unit", "windows_of_values", "within", "tuned")]
+    assert order == sorted(order) and page.index('<details class="fold" id="verdicts">') > order[-1]
+
+
+def test_the_markdown_says_the_same_in_the_same_order(report):
+    page, markdown = (report / "index.html").read_text(), (report / "report.md").read_text()
+    headings = [re.sub("&#x27;", "'", name) for name in re.findall(r"<h[23]>(.*?)</h[23]>", page)]
+    assert headings == re.findall(r"(?:^#{3,4} |^<details><summary>(?!more))(.*?)(?:</summary>)?$", markdown, re.M)
+
+
 def test_every_id_in_the_page_is_unique(report):
     ids = re.findall(r'\bid="([^"]+)"', (report / "index.html").read_text())
     assert len(ids) == len(set(ids))

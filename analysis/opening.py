@@ -1,0 +1,421 @@
+"""The first screen of a report: what was run, the question, one figure, and at most five sentences with their numbers.
+
+It speaks of the arms that the study has. A study with TRPO and several fixed betas on several tasks puts penalty
+against constraint; any other one is somebody's own sweep, and opens with what that sweep shows.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import answers, claims
+from .arms import NotApplicable, log_median_kl, plain
+from .data import KNOBS
+from .names import (
+    ALGORITHMS,
+    DISPLAY_ORDER,
+    SYMBOLS,
+    algorithm_name,
+    arm_name,
+    percent,
+    span,
+    steps_name,
+    task_name,
+)
+
+MOST = 5  # sentences
+ENOUGH = 6  # tasks, for an interval over tasks to say anything
+NAMED = 3  # tasks or arms that a sentence or title names one by one
+SHORT = 0.5  # of the usual budget: below it a study says that it is short
+FIGURES = ("windows", "beta_profile", "profile", "learning_curves")  # the first one drawn opens the report
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One thing seen, and the figure or table where it can be checked ("" where none is drawn)."""
+
+    text: str
+    anchor: str = ""
+
+
+# What was run ---------------------------------------------------------------------------
+
+
+def contest(study):
+    """Whether the study puts a penalty against a constraint: TRPO and several betas on several tasks."""
+    runs = study.main
+    betas = plain(runs, "kl_fixed")
+    return "trpo" in set(runs["algorithm"]) and betas["setting"].nunique() > 1 and betas["task"].nunique() > 1
+
+
+def swept(study):
+    """Algorithms of the main condition whose number takes several values on some task."""
+    runs = study.main
+    return [
+        name
+        for name in KNOBS
+        if (plain(runs, name).groupby("task")["setting"].nunique() > 1).any()
+    ]  # fmt: skip
+
+
+def title(study):
+    runs = study.runs
+    algorithms = sorted(set(runs["algorithm"]), key=lambda name: (DISPLAY_ORDER.get(name, 99), name))
+    tasks = [task_name(task) for task in study.tasks]
+    where = _joined(tasks) if len(tasks) <= NAMED else f"{len(tasks)} tasks"
+    seeds = f"{span(runs.groupby(['condition', 'task', 'arm'])['seed'].nunique())} seeds".replace("1 seeds", "1 seed")
+    if contest(study):
+        return f"Penalty or constraint: {_named(algorithms)} on {where}"
+    if len(algorithms) == 1 and algorithms[0] in swept(study):
+        values = study.main["setting"].nunique()
+        return f"{_number(algorithms[0])} on {where}: {values} values, {seeds}"
+    return f"{_capital(_named(algorithms))} on {where}: {seeds}"
+
+
+def _number(algorithm):
+    """ "β of a KL penalty", "δ of TRPO"."""
+    return f"{SYMBOLS[KNOBS[algorithm][0]]} of {'a KL penalty' if algorithm == 'kl_fixed' else ALGORITHMS[algorithm]}"
+
+
+def _named(algorithms):
+    names = [algorithm_name(name) for name in algorithms]
+    return _joined(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} others"
+
+
+def _joined(words):
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _capital(text):
+    return text[:1].upper() + text[1:]
+
+
+def lead(study):
+    """The question, and how much was run to answer it."""
+    numbers = swept(study)
+    if contest(study):
+        question = (
+            "Does one coefficient β of a KL penalty serve all tasks and all of training, or is a constraint better?"
+        )
+    elif numbers:
+        question = f"Which {_joined([_number(name) for name in numbers])} is best, and what does another value cost?"
+    else:
+        question = f"What {'do these arms' if study.runs['arm'].nunique() > 1 else 'does this arm'} learn?"
+    runs = study.runs
+    arms = runs.groupby(["condition", "arm"]).ngroups
+    return (
+        f"{question} {len(runs)} runs: {arms} {'arm' if arms == 1 else 'arms'} on {len(study.tasks)} "
+        f"{'task' if len(study.tasks) == 1 else 'tasks'}, {steps_name(runs)} environment steps per run."
+    )
+
+
+def notes(study):
+    """What a reader has to know before any number."""
+    lines = [short_budget(study), *(note for note in study.notes if "episode" in note)]
+    if len(study.missing):
+        lines.append(f"{len(study.missing)} runs are missing; the figures that need them say how to make them.")
+    diverged = int((study.runs["status"] == "diverged").sum())
+    if diverged:
+        lines.append(f"{diverged} runs diverged; they count, with the return of the untrained policy.")
+    return [line for line in lines if line]
+
+
+def short_budget(study):
+    """One line where runs are much shorter than their task's file says, from the stored configuration; or None.
+
+    A task of the user's own has no usual budget, and forks are short on purpose.
+    """
+    short = {}
+    for config, steps in zip(study.runs["config"], study.runs["total_steps"]):
+        try:
+            config = json.loads(config)
+            task = config["task"]
+            usual = 0 if config.get("fork") or task["name"] == task["id"] else task["total_steps"]
+        except (TypeError, ValueError, KeyError):
+            continue
+        if steps < SHORT * usual:
+            short[int(steps), int(usual)] = True
+    if not short:
+        return None
+    steps, usual = min(short, key=lambda pair: pair[0] / pair[1])
+    line = f"Trained for {_spaced(steps)} of the task’s usual {_spaced(usual)} steps"
+    if "trpo" in set(study.runs["algorithm"]):
+        return f"{line}: TRPO’s small steps lose most by that, so its rank here says little about a full run."
+    return f"{line}: ranks may change in a full run."
+
+
+def _spaced(number):
+    """ "1 000", "2.1"; of large numbers two digits."""
+    if number < 10:
+        return f"{number:g}"
+    return f"{int(float(f'{number:.2g}')) if isinstance(number, float) else number:,}".replace(",", " ")
+
+
+# What came ------------------------------------------------------------------------------
+
+
+def sentences(study, frames, verdicts):
+    """At most five, in the order of the report. frames: {name: numbers} of what was drawn; verdicts of claims."""
+    found = _contest(study, frames, verdicts) if contest(study) else _own(study, frames)
+    return found[:MOST]
+
+
+def _where(frames, *names):
+    """The first of these that was drawn."""
+    return next((name for name in names if name in frames), "")
+
+
+def _contest(study, frames, verdicts):
+    by_name = {verdict.name: verdict for verdict in verdicts if verdict.tested and len(verdict.numbers)}
+    given = [answer for answer in answers.answers(study) if answer.tasks >= ENOUGH]
+    found = [_unit(study, frames, by_name.get(claims.HIDDEN))]
+    found.append(_price(given, frames, "β") or _claim_a(by_name.get("A"), frames))
+    found.append(_moves(given, frames) or _claim_b(by_name.get("B"), frames))
+    found.append(_lead_of_trpo(given, frames) or _compared(study, frames))
+    found += [_bounded(frames), _predicts(given, frames), _price(given, frames, "δ")]
+    return [sentence for sentence in found if sentence]
+
+
+def _unit(study, frames, hidden):
+    """How far apart one beta's steps are on different tasks, without those whose gradient is noise."""
+    log_kl, parts = log_median_kl(study), []
+    tasks = set(study.tasks)
+    if hidden is not None:
+        tasks -= set(hidden.numbers.loc[~hidden.numbers["shown"].astype(bool), "task"])
+    for condition, kind in ((study.main_condition, ""), (study.raw_condition, "raw ")):
+        runs = plain(study.under(condition), "kl_fixed") if condition is not None else study.runs.iloc[:0]
+        runs = runs[runs["task"].isin(tasks)]
+        if kind and condition == study.main_condition or runs["task"].nunique() < 2:
+            continue
+        everywhere = runs.groupby("setting")["task"].nunique()
+        betas = everywhere.index[everywhere == runs["task"].nunique()]
+        if not len(betas):
+            continue
+        beta = betas[np.abs(np.log(betas / 3)).argmin()]
+        chosen = runs[runs["setting"] == beta]
+        by_task = log_kl.reindex(chosen.index).groupby(chosen["task"]).mean().dropna()
+        if len(by_task) > 1:
+            times = _spaced(round(10 ** (by_task.max() - by_task.min()), 1))
+            parts.append((beta, f"{times}-fold with {chosen['advantages'].iloc[0]} advantages"))
+    if not parts:
+        return None
+    texts = [text if beta == parts[0][0] else f"{text} (β = {beta:g})" for beta, text in parts]
+    text = f"At β = {parts[0][0]:g} the median step (KL of an update) differs {_joined(texts)} between tasks"
+    out = [task_name(task) for task in study.tasks if task not in tasks]
+    text += f" (without {_joined(out)}, where the gradient is noise)." if out else "."
+    return Sentence(text, _where(frames, "achieved_kl", "hidden_adaptation"))
+
+
+def _interval(effect, low, high, form=percent):
+    return f"{form(effect)} [{form(low)}, {form(high)}]"
+
+
+def _signed(value):
+    return f"{value:+.2f}"
+
+
+def _price(given, frames, symbol):
+    own = [
+        answer for answer in given if answer.key == "A" and answer.question.startswith(f"What does one {symbol} cost")
+    ]
+    if not own:
+        return None
+    parts = [
+        f"{_interval(answer.effect, answer.low, answer.high)} of the gain with {_advantages(answer)} advantages"
+        for answer in own
+    ]
+    drawn = ("windows", "transfer", "beta_profile") if symbol == "β" else ("windows", "number_profiles", "transfer")
+    return Sentence(
+        f"One {symbol} for all {own[0].tasks} tasks, chosen on the other tasks, costs {' and '.join(parts)}.",
+        _where(frames, *drawn),
+    )
+
+
+def _advantages(answer):
+    return "raw" if "raw advantages" in answer.question else "normalised"
+
+
+def _moves(given, frames):
+    own = [answer for answer in given if answer.key == "B"]
+    if not own:
+        return None
+    parts = [
+        f"{_interval(answer.effect, answer.low, answer.high, _signed)} decades with {_advantages(answer)} advantages"
+        for answer in own
+    ]
+    return Sentence(f"Within a run the best β moves by {' and '.join(parts)}.", _where(frames, "forks"))
+
+
+def _lead_of_trpo(given, frames):
+    own = [answer for answer in given if answer.key == "C" and "tuned" in answer.question]
+    if not own:
+        return None
+    which = own[0].question[own[0].question.rindex("(") + 1 : own[0].question.rindex(")")]
+    parts = [
+        f"{_interval(answer.effect, answer.low, answer.high, _signed)} with {_advantages(answer)} advantages"
+        for answer in own
+    ]
+    text = f"TRPO less a fixed β, {which}, in shares of the gain: {' and '.join(parts)}."
+    return Sentence(text, _where(frames, "comparison", "table_1"))
+
+
+def _predicts(given, frames):
+    own = next((answer for answer in given if answer.key == "mechanism"), None)
+    if own is None:
+        return None
+    better = {answers.SHOWN: "better than", answers.CONTRARY: "worse than"}.get(
+        own.verdict, "not shown to be better than"
+    )
+    return Sentence(
+        f"The β that TRPO measures in ten iterations predicts the best one {better} a constant does: its squared error "
+        f"is {_interval(own.effect, own.low, own.high, _signed)} decades² larger.",
+        _where(frames, "diagonal", "implied_beta"),
+    )  # fmt: skip
+
+
+def _claim_a(verdict, frames):
+    if verdict is None:
+        return None
+    close = {
+        claims.SUPPORTED: "no single β serves all tasks",
+        claims.NOT_SUPPORTED: "one β serves all tasks",
+    }.get(verdict.verdict, "whether one β serves all tasks is not settled")
+    return Sentence(
+        f"{verdict.sentence.split('; ')[0]}: {close}.", _where(frames, "windows", "beta_profile", "transfer")
+    )
+
+
+def _claim_b(verdict, frames):
+    if verdict is None:
+        return None
+    shown = re.findall(r"on (\d+) of (\d+) tasks", verdict.sentence)
+    if len(shown) != 2:
+        return None
+    (changes, tasks), (stays, _) = shown
+    return Sentence(
+        f"That the best β changes within a run is shown on {changes} of {tasks} tasks, that one β does well throughout "
+        f"on {stays}.",
+        _where(frames, "best_by_phase"),
+    )
+
+
+def _compared(study, frames):
+    try:
+        difference, low, high, tasks, names = claims.compare_two(study.main, "trpo", "kl_fixed")
+    except NotApplicable:
+        return None
+    return Sentence(
+        f"{names[0]} is {_interval(difference, low, high, _signed)} of the gain above {names[1]}, chosen in hindsight, "
+        f"in the mean over {tasks} {'task' if tasks == 1 else 'tasks'}.",
+        _where(frames, "comparison", "table_1"),
+    )
+
+
+def _bounded(frames):
+    """What a bound on the gradient leaves of TRPO's lead, for the beta nearest to 3."""
+    frame = frames.get("conditions")
+    if frame is None:
+        return None
+    own = frame[frame["arm"].str.match(r"kl_fixed beta=\S+$") & frame["condition"].str.match(r"max_grad_norm=\S+$")]
+    own = own.dropna(subset=["trpo_less"])
+    if own.empty:
+        return None
+    betas = own["arm"].str.extract(r"beta=(\S+)")[0].astype(float)
+    row = own.loc[np.abs(np.log(betas / 3)).idxmin()]
+    lead = _interval(row["trpo_less"], row["trpo_less_low"], row["trpo_less_high"], _signed)
+    return Sentence(
+        f"With the gradient bounded ({row['condition']}) TRPO is {lead} above {arm_name(row['arm'])}.", "conditions"
+    )
+
+
+# The user's own -------------------------------------------------------------------------
+
+
+def _own(study, frames):
+    found = []
+    name = _where(frames, "beta_profile", "profile")
+    if name:
+        frame = frames[name]
+        for algorithm, here in frame[frame["kind"] == "best"].groupby("algorithm", sort=False):
+            rows = frame[frame["of"] == algorithm] if "of" in frame else frame
+            found += _best_values(algorithm, here, rows, name)
+    if not found and study.main.groupby("task")["arm"].nunique().max() > 0:
+        found = _best_arms(study, frames)
+    return found[:2] if len(found) > 2 else found
+
+
+def _best_values(algorithm, best, frame, anchor):
+    symbol = SYMBOLS[KNOBS[algorithm][0]]
+    if best["task"].nunique() > NAMED:
+        best = best.sort_values("setting")
+        first, last = best.iloc[0], best.iloc[-1]
+        return [Sentence(
+            f"The best {symbol} goes from {first['setting']:g} ({task_name(first['task'])}) to {last['setting']:g} "
+            f"({task_name(last['task'])}) over {best['task'].nunique()} tasks.", anchor,
+        )]  # fmt: skip
+    parts = []
+    for _, row in best.iterrows():
+        values = frame[(frame["task"] == row["task"]) & (frame["kind"] == "sweep")]
+        cell = values[values["setting"] == row["setting"]].iloc[0]
+        part = f"on {task_name(row['task'])} {symbol} = {row['setting']:g} is best, with a return of {_return(cell)}"
+        if len(values) > 1 and row["setting"] in (values["setting"].min(), values["setting"].max()):
+            end = "smallest" if row["setting"] == values["setting"].min() else "largest"
+            part += f"; it is the {end} value that was run, so the best may lie beyond it"
+        elif np.isfinite(row["low"]) and row["low"] < row["high"]:
+            part += f"; resampled seeds choose from {row['low']:g} to {row['high']:g}"
+        parts.append(part)
+    found = [Sentence(f"{_capital('. '.join(_capital(part) for part in parts))}.", anchor)]
+    bands = frame[frame["kind"] == "band"]
+    if len(bands) and best["task"].nunique() == 1:
+        others = _joined([f"{arm_name(row['arm'])} returns {_return(row)}" for _, row in bands.iterrows()])
+        found.append(Sentence(f"There {others}.", anchor))
+    return found
+
+
+def _return(cell):
+    interval = f" [{_short(cell['low'])}, {_short(cell['high'])}]" if np.isfinite(cell["low"]) else ""
+    return f"{_short(cell['mean'])}{interval}"
+
+
+def _short(value):
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _best_arms(study, frames):
+    from . import statistics
+
+    parts = []
+    for task, here in study.main.groupby("task"):
+        means = here.groupby("arm")["score"].mean()
+        arm = means.idxmax()
+        average, low, high = statistics.mean_interval(here.loc[here["arm"] == arm, "score"].to_numpy())
+        cell = {"mean": average, "low": low, "high": high}
+        verb = "does best, with a return of" if len(means) > 1 else "returns"
+        parts.append(f"on {task_name(task)} {arm_name(arm)} {verb} {_return(cell)}")
+    if len(parts) > NAMED:
+        best = study.main.groupby(["task", "arm"])["score"].mean().unstack().idxmax(axis=1).map(arm_name)
+        counts = best.value_counts()
+        text = _joined([f"{name} on {count}" for name, count in counts.head(NAMED).items()])
+        parts = [f"the best arm of {len(parts)} tasks is {text}"]
+    return [Sentence(f"{'. '.join(_capital(part) for part in parts)}.", _where(frames, "learning_curves", "returns"))]
+
+
+GLOSSARY = (
+    ("arm", "an algorithm with its numbers; its runs differ in the seed alone"),
+    ("β", "coefficient of the KL penalty: the larger, the smaller the step of the policy"),
+    ("δ", "the most that the policy may move in one update under TRPO’s constraint, in nats of KL"),
+    ("KL", "Kullback-Leibler divergence of the new policy from the old one: how far an update moved it"),
+    ("fixed β", "a penalty whose β stays the same for all of training"),
+    ("adaptive β", "a penalty whose β is doubled or halved after each update to keep the KL near a target"),
+    ("bisected β", "a penalty whose β is solved for at each update, so that the KL equals δ"),
+    ("implied β", "the β with which a penalty would make the step that the constraint made"),
+    ("raw, normalised advantages", "as estimated, in units of the reward; or scaled to unit variance in each batch"),
+    ("gain", "what the best arm of a task returns above the untrained policy; losses are shares of it"),
+    ("final return", "mean return of a run’s last 100 episodes"),
+    ("condition", "settings of the protocol, the same for all arms that are compared"),
+    ("fork", "runs of several β that go on from one point of the same run"),
+    ("Student’s interval", "a 95 % interval of a mean that allows for few seeds"),
+    ("bootstrap interval", "95 % of the values that a number takes when seeds are drawn again; too narrow for few"),
+)

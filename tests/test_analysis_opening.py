@@ -1,0 +1,147 @@
+"""The report's first screen: it speaks of the arms that were run, and of no others."""
+
+import json
+import re
+import shutil
+import subprocess
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import synthetic
+from synthetic import TRPO, Task, fixed
+
+from analysis import data, figures, opening, page, panels, tables
+from analysis.report import build
+
+LONG = ("MountainCarContinuous-v0", "my_module:MyEnv-v0 size=3", "dm_control/quadruped-fetch-v0", "hopper", "swimmer")
+
+
+def made(folder, *study):
+    """(the page's parts by name, report.md) of a study."""
+    found = data.load([synthetic.write(folder / "s", *study)])
+    text = build(found, folder / "report").read_text()
+    opened = text[text.index("<header>") : text.index("<nav")]
+    folds = dict(re.findall(r'<details class="fold" id="(\w+)">(.*?)\n(?=<details class="fold"|</main>)', text, re.S))
+    parts = {"title": re.search("<title>(.*)</title>", text)[1], "opening": opened, "page": text, "folds": folds}
+    return parts, (folder / "report/report.md").read_text()
+
+
+@pytest.fixture(autouse=True)
+def svg_alone(monkeypatch):
+    monkeypatch.setattr(figures, "FORMATS", ("svg",))
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "FORMATS", ("svg",))
+        task = Task("MountainCarContinuous-v0", -30, 90, best_beta=(3.0, 3.0))
+        arms = fixed([0.3, 3.0, 30.0])
+        return made(tmp_path_factory.mktemp("own"), *synthetic.study([task], arms, iterations=20))
+
+
+def test_a_sweep_of_beta_alone_is_reported_as_that(own):
+    parts, markdown = own
+    assert parts["title"] == "β of a KL penalty on MountainCarContinuous-v0: 3 values, 3 seeds"
+    first = re.sub("<svg.*?</svg>", "", parts["opening"], flags=re.S)
+    assert not re.search("TRPO|constraint|undecided|[Cc]laim", first)
+    assert 'id="beta_profile"' in first and parts["opening"].count("<svg") == 1
+    assert re.search(r"On MountainCarContinuous-v0 β = 3 is best, with a return of \d+\.?\d* \[\d", first)
+    assert "undecided" not in parts["folds"]["untested"]
+    assert "needs trpo runs" in parts["folds"]["untested"]
+    for line in ("# Experiment", parts["title"], "β = 3 is best"):
+        assert line in markdown
+    assert "What speaks against it" not in parts["page"]
+
+
+def test_a_sweep_of_another_number_opens_with_its_profile(tmp_path):
+    deltas = [synthetic.Arm("trpo", max_kl=delta, quality=quality) for delta, quality in ((0.001, 0.3), (0.01, 0.9))]
+    parts, markdown = made(tmp_path, *synthetic.study([Task("a-v0")], deltas, iterations=12))
+    assert parts["title"] == "δ of TRPO on a-v0: 2 values, 3 seeds"
+    assert 'id="profile"' in parts["opening"] and "penalty" not in parts["opening"]
+    assert "δ = 0.01 is best" in markdown and "largest value that was run" in markdown
+
+
+def test_without_a_sweep_the_learning_curves_open(tmp_path):
+    parts, markdown = made(tmp_path, *synthetic.study([Task("CartPole-v1")], [synthetic.CLIP], seeds=2, iterations=12))
+    assert parts["title"] == "Clipping on CartPole-v1: 2 seeds"
+    assert 'id="learning_curves"' in parts["opening"]
+    assert "On CartPole-v1 clipping, ε=0.2 returns" in markdown
+
+
+def test_a_study_much_shorter_than_its_tasks_files_says_so_first():
+    def runs(steps, algorithm="trpo", **changes):
+        config = {"task": {"name": "hopper", "id": "Hopper-v5", "total_steps": 1_000_000}} | changes
+        frame = pd.DataFrame([{"config": json.dumps(config), "total_steps": steps, "algorithm": algorithm}])
+        return SimpleNamespace(runs=frame)
+
+    line = opening.short_budget(runs(100_000))
+    assert line.startswith("Trained for 100 000 of the task’s usual 1 000 000 steps: TRPO’s small steps lose most by")
+    assert "TRPO" not in opening.short_budget(runs(100_000, "clip"))
+    assert opening.short_budget(runs(1_000_000)) is None
+    assert opening.short_budget(runs(100_000, fork={"at": 5})) is None
+    custom = {"name": "My-v0", "id": "My-v0", "total_steps": 1_000_000}  # no file, no usual budget
+    assert opening.short_budget(runs(100_000, task=custom)) is None
+
+
+def test_no_title_leaves_its_panel_and_no_task_s_name_is_cut(tmp_path):
+    tasks = [Task(name) for name in LONG]
+    study = data.load(
+        [synthetic.write(tmp_path / "s", *synthetic.study(tasks, [TRPO, *fixed([1, 10])], iterations=12))]
+    )
+    for panel in panels.PANELS:
+        if panel.name not in ("beta_profile", "kl_law", "best_by_phase", "transfer", "table_1"):
+            continue
+        figure = panel.figure(panel.numbers(study, study.main))
+        rows = {}
+        for ax in figure.axes:
+            title = ax._left_title
+            if title.get_text():
+                box = title.get_window_extent()
+                assert box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1, (panel.name, title.get_text())
+                assert title.get_fontsize() >= 5.9 and title.get_text().count("\n") < 3
+                rows.setdefault(round(ax.get_position().y0, 3), []).append(box)
+            for label in [*ax.get_xticklabels(), *ax.get_yticklabels()]:
+                if label.get_text() and not re.fullmatch(r"[−\d.⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", label.get_text()):
+                    box = label.get_window_extent()
+                    assert box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1, panel.name
+        for boxes in rows.values():
+            boxes = sorted(boxes, key=lambda box: box.x0)
+            assert all(left.x1 <= right.x0 for left, right in zip(boxes, boxes[1:])), panel.name
+        words = "".join(text.get_text() for text in figure.findobj(match=figures.matplotlib.text.Text))
+        squeezed = re.sub(r"\s", "", words)
+        assert all(re.sub(r"\s", "", name) in squeezed for name in LONG[:3]), panel.name
+
+
+def test_captions_show_two_sentences_and_fold_the_rest():
+    assert page.split("A et al. 2024 is drawn. See this! More: β is so. And more.") == (
+        "A et al. 2024 is drawn. See this!",
+        "More: β is so. And more.",
+    )
+    for item in [*panels.PANELS, *tables.TABLES]:
+        shown, rest = page.split(item.caption)
+        assert len(shown) < 420 and f"{shown} {rest}".strip() == item.caption
+
+
+def test_the_glossary_is_short():
+    assert len(opening.GLOSSARY) <= 15 and len({term for term, _ in opening.GLOSSARY}) == len(opening.GLOSSARY)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+def test_on_a_phone_nothing_but_figures_and_tables_is_wider_than_the_screen(own, tmp_path):
+    (tmp_path / "report.html").write_text(own[0]["page"])
+    (tmp_path / "phone.html").write_text(
+        '<iframe id=f width=390 height=844 src="report.html"></iframe><script>f.onload = () => setTimeout(() => {'
+        "const page = f.contentDocument, root = page.documentElement;"
+        "const wide = [...page.querySelectorAll('.plot, .table')].filter(box => box.scrollWidth > box.clientWidth + 4);"
+        "document.title = [root.scrollWidth <= root.clientWidth, wide.length > 0,"
+        " wide.every(box => box.matches('.more') && box.nextElementSibling.offsetHeight > 0)]"
+        ".join() }, 500)</script>"
+    )
+    done = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+         "--virtual-time-budget=3000", "--window-size=900,900", "--dump-dom", (tmp_path / "phone.html").as_uri()],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert "<title>true,true,true</title>" in done.stdout
