@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: study test test-all report benchmark
+.PHONY: study test test-all report docs benchmark
 
 study: .venv/installed          ## a small study, from nothing to its report (10 to 15 minutes of training)
 	$(PY) -m study -m +experiment=quick
@@ -22,6 +22,9 @@ report: .venv/installed         ## the reports of the canonical studies, no trai
 	$(PY) -m analysis results/profiles_raw
 	$(PY) -m analysis results/causal results/causal_replay
 	$(PY) -m analysis results/scales results/profiles_raw
+
+docs: .venv/installed           ## the documentation as a site, in site/; it works offline
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 benchmark: .venv/installed      ## time beside other libraries, and where it goes; half an hour, on an idle machine
 	$(PY) benchmarks/side_by_side.py

@@ -338,11 +338,5 @@ def _raise_for_clip(train):
     return raising
 
 
-def test_the_readme_shows_the_committed_benchmark():
-    readme = (ROOT / "README.md").read_text()
-    for file in ("table.md", "machine.txt"):
-        assert (ROOT / "results/benchmark" / file).read_text().strip() in readme
-
-
 def test_results_readme_lists_every_column():
     assert (ROOT / "results/README.md").read_text() == readme(), "python -m study.record > results/README.md"

@@ -66,8 +66,9 @@ def test_the_wheel_trains_outside_of_the_checkout(tmp_path):
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    """README's example of an algorithm, where Python finds it."""
-    text = re.search(r"```python\n(\"\"\"my_page.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    """The documentation's example of an algorithm, where Python finds it."""
+    example = (ROOT / "docs/how-to/algorithms.md").read_text()
+    text = re.search(r"```python\n(\"\"\"my_page.*?)```", example, re.DOTALL)[1]
     assert len(text.splitlines()) <= 30
     (tmp_path / "my_page.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)

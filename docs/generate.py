@@ -1,0 +1,201 @@
+"""MkDocs hook: the parts of the reference that are read off the code, and the repository's files that pages link to.
+
+A page has a line such as `<!-- arms -->`, which the function of that name below replaces. A link out of docs/
+(`../study/solver.py`) leads to a copy of that file in the site.
+"""
+
+import os
+import posixpath
+import re
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from mkdocs.structure.files import File
+
+from analysis.panels import PANELS
+from hydra_plugins.fleet.sweeper import UnionSweeper
+from study import record
+from study.algorithm import NAMES, page
+
+ROOT = Path(__file__).resolve().parent.parent
+CONF = ROOT / "study/conf"
+LINK = re.compile(r"(\]\()((?:\.\./)+[^)\s#]+)(#[^)\s]*)?\)")
+MARK = re.compile(r"^<!-- (\w+) -->$", re.MULTILINE)
+
+
+# What MkDocs calls ------------------------------------------------------------------------
+
+
+def on_page_markdown(markdown, page, config, files):
+    markdown = MARK.sub(lambda mark: PARTS[mark[1]](), markdown)
+    return LINK.sub(lambda link: _link(link, page.file.src_uri, config, files), markdown)
+
+
+def on_files(files, config):
+    """Every file outside of docs/ that a page links to, as a copy; text as a page."""
+    for file in list(files.documentation_pages()):
+        text = Path(file.abs_src_path).read_text()
+        text = MARK.sub(lambda mark: PARTS[mark[1]](), text)
+        for _, target, _ in LINK.findall(text):
+            source = _outside(target, file.src_uri)
+            if source and not files.get_file_from_path(_uri(source)):
+                files.append(_copy(source, config))
+    return files
+
+
+def _outside(target, page):
+    """The path, from the root, of a linked file that is not in docs/; None for a page's neighbour."""
+    path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), target))
+    return None if path.startswith("docs/") else path
+
+
+def _uri(source):
+    if source.endswith((".png", ".md")):
+        return source
+    return f"{source}.md"
+
+
+def _copy(source, config):
+    if source.endswith((".png", ".md")):
+        return File.generated(config, source, abs_src_path=str(ROOT / source))
+    language = {".py": "python", ".yaml": "yaml", ".cpp": "cpp"}.get(Path(source).suffix, "")
+    text = f"# `{source}`\n\n```{language}\n{(ROOT / source).read_text()}```\n"
+    return File.generated(config, _uri(source), content=text)
+
+
+def _link(link, page, config, files):
+    source = _outside(link[2], page)
+    if source is None:
+        return link[0]
+    return f"{link[1]}{posixpath.relpath(_uri(source), posixpath.dirname(page) or '.')}{link[3] or ''})"
+
+
+# The parts --------------------------------------------------------------------------------
+
+
+def settings():
+    """study/conf/config.yaml as tables, one per block of the file; the comment beside a key is its meaning."""
+    blocks, above = [["", []]], ""
+    lines = (CONF / "config.yaml").read_text().split("\nhydra:")[0].splitlines()
+    for line in lines[lines.index(next(line for line in lines if line.startswith("name:"))) :]:
+        if heading := re.match(r"# (.*)", line):
+            blocks.append([heading[1], []])
+        elif found := re.match(r"( *)(\w+):([^#]*)(?:# *(.*))?", line):
+            indent, key, value, comment = found[1], found[2], found[3].strip(), found[4] or ""
+            if not value:
+                above = key
+                blocks.append([f"`{key}`: {comment}" if comment else f"`{key}`", []])
+                continue
+            blocks[-1][1].append((f"`{above}.{key}`" if indent else f"`{key}`", f"`{value}`", comment))
+    return "\n\n".join(
+        "\n\n".join([f"## {heading}"] * bool(heading) + [_table(("key", "default", "meaning"), rows)])
+        for heading, rows in blocks
+        if rows
+    )
+
+
+def arms():
+    """A table of all, then for each its page's text and its numbers."""
+    rows, parts = [], []
+    for name in NAMES:
+        title, text = page(name).__doc__.strip().split("\n", 1)
+        rows.append((f"[`{name}`](#{name})", title.rstrip(".")))
+        numbers = _numbers(CONF / f"algorithm/{name}.yaml")
+        table = _table(("number", "default", "meaning"), numbers) if numbers else "It has no number of its own."
+        parts.append(
+            f"## {name}\n\n{title}\n\n```text\n{text.strip()}\n```\n\n{table}\n\n"
+            f"Code: [study/algorithm/{name}.py](../../study/algorithm/{name}.py)"
+        )
+    return "\n\n".join([_table(("arm", "what it does"), rows), *parts])
+
+
+def tasks():
+    rows = []
+    for path in sorted((CONF / "task").glob("*.yaml")):
+        numbers = yaml.safe_load(path.read_text())
+        remark = dict((key, comment) for key, _, comment in _numbers(path)).get("`algorithm.backend`", "")
+        remark = "" if remark.startswith("auto (") else remark
+        if path.stem != "custom":
+            rows.append((f"`{path.stem}`", numbers["id"], f"{numbers['total_steps']:,}", numbers["backend"], remark))
+    return _table(("task", "environment", "steps", "backend", "remark"), rows)
+
+
+def experiments():
+    parts = []
+    for path in sorted((CONF / "experiment").glob("*.yaml")):
+        text = path.read_text()
+        asks = " ".join(line[2:] for line in text.splitlines() if re.match(r"# (?!@)", line))
+        sweeper = yaml.safe_load(text)["hydra"]["sweeper"]
+        grids = sweeper["grids"]
+        jobs = UnionSweeper(sweeper.get("params", {}), grids).jobs([])
+        seeds = {word for job in jobs for word in job if word.startswith("seed=")}
+        of = "\n".join(f"- {_words(grid)}" for grid in grids)
+        params = ", ".join(f"`{key}`: {value}" for key, value in sweeper.get("params", {}).items())
+        committed = ROOT / "results" / path.stem / "runs.parquet"
+        there = "not committed yet"
+        if committed.exists():
+            runs = pd.read_parquet(committed, columns=["seed"])
+            there = f"{len(runs)} runs of {runs['seed'].nunique()} seeds are committed"
+        parts.append(
+            f"## {path.stem}\n\n{asks}\n\n```sh\npython -m study -m +experiment={path.stem}\n```\n\n"
+            f"{len(jobs)} runs of {len(seeds)} seeds; {there}. In common: {params}. Arms:\n\n{of}"
+        )
+    return "\n\n".join(parts)
+
+
+def columns():
+    parts = []
+    for name, one, kept in (("runs", "run", record.RUNS), ("curves", "run and iteration", record.CURVES)):
+        rows = [(f"`{column}`", meaning) for column, meaning in kept.items()]
+        parts.append(f"## {name}.parquet: one row per {one}\n\n{_table(('column', 'meaning'), rows)}")
+    return "\n\n".join(parts)
+
+
+def gallery():
+    studies = _reports()
+    parts = []
+    for panel in PANELS:
+        images = [name for name in studies if (ROOT / f"results/{name}/report/figures/{panel.name}.png").exists()]
+        read = " ".join(f"results/{name}" for name in studies[images[0]]) if images else "results/mine"
+        image = f"\n\n![{panel.title}](../../results/{images[0]}/report/figures/{panel.name}.png)" if images else ""
+        parts.append(
+            f"## {panel.title}\n\n{panel.caption}\n\n```sh\npython -m analysis figure {panel.name} {read}\n```{image}"
+        )
+    return "\n\n".join(parts)
+
+
+def benchmark():
+    """The committed tables of `make benchmark`."""
+    folder = ROOT / "results/benchmark"
+    return f"{(folder / 'table.md').read_text().strip()}\n\n*{(folder / 'machine.txt').read_text().strip()}*"
+
+
+PARTS = {part.__name__: part for part in (settings, arms, tasks, experiments, columns, gallery, benchmark)}
+
+
+def _numbers(path):
+    """(key, default, comment) of a file below study/conf, but for its name."""
+    rows = []
+    for line in path.read_text().splitlines():
+        if (found := re.match(r"(\w+): *([^#]*)(?:# *(.*))?", line)) and found[1] != "name":
+            rows.append((f"`algorithm.{found[1]}`", f"`{found[2].strip()}`", found[3] or ""))
+    return rows
+
+
+def _words(grid):
+    return " ".join(f"`{shlex.quote(f'{key}={value}')}`" for key, value in grid.items())
+
+
+def _reports():
+    """{study with a report: the studies read for it}, as the Makefile draws them."""
+    lines = re.findall(r"\$\(PY\) -m analysis (results/.*)", (ROOT / "Makefile").read_text())
+    read = [[word.removeprefix("results/") for word in line.split() if word.startswith("results/")] for line in lines]
+    return {names[0]: names for names in read if os.path.isdir(ROOT / "results" / names[0])}
+
+
+def _table(head, rows):
+    rows = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
