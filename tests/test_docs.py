@@ -14,8 +14,9 @@ from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from analysis import panels
+from analysis import claims, panels, tables
 from analysis.__main__ import figure_parser, report_parser
+from analysis.data import load
 from hydra_plugins.fleet.sweeper import UnionSweeper
 from study import api
 from study.config import parse
@@ -76,6 +77,21 @@ def test_the_readme_is_short_and_its_times_are_those_measured():
     assert len(rows) == 3 and all(row.removesuffix("|") in measured for row in rows)
     speed = text(ROOT / "docs/reference/speed.md")
     assert measured.strip() in speed and (ROOT / "results/benchmark/machine.txt").read_text().strip() in speed
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_committed_runs():
+    readme = (ROOT / "README.md").read_text()
+    said = re.findall(r"\S+(?: %)? \[\S+?(?: %)?, \S+?(?: %)?\]", readme.split("## What came out")[1].split("\n## ")[0])
+    study = load([ROOT / f"results/{name}" for name in ("profiles", "table1", "profiles_raw", "bounded")])
+    lost = {name: claims.one_number_for_all_tasks(study.main, name)[1] for name in ("kl_fixed", "trpo")}
+    bounded = tables.conditions(study, study.main).set_index(["condition", "arm"])
+    leads = [
+        claims.compare_two(study.main, "trpo", "kl_fixed")[:3],
+        bounded.loc[("max_grad_norm=0.5", "kl_fixed beta=3"), ["trpo_less", "trpo_less_low", "trpo_less_high"]],
+        claims.compare_two(study.under(study.raw_condition), "trpo", "kl_fixed")[:3],
+    ]
+    assert said[1:4] == ["{:+.2f} [{:+.2f}, {:+.2f}]".format(*lead) for lead in leads]
+    assert said[0] in lost["kl_fixed"] and said[4] in lost["trpo"], lost
 
 
 # Commands ---------------------------------------------------------------------------------
