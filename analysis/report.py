@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from . import claims, figures, opening, page, panels, published, tables
+from . import claims, explorer, figures, opening, page, panels, published, tables
 from .arms import NotApplicable
 from .data import StudyError
 from .names import span, steps_name
@@ -22,6 +22,7 @@ from .names import span, steps_name
 COMMANDS_SHOWN = 12
 # The argument in order; a figure or table that is named nowhere stands under the last heading.
 PARTS = (
+    ("overview", "In short", ("four_answers",)),
     (
         "unit",
         "The unit of β: what one value does to the step",
@@ -92,8 +93,9 @@ def build(study, out, strict=False):
         _provenance(study),
     ]
     folds = [fold for fold in folds if fold]
+    explorable = explorer.write(study, out, opening.title(study))
     parts = _parts(sections, {} if opening.contest(study) else {"ruled_out": "Steps, collapses and seeds"})
-    _write_page(study, first, seen, parts, folds, out)
+    _write_page(study, first, seen, parts, folds, explorable, out)
     _write_markdown(study, first, seen, parts, folds, out)
     if strict and not study.missing.empty:
         raise StudyError(f"{len(study.missing)} runs are missing, the first: {study.missing['command'].iloc[0]}")
@@ -292,13 +294,15 @@ def _provenance(study):
 # Files ----------------------------------------------------------------------------------
 
 
-def _write_page(study, first, seen, parts, folds, out):
+def _write_page(study, first, seen, parts, folds, explorable, out):
     start = "".join(f'<p class="note">{page.text(line)}</p>' for line in opening.notes(study))
     start += f'<div id="{first.name}">{first.html}</div>' if first else ""
     if seen:
         items = "".join(f"<li>{page.text(line.text)}{_link(line.anchor)}</li>" for line in seen)
         figure, end, more = start.partition("</figure>")
         start = f'{figure}{end}<ul class="seen">{items}</ul>{more}'
+    if explorable:
+        start += '<p><a href="explorer.html">Explorer</a>: the single runs behind each mean, by task and arm.</p>'
     body, contents = [], []
     for name, title, sections in parts:
         body.append(f'<section id="{name}"><h2>{html.escape(title)}</h2>')
