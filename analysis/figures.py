@@ -900,6 +900,45 @@ def reward_scales(frame):
 
 
 @styled
+def modifications(frame):
+    """What each method gains over the best constant beta, the KL it holds, and its time."""
+    whole = frame[frame["kind"] == "all"].sort_values("effect", ascending=False).reset_index(drop=True)
+    wide = {"width_ratios": [2, 1.4, 1]} if available.get() >= 2.2 * 3 else {}
+    figure, (effect, kl, time) = side_by_side(3, 0.9 + 0.19 * len(whole), sharey=True, **wide)
+    colours = task_colours(frame["task"].dropna())
+    single = dict(list(frame[frame["kind"] == "task"].groupby(["algorithm", "condition"])))
+    names = []
+    for y, row in enumerate(whole.itertuples()):
+        bounded = row.condition.replace("max_grad_norm=", "gradient ≤ ")
+        names.append(", ".join(filter(None, [ALGORITHMS.get(row.algorithm, row.algorithm), bounded])))
+        for point in single[row.algorithm, row.condition].itertuples():
+            colour, label = colours[point.task], task_name(point.task)
+            effect.plot(point.effect, y + 0.25, "o", ms=3.4, color=colour, mew=0, label=label)
+        effect.plot([row.low, row.high], [y, y], color=INK, lw=1.2)
+        effect.plot(row.effect, y, "D", ms=4.5, color=INK, mfc=INK if row.holm < 0.05 else "#ffffff")
+        kl.plot([row.kl, row.kl_max], [y, y], color=FAINT, lw=0.9)
+        kl.plot(row.kl, y, "o", ms=4, color=INK)
+        kl.plot(row.kl_max, y, "o", ms=4, color=INK, mfc="#ffffff")
+        time.plot(row.time, y, "o", ms=4, color=INK)
+    effect.axvline(0, color=INK, lw=0.6)
+    time.axvline(1, color=INK, lw=0.6)
+    effect.set_yticks(range(len(whole)), names)
+    effect.set_ylim(len(whole) - 0.4, -0.6)
+    for ax, title, label in (
+        (effect, "gain over the best constant β", "share of the task’s gain"),
+        (kl, "KL of an update", "nats"),
+        (time, "time", "relative to fixed β"),
+    ):
+        ax.set_title(title)
+        ax.set_xlabel(label)
+    for ax in (kl, time):
+        ax.set_xscale("log")
+        log_axis(ax.xaxis, ticks=4)
+    legend_below(figure, [effect])
+    return figure
+
+
+@styled
 def forks(frame):
     """Return gained against beta from each point of training, per task."""
     keys = frame[["task", "advantages"]].drop_duplicates().sort_values(["advantages", "task"])

@@ -294,6 +294,16 @@ def p_greater(difference, error, freedom):
     return np.where(np.isfinite(error), p, 1.0)
 
 
+def holm(p):
+    """Holm's corrected p-values: smaller than a level for what is shown at that level among all of them."""
+    p = np.asarray(p, dtype=float)
+    order = np.argsort(p)
+    corrected = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
+    made = np.empty(len(p))
+    made[order] = np.minimum(1.0, corrected)
+    return made
+
+
 def half_width(error, freedom):
     """Half of Student's interval; 0 where nothing varies, NaN where there is no error to judge by."""
     return np.where(error > 0, stats.t.ppf((1 + LEVEL) / 2, freedom) * error, error)

@@ -149,6 +149,7 @@ def _curve(task, arm, level, seen, sigma, progress, noise, skew, rng):
         "return_last100": pd.Series(returns).ffill().rolling(5, min_periods=1).mean().to_numpy(),
         "kl_after": kl,
         "kl_attempted": kl,
+        "kl_max": 10 * kl,
         "surrogate_gain": kl,
         "entropy": 2.0 - progress,
         "beta": beta,

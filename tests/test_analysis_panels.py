@@ -9,9 +9,9 @@ import pytest
 import synthetic
 from conftest import ROOT
 from scipy import stats
-from synthetic import ADAPTIVE, CLIP, TRPO, Task, fixed
+from synthetic import ADAPTIVE, CLIP, TRPO, Arm, Task, fixed
 
-from analysis import data, figures, panels, tables
+from analysis import data, figures, panels, statistics, tables
 from analysis.arms import NotApplicable
 from analysis.names import arm_name
 
@@ -405,3 +405,56 @@ def test_a_figure_of_some_arms_is_as_wide_as_asked(tmp_path):
     for wrong, words in (({"name": "x"}, "beta_profile"), ({"arms": ["x"]}, "trpo"), ({"tasks": ["x"]}, "hopper")):
         with pytest.raises(analysis.StudyError, match=words):
             analysis.figure(**{"name": "learning_curves", "study": whole} | wrong)
+
+
+def test_what_a_modification_buys_is_tuned_on_the_other_tasks_by_hand(tmp_path):
+    tasks = [Task("a"), Task("b", 0, 50), Task("c", best_beta=(10.0, 10.0)), Task("d")]
+    bounded = (("max_grad_norm", 0.5),)
+    arms = [
+        *fixed([1.0, 10.0]),
+        Arm("lr_adaptive", kl_target=0.01, quality=0.9),
+        Arm("lr_adaptive", kl_target=0.1, quality=0.5),
+        Arm("kl_measured", quality=0.2),
+        CLIP,
+        replace(CLIP, settings=bounded, quality=0.7),
+        Arm("kl_fixed", beta=1.0, settings=(("advantage_normalization", "none"),)),
+    ]
+    study = load(tmp_path, *synthetic.study(tasks, arms, seeds=3, iterations=40))
+    frame = panels.modifications(study, study.main)
+    whole = frame[frame["kind"] == "all"].set_index(["algorithm", "condition"])
+    single = frame[frame["kind"] == "task"].set_index(["algorithm", "condition", "task"])["effect"]
+    assert set(whole.index) == {
+        ("kl_fixed", ""), ("lr_adaptive", ""), ("kl_measured", ""), ("clip", ""), ("clip", "max_grad_norm=0.5")
+    }  # fmt: skip
+    runs = study.runs[study.runs["advantages"] == "normalised"]
+    means = runs.groupby(["condition", "arm", "task"])["auc_score"].mean().unstack("task")
+    floor = runs.groupby("task")["untrained"].first()
+    share = (means - floor) / (means.max() - floor)
+    for name, arm in (("lr_adaptive", "lr_adaptive kl_target=0.01"), ("kl_measured", "kl_measured")):
+        # On three of four tasks beta = 1 is the best: so it is taken on each of them, and on c as well.
+        effect = share.loc[("", arm)] - share.loc[("", "kl_fixed beta=1")]
+        row = whole.loc[(name, "")]
+        np.testing.assert_allclose(single[name, ""], effect)
+        interval = stats.t.interval(0.95, 3, effect.mean(), stats.sem(effect))
+        np.testing.assert_allclose(row[["effect", "low", "high"]].astype(float), [effect.mean(), *interval])
+        assert row["p"] == pytest.approx(stats.ttest_1samp(effect, 0).pvalue)
+    assert whole.loc[("kl_fixed", ""), "effect"] == 0 and np.isnan(whole.loc[("kl_fixed", ""), "holm"])
+    tested = whole.drop(("kl_fixed", ""))
+    np.testing.assert_allclose(tested["holm"].astype(float), statistics.holm(tested["p"]))
+    medians = study.curves.groupby("run")["kl_after"].median()
+    kl = stats.gmean(medians[runs.index[runs["arm"] == "kl_measured"]])
+    assert whole.loc[("kl_measured", ""), "kl"] == pytest.approx(kl, rel=1e-5)
+    np.testing.assert_allclose(whole["kl_max"] / whole["kl"], 10, rtol=1e-5)
+    assert (whole["time"] == 1).all() and (whole.loc["lr_adaptive", "values"] == 2).all()
+    for width in (None, 3.3):
+        assert len(figures.modifications(frame, width).axes) == 3
+    assert statistics.holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_without_a_modification_or_three_tasks_there_is_nothing_to_say_of_them(tmp_path, moved):
+    with pytest.raises(NotApplicable, match="kl_measured"):
+        panels.modifications(moved, moved.main)
+    arms = [*fixed([1.0, 10.0]), Arm("kl_measured", quality=0.2)]
+    few = load(tmp_path, *synthetic.study([Task("a"), Task("b")], arms, iterations=20))
+    with pytest.raises(NotApplicable, match="three tasks"):
+        panels.modifications(few, few.main)
