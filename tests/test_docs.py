@@ -79,19 +79,45 @@ def test_the_readme_is_short_and_its_times_are_those_measured():
     assert measured.strip() in speed and (ROOT / "results/benchmark/machine.txt").read_text().strip() in speed
 
 
-def test_the_numbers_of_the_readme_are_those_of_the_committed_runs():
+INTERVAL = r"\S+(?: %)? \[\S+?(?: %)?, \S+?(?: %)?\]"
+BOUNDED = "max_grad_norm=0.5"
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return load([ROOT / f"results/{name}" for name in ("profiles", "table1", "profiles_raw", "bounded")])
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_committed_runs(committed):
     readme = (ROOT / "README.md").read_text()
-    said = re.findall(r"\S+(?: %)? \[\S+?(?: %)?, \S+?(?: %)?\]", readme.split("## What came out")[1].split("\n## ")[0])
-    study = load([ROOT / f"results/{name}" for name in ("profiles", "table1", "profiles_raw", "bounded")])
-    lost = {name: claims.one_number_for_all_tasks(study.main, name)[1] for name in ("kl_fixed", "trpo")}
-    bounded = tables.conditions(study, study.main).set_index(["condition", "arm"])
+    said = re.findall(INTERVAL, readme.split("## What came out")[1].split("\n## ")[0])
+    lost = {name: claims.one_number_for_all_tasks(committed.main, name)[1] for name in ("kl_fixed", "trpo")}
+    bounded = tables.conditions(committed, committed.main).set_index(["condition", "arm"])
     leads = [
-        claims.compare_two(study.main, "trpo", "kl_fixed")[:3],
-        bounded.loc[("max_grad_norm=0.5", "kl_fixed beta=3"), ["trpo_less", "trpo_less_low", "trpo_less_high"]],
-        claims.compare_two(study.under(study.raw_condition), "trpo", "kl_fixed")[:3],
+        claims.compare_two(committed.main, "trpo", "kl_fixed")[:3],
+        bounded.loc[(BOUNDED, "kl_fixed beta=3"), ["trpo_less", "trpo_less_low", "trpo_less_high"]],
+        claims.compare_two(committed.under(committed.raw_condition), "trpo", "kl_fixed")[:3],
     ]
     assert said[1:4] == ["{:+.2f} [{:+.2f}, {:+.2f}]".format(*lead) for lead in leads]
     assert said[0] in lost["kl_fixed"] and said[4] in lost["trpo"], lost
+
+
+def test_the_intervals_of_the_evidence_are_those_of_the_log_or_of_todays_tables(committed):
+    steps = [tables.steps(committed, runs) for runs in (committed.main, committed.under(BOUNDED))]
+    drawn = panels.number_profiles(committed, committed.main)
+    drawn = drawn[drawn["task"] == "all tasks"]
+    known = (ROOT / "results/LOG.md").read_text()
+    known += " ".join(tables.steps_text(frame).to_csv() for frame in steps)
+    known += " ".join("{:.2f} [{:.2f}, {:.2f}]".format(*row) for row in drawn[["mean", "low", "high"]].to_numpy())
+    known = plain(known)
+    for page in (ROOT / "docs/evidence").glob("*.md"):
+        brackets = re.findall(r"\[-?\d[^\]]*, [^\]]*\]", plain(page.read_text()))
+        assert [bracket for bracket in brackets if bracket not in known] == [], page
+
+
+def plain(text):
+    """Without signs that say nothing and line breaks."""
+    return re.sub(r"\s+", " ", text.replace("[+", "[").replace(", +", ", ").replace("-0.0,", "0.0,"))
 
 
 # Commands ---------------------------------------------------------------------------------
