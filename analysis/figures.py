@@ -118,11 +118,11 @@ def break_long_lines(figure):
         share = figure.bbox.width / spec.get_gridspec().ncols
         first, last = spec.colspan.start * share, spec.colspan.stop * share
         for line in (ax.title, ax._left_title, ax.xaxis.label):
-            extent = line.get_window_extent()
-            if line.get_text() and (extent.x0 < first or extent.x1 > last):
-                middle = (extent.x0 + extent.x1) / 2
-                left = line is ax._left_title
-                fit(line, last - extent.x0 if left else 2 * min(middle - first, last - middle))
+            extent, middle = line.get_window_extent(), sum(ax.get_window_extent().intervalx) / 2
+            room = last - extent.x0 if line is ax._left_title else 2 * min(middle - first, last - middle)
+            room = max(room, ax.get_window_extent().width)
+            if line.get_text() and extent.width > room:
+                fit(line, room)
                 broken = True
         # Long names that lean to the right: the layout takes a second look to hold them.
         leaning = [label for label in ax.get_xticklabels() if label.get_rotation() and label.get_text()]
