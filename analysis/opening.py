@@ -217,24 +217,23 @@ def _signed(value):
 
 
 def _price(given, frames, symbol):
-    own = [
-        answer for answer in given if answer.key == "A" and answer.question.startswith(f"What does one {symbol} cost")
-    ]
+    own = [answer for answer in given if answer.key == "A" and answer.label.startswith(f"{symbol},")]
     if not own:
         return None
     parts = [
         f"{_interval(answer.effect, answer.low, answer.high)} of the gain with {_advantages(answer)} advantages"
         for answer in own
     ]
+    tasks = np.array([answer.tasks for answer in own])
     drawn = ("windows", "transfer", "beta_profile") if symbol == "β" else ("windows", "number_profiles", "transfer")
     return Sentence(
-        f"One {symbol} for all {own[0].tasks} tasks, chosen on the other tasks, costs {' and '.join(parts)}.",
+        f"The best single {symbol} for all tasks ({span(tasks)}) loses {' and '.join(parts)}.",
         _where(frames, *drawn),
     )
 
 
 def _advantages(answer):
-    return "raw" if "raw advantages" in answer.question else "normalised"
+    return "raw" if "raw advantages" in answer.label else "normalised"
 
 
 def _moves(given, frames):
@@ -249,16 +248,15 @@ def _moves(given, frames):
 
 
 def _lead_of_trpo(given, frames):
-    own = [answer for answer in given if answer.key == "C" and "tuned" in answer.question]
+    own = [answer for answer in given if answer.key == "C" and answer.label.endswith("tuned")]
     if not own:
         return None
-    which = own[0].question[own[0].question.rindex("(") + 1 : own[0].question.rindex(")")]
     parts = [
         f"{_interval(answer.effect, answer.low, answer.high, _signed)} with {_advantages(answer)} advantages"
         for answer in own
     ]
-    text = f"TRPO less a fixed β, {which}, in shares of the gain: {' and '.join(parts)}."
-    return Sentence(text, _where(frames, "comparison", "table_1"))
+    text = f"TRPO less the best single β, in shares of the gain: {' and '.join(parts)}."
+    return Sentence(text, _where(frames, "four_answers", "comparison", "table_1"))
 
 
 def _predicts(given, frames):
@@ -269,8 +267,8 @@ def _predicts(given, frames):
         own.verdict, "not shown to be better than"
     )
     return Sentence(
-        f"The β that TRPO measures in ten iterations predicts the best one {better} a constant does: its squared error "
-        f"is {_interval(own.effect, own.low, own.high, _signed)} decades² larger.",
+        f"The β that TRPO implies in its first ten iterations predicts the best one {better} a constant does: its "
+        f"error less the constant’s is {_interval(own.effect, own.low, own.high, _signed)} decades.",
         _where(frames, "diagonal", "implied_beta"),
     )  # fmt: skip
 

@@ -39,7 +39,16 @@ PARTS = (
     (
         "tuned",
         "Arm against arm, tuned against tuned",
-        ("comparison", "learning_curves", "table_1", "table_1_by_task", "returns", "aggregates", "sources")
+        (
+            "four_answers",
+            "comparison",
+            "learning_curves",
+            "table_1",
+            "table_1_by_task",
+            "returns",
+            "aggregates",
+            "sources",
+        )
         + ("sources_but_one",),
     ),
     (
