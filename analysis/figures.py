@@ -1022,7 +1022,8 @@ def windows(frame):
         ax.set_xlim(first / 2, last * 2)
         log_axis(ax.xaxis, ticks=4)
         symbol = SYMBOLS[KNOBS[algorithm][0]]
-        ax.set_xlabel(f"{symbol} (dashed: {single:.2g})")
+        ax.set_xlabel(symbol)
+        ax.annotate(f"{single:.2g}", (single, len(tasks) - 0.5), ha="center", va="bottom", fontsize=6.5)
         ax.set_title(f"{algorithm_name(algorithm)}\n{advantages}")
         ax.set_yticks(range(len(tasks)), [task_name(task) for task in tasks])
         ax.set_ylim(-0.6, len(tasks) - 0.4)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import answers, claims
+from . import answers, claims, price
 from .arms import NotApplicable, log_median_kl, plain
 from .data import KNOBS
 from .names import (
@@ -114,6 +114,10 @@ def lead(study):
 def notes(study):
     """What a reader has to know before any number."""
     lines = [short_budget(study), *(note for note in study.notes if "episode" in note)]
+    _, unlearned = price.learned_tasks(study.runs)
+    if contest(study) and unlearned:
+        names = _joined([task_name(task) for task in unlearned])
+        lines.append(f"No arm learned {names} (three standard errors above the untrained policy): left out of prices.")
     if len(study.missing):
         lines.append(f"{len(study.missing)} runs are missing; the figures that need them say how to make them.")
     diverged = int((study.runs["status"] == "diverged").sum())
