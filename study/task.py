@@ -208,11 +208,14 @@ class _EnvPool:
             name = min(taken)
             raise ConfigError(f"task.kwargs.{name}={task.kwargs[name]}: the study says it itself; leave it out")
         self.origin = origin.package("envpool")
-        self._pool = envpool.make_gymnasium(
-            task.id, num_envs=len(seeds), num_threads=1, env_seed=list(seeds), **_limit(task), **task.kwargs
-        )
+        options = _limit(task) | task.kwargs
         with warnings.catch_warnings():  # float64 bounds in gymnasium's float32 boxes
             warnings.simplefilter("ignore", UserWarning)
+            # Known before anything is made: EnvPool ends the process over some that see images (Cig-v1).
+            _canonical(task, envpool.make_spec(task.id, **options).observation_space)
+            self._pool = envpool.make_gymnasium(
+                task.id, num_envs=len(seeds), num_threads=1, env_seed=list(seeds), **options
+            )
             self.action_space, self._space = self._pool.action_space, _canonical(task, self._pool.observation_space)
             self.observation_space = _flat_space(self._space)
         self._id, self._runs = task.id, len(seeds)
