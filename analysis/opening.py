@@ -185,9 +185,10 @@ def _contest(study, frames, verdicts):
 def _unit(study, frames, hidden):
     """How far apart one beta's steps are on different tasks, without those whose gradient is noise."""
     log_kl, parts = log_median_kl(study), []
-    tasks = set(study.tasks)
+    tasks, noise = set(study.tasks), set()
     if hidden is not None:
-        tasks -= set(hidden.numbers.loc[~hidden.numbers["shown"].astype(bool), "task"])
+        noise = set(hidden.numbers.loc[~hidden.numbers["shown"].astype(bool), "task"])
+        tasks = set(hidden.numbers["task"]) - noise
     for condition, kind in ((study.main_condition, ""), (study.raw_condition, "raw ")):
         runs = plain(study.under(condition), "kl_fixed") if condition is not None else study.runs.iloc[:0]
         runs = runs[runs["task"].isin(tasks)]
@@ -207,7 +208,7 @@ def _unit(study, frames, hidden):
         return None
     texts = [text if beta == parts[0][0] else f"{text} (β = {beta:g})" for beta, text in parts]
     text = f"At β = {parts[0][0]:g} the median step (KL of an update) differs {_joined(texts)} between tasks"
-    out = [task_name(task) for task in study.tasks if task not in tasks]
+    out = [task_name(task) for task in study.tasks if task in noise]
     text += f" (without {_joined(out)}, where the gradient is noise)." if out else "."
     return Sentence(text, _where(frames, "achieved_kl", "hidden_adaptation"))
 
@@ -267,12 +268,10 @@ def _predicts(given, frames):
     own = next((answer for answer in given if answer.key == "mechanism"), None)
     if own is None:
         return None
-    better = {answers.SHOWN: "better than", answers.CONTRARY: "worse than"}.get(
-        own.verdict, "not shown to be better than"
-    )
+    shown = {answers.SHOWN: "shown", answers.CONTRARY: "refuted"}.get(own.verdict, "not shown")
     return Sentence(
-        f"The β that TRPO implies in its first ten iterations predicts the best one {better} a constant does: its "
-        f"error less the constant’s is {_interval(own.effect, own.low, own.high, _signed)} decades.",
+        f"That the β that TRPO implies in its first ten iterations predicts the best β better than a constant does is "
+        f"{shown}: its error less the constant’s is {_interval(own.effect, own.low, own.high, _signed)} decades.",
         _where(frames, "diagonal", "implied_beta"),
     )  # fmt: skip
 
