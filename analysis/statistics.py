@@ -97,6 +97,16 @@ def mean_interval(values):
     return average[()], (average - half)[()], (average + half)[()]
 
 
+def prediction_interval(values):
+    """(mean, low, high) for one more value like `values` [n]: Student's, of normal values; NaN where n < 2."""
+    values = np.asarray(values, dtype=float)
+    average, count = float(values.mean()), len(values)
+    if count < 2:
+        return average, np.nan, np.nan
+    half = float(half_width(values.std(ddof=1) * np.sqrt(1 + 1 / count), count - 1))
+    return average, average - half, average + half
+
+
 def skewed_mean_interval(values, resamples=RESAMPLES, seed=0):
     """(mean, low, high) over the first axis of `values` [n, ...], for skewed values: the wider of two intervals.
 

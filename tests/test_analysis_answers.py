@@ -88,6 +88,13 @@ def test_the_skewed_interval_is_the_envelope_and_covers_where_students_does_not(
     np.testing.assert_allclose([low[0], high[0]], [min(expected[0], t_low[0]), max(expected[1], t_high[0])])
 
 
+def test_the_prediction_interval_holds_one_more_value():
+    generator = np.random.default_rng(2)
+    values = generator.normal(3, 2, (2000, 8))
+    held = [low <= x[-1] <= high for x in values for _, low, high in [statistics.prediction_interval(x[:-1])]]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+
+
 def test_a_parabola_peaks_where_it_does():
     x = np.log10([0.3, 1, 3, 10, 30, 100])
     assert answers.peak(x, 2 - (x - 0.7) ** 2) == pytest.approx(0.7)
