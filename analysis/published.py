@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+PPO_TASKS = {
+    "halfcheetah", "hopper", "inverteddoublependulum", "invertedpendulum", "reacher", "swimmer", "walker2d"
+}  # fmt: skip
 # PPO, arXiv 1707.06347, Table 1: mean over 7 tasks x 3 seeds of the last 100 episodes' return,
 # per task scaled to the random policy = 0 and the best result = 1.
 PPO_TABLE_1 = {

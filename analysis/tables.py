@@ -584,7 +584,7 @@ TABLES = [
     ),
     Table(
         "table_1_by_task",
-        "Table 1 with intervals",
+        "Scores by task with intervals",
         panels.table_1,
         table_1_text,
         "Untrained policy = 0, best single run = 1 per task; mean over seeds with 95 % interval; "
