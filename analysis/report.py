@@ -40,7 +40,6 @@ PARTS = (
         "tuned",
         "Arm against arm, tuned against tuned",
         (
-            "four_answers",
             "comparison",
             "learning_curves",
             "table_1",
