@@ -14,7 +14,7 @@ from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from analysis import claims, panels, tables
+from analysis import answers, panels, tables
 from analysis.__main__ import figure_parser, report_parser
 from analysis.data import load
 from hydra_plugins.fleet.sweeper import UnionSweeper
@@ -79,7 +79,6 @@ def test_the_readme_is_short_and_its_times_are_those_measured():
     assert measured.strip() in speed and (ROOT / "results/benchmark/machine.txt").read_text().strip() in speed
 
 
-INTERVAL = r"\S+(?: %)? \[\S+?(?: %)?, \S+?(?: %)?\]"
 BOUNDED = "max_grad_norm=0.5"
 
 
@@ -88,18 +87,20 @@ def committed():
     return load([ROOT / f"results/{name}" for name in ("profiles", "table1", "profiles_raw", "bounded")])
 
 
-def test_the_numbers_of_the_readme_are_those_of_the_committed_runs(committed):
+def test_the_numbers_of_the_readme_are_those_of_the_committed_runs():
     readme = (ROOT / "README.md").read_text()
-    said = re.findall(INTERVAL, readme.split("## What came out")[1].split("\n## ")[0])
-    lost = {name: claims.one_number_for_all_tasks(committed.main, name)[1] for name in ("kl_fixed", "trpo")}
-    bounded = tables.conditions(committed, committed.main).set_index(["condition", "arm"])
-    leads = [
-        claims.compare_two(committed.main, "trpo", "kl_fixed")[:3],
-        bounded.loc[(BOUNDED, "kl_fixed beta=3"), ["trpo_less", "trpo_less_low", "trpo_less_high"]],
-        claims.compare_two(committed.under(committed.raw_condition), "trpo", "kl_fixed")[:3],
+    said = re.findall(r"\S+\s\[\S+, \S+\]", readme.split("## What came out")[1].split("\n## ")[0])
+    names = ("population", "profiles", "table1", "profiles_raw")
+    found = {(each.key, each.label): each for each in answers.answers(load([ROOT / f"results/{n}" for n in names]))}
+    asked = [
+        (("A", "β, raw advantages"), ""),
+        (("A", "β, normalised advantages"), ""),
+        (("C", "raw advantages, defaults"), "+"),
+        (("C", "raw advantages, tuned"), "+"),
+        (("mechanism", "raw advantages"), "+"),
     ]
-    assert said[1:4] == ["{:+.2f} [{:+.2f}, {:+.2f}]".format(*lead) for lead in leads]
-    assert said[0] in lost["kl_fixed"] and said[4] in lost["trpo"], lost
+    numbers = [[f"{x:{sign}.3f}" for x in (found[key].effect, found[key].low, found[key].high)] for key, sign in asked]
+    assert [re.sub(r"\s", " ", each) for each in said] == ["{} [{}, {}]".format(*each) for each in numbers]
 
 
 def test_the_intervals_of_the_evidence_are_those_of_the_log_or_of_todays_tables(committed):
