@@ -40,6 +40,21 @@ TASKS = {
     "acrobot": "Acrobot",
     "lunarlander": "LunarLander",
     "pendulum": "Pendulum",
+    "lunarlandercontinuous": "LunarLanderCont",
+    "taxi": "Taxi",
+    "cliffwalking": "CliffWalking",
+    "frozenlake": "FrozenLake8x8",
+    "cartpole_balance": "CartpoleBalance",
+    "reacher_easy": "ReacherEasy",
+    "pointmass": "PointMassEasy",
+    "finger_spin": "FingerSpin",
+    "ball_in_cup": "BallInCupCatch",
+    "cheetah_run": "CheetahRun",
+    "walker_stand": "WalkerStand",
+    "hopper_stand": "HopperStand",
+    "pusher": "Pusher",
+    "fetch_reach": "FetchReach",
+    "metaworld_reach": "MetaWorldReach",
 }
 
 
