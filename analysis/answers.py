@@ -4,6 +4,7 @@ Estimators and rules were written in results/LOG.md ("one look") before the runs
 unit: an effect per task, then Student's interval over tasks, so that it speaks of new tasks of the kinds at hand.
 """
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,19 +43,19 @@ class Answer:
     by_task: pd.DataFrame  # task, effect
 
 
-def rule_a(low, high, _):
+def rule_a(low, high):
     return SHOWN if low > PRICE else CONTRARY if high < PRICE else UNDECIDED
 
 
-def rule_b(low, high, _):
+def rule_b(low, high):
     return SHOWN if low > MOVE or high < -MOVE else CONTRARY if -STAY < low and high < STAY else UNDECIDED
 
 
-def rule_c(low, high, _):
+def rule_c(low, high):
     return SHOWN if low > 0 else CONTRARY if high < BESIDE else UNDECIDED
 
 
-def rule_mechanism(low, high, _):
+def rule_mechanism(low, high):
     return SHOWN if high < 0 else CONTRARY if low > 0 else UNDECIDED
 
 
@@ -150,12 +151,10 @@ def fork_gains(study):
     The gain is the mean return of the second half of the fork's steps less that of its first rollout, which is the
     source's policy still, the same for every beta.
     """
-    import json
-
     points = [(json.loads(config).get("fork") or {}).get("at") for config in study.runs["config"]]
     chosen = study.runs.assign(at=points).dropna(subset=["at", "setting"])
     if chosen.empty or chosen.groupby(["task", "advantages", "at"])["setting"].nunique().max() == 1:
-        raise NotApplicable("no runs of several values go on from one point of another run (fork.at)")
+        raise NotApplicable("has no runs of several values that go on from one point of another run (fork.at)")
     first = study.curves[study.curves["iteration"] == 0].set_index("run")["return_mean"]
     later = study.over_training("return_mean", parts=2)[:, 1]
     gain = later - first.reindex(study.runs.index).to_numpy(dtype=float)
@@ -290,7 +289,7 @@ def _answer(key, question, label, unit, by_task, tasks, seeds, decide, interval,
     frame = pd.DataFrame({"task": tasks, "effect": by_task})
     if len(tasks) < ENOUGH[key]:
         rule += f" Undecided with fewer than {ENOUGH[key]} tasks, whose intervals cover too seldom."
-    verdict = decide(low, high, mean) if len(tasks) >= ENOUGH[key] else UNDECIDED
+    verdict = decide(low, high) if len(tasks) >= ENOUGH[key] else UNDECIDED
     return Answer(key, question, label, unit, mean, low, high, len(tasks), seeds, verdict, rule, frame)
 
 

@@ -84,7 +84,7 @@ def seen(means, spreads, seeds, generator):
 def judged(effects, truth, rule, interval=statistics.mean_interval):
     """Of effects [studies, tasks]: shares shown, contrary shown and covered; mean error, mean half width."""
     mean, low, high = interval(effects.T)
-    verdicts = np.array([rule(*each) for each in zip(low, high, mean)])
+    verdicts = np.array([rule(*each) for each in zip(low, high)])
     shown, contrary = np.mean(verdicts == answers.SHOWN), np.mean(verdicts == answers.CONTRARY)
     return shown, contrary, np.mean((low <= truth) & (truth <= high)), np.mean(mean) - truth, np.mean(high - low) / 2
 

@@ -173,7 +173,8 @@ def _where(frames, *names):
 
 def _contest(study, frames, verdicts):
     by_name = {verdict.name: verdict for verdict in verdicts if verdict.tested and len(verdict.numbers)}
-    given = [answer for answer in answers.answers(study) if answer.tasks >= ENOUGH]
+    given = list(frames["four_answers"].itertuples()) if "four_answers" in frames else []
+    given = [answer for answer in given if answer.tasks >= ENOUGH]
     found = [_unit(study, frames, by_name.get(claims.HIDDEN))]
     found.append(_price(given, frames, "β") or _claim_a(by_name.get("A"), frames))
     found.append(_moves(given, frames) or _claim_b(by_name.get("B"), frames))

@@ -4,7 +4,6 @@ A panel is refused, with the missing runs named, where runs it needs are missing
 apply where the study has no such arms.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -607,21 +606,11 @@ def beta_over_unit(study, runs):
 
 
 def forks(study, runs):
-    """Return gained under each beta from one point of the same runs: the fork's second half less its first rollout.
-
-    The first rollout is the source's policy still, the same for every beta.
-    """
-    points = [(json.loads(config).get("fork") or {}).get("at") for config in study.runs["config"]]
-    chosen = study.runs.assign(at=points).dropna(subset=["at", "setting"])
-    if chosen.groupby(["task", "advantages", "at"])["setting"].nunique().max() in (np.nan, 1):
-        raise NotApplicable("no runs of several values go on from one point of another run (fork.at)")
-    first = study.curves[study.curves["iteration"] == 0].set_index("run")["return_mean"]
-    gain = study.over_training("return_mean", parts=2)[:, 1] - first.reindex(study.runs.index).to_numpy(dtype=float)
+    """Return gained under each beta from one point of the same runs (answers.fork_gains)."""
     keys = ["task", "advantages", "at", "setting"]
     rows = [
-        (*key, *statistics.mean_interval(gain[cell.index]), len(cell))
-        for key, cell in chosen.groupby(keys)
-        if np.isfinite(gain[cell.index]).any()
+        (*key, *statistics.mean_interval(cell["gain"].to_numpy()), len(cell))
+        for key, cell in answers.fork_gains(study).groupby(keys)
     ]
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "runs"])
 
@@ -658,7 +647,7 @@ def four_answers(study, runs):
     found = answers.answers(study)
     if not found:
         raise NotApplicable("needs a number swept on three tasks that were learned, or forks of three")
-    columns = ["key", "question", "label", "unit", "effect", "low", "high", "tasks", "seeds", "verdict"]
+    columns = ["key", "question", "label", "unit", "effect", "low", "high", "tasks", "seeds", "verdict", "rule"]
     return pd.DataFrame([[getattr(answer, name) for name in columns] for answer in found], columns=columns)
 
 

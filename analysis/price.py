@@ -98,12 +98,12 @@ def windows(scores: Grid, seed=0):
         low = top - np.argmin(np.append(good[top::-1], False)) + 1
         high = top + np.argmin(np.append(good[top:], False)) - 1
         ran = np.flatnonzero(np.isfinite(own))
-        # Student's t for normal noise: what n seeds are short of knowing their spread by.
         count = np.isfinite(values[task]).sum(-1)
         squares = np.nansum((values[task] - means[task][:, None]) ** 2, axis=-1)
         spread = np.sqrt(squares / np.maximum(1, count - 1))
         error = np.where(count > 1, spread / np.sqrt(np.maximum(1, count)), np.nan)
         pooled = np.sqrt(np.nanmean(error**2))
+        # A few seeds know their own spread badly: half of it is the task's.
         error = np.where(np.isfinite(means[task]), np.sqrt((np.nan_to_num(error, nan=pooled) ** 2 + pooled**2) / 2), 0)
         drawn = means[task] + error * generator.standard_normal((DRAWS, len(settings)))
         tops = np.nan_to_num(response(drawn, settings, at), nan=-np.inf).argmax(-1)
