@@ -1,7 +1,9 @@
 """torch.compile where it pays and works; elsewhere one line says what was lost."""
 
+import re
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,19 +49,36 @@ busy = False  # whether it is at work; a compiler that Ctrl-C ends is none that 
 def _first(function: Callable, arguments: tuple) -> tuple[Callable, Any]:
     """The first call: what to use from now on, and what the call gave."""
     global busy
-    if not _lost:
+    while not _lost:
         _quote_library_path()
         busy = True
         try:
             fast = torch.compile(function, dynamic=True)
             return fast, fast(*arguments)
         except Exception as error:  # no compiler, or one that does not get through: whatever that raises
+            if _removed(error):
+                continue
             made = function(*arguments)  # the function's own errors are raised here
             lost(error)
             return function, made
         finally:
             busy = False
     return function, function(*arguments)
+
+
+def _removed(error: Exception) -> bool:
+    """Whether the error is of a library in torch's cache that cannot be loaded, now deleted.
+
+    A linker that is stopped leaves one unfinished, which torch takes for whole and would fail on for ever.
+    """
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    for name in re.findall(r"(/[^\n:]*?\.so): ", str(error)):
+        library = Path(name)
+        if library.is_relative_to(cache_dir()) and library.exists():
+            library.unlink()
+            return True
+    return False
 
 
 def lost(error: Exception) -> None:

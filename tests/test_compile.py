@@ -1,12 +1,15 @@
 """Compiled fleets: the same numbers to rounding, and compiled to the end."""
 
+import os
 import shlex
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import configuration
+from conftest import ROOT, configuration
 from torch.utils import cpp_extension
 
 from study import compiler
@@ -49,6 +52,33 @@ def test_without_a_working_compiler_training_goes_on_and_one_line_says_so(monkey
     trainer = trained(True, "cartpole", "kl_fixed", 1)
     said = " ".join(capfd.readouterr().err.split())
     assert trainer.iteration == 2 and said.count("torch.compile does not work here (no C++ compiler)") == 1
+
+
+HALF = """
+import torch
+from study import compiler
+fast = compiler.compiled(lambda x: (x.sin() + x.exp()).cos(), "half")
+x = torch.linspace(0, 1, 5000)
+assert torch.allclose(fast(x), (x.sin() + x.exp()).cos(), atol=1e-6)
+assert not compiler._lost, compiler._lost
+"""
+
+
+@needs_compiler
+def test_a_library_that_a_stopped_linker_left_unfinished_is_made_again(tmp_path):
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def compiles() -> str:
+        process = subprocess.run([sys.executable, "-c", HALF], env=environment, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        return process.stderr
+
+    compiles()
+    made = [path for path in tmp_path.rglob("*.so") if "main" in path.name]
+    assert made
+    for path in made:
+        path.write_bytes(b"")
+    assert "does not work here" not in compiles()
 
 
 def test_a_space_in_the_path_does_not_end_the_linkers_argument(monkeypatch):
