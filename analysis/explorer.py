@@ -204,7 +204,7 @@ const ready = (async () => {
     const layouts = {
       curves: { title: { text: "Return", x: 0 }, xaxis: axis("environment steps"), yaxis: axis("return") },
       steps: { title: { text: "KL of an update", x: 0 }, xaxis: axis("environment steps"),
-        yaxis: axis("KL (nats)", { type: "log", tickformat: "~g", nticks: 6 }) },
+        yaxis: axis("KL (nats)", { type: "log", tickformat: "~g", dtick: "D2" }) },
       finals: { title: { text: "Final return of single runs", x: 0 }, yaxis: axis("final return"),
         xaxis: axis([...new Set(symbols)].join(", "),
           { type: "log", tickformat: "~g", domain: both ? [0, .78] : [0, 1] }),
