@@ -31,6 +31,8 @@ DESIGNS = {
     "6 tasks of 10 seeds, 14 of 5": [10] * 6 + [5] * 14,
     "7 tasks of 3 seeds, 6 of 5": [3] * 7 + [5] * 6,
     "7 tasks of 3 seeds, 13 of 5": [3] * 7 + [5] * 13,
+    "15 tasks of 3 seeds, 30 of 2": [3] * 15 + [2] * 30,
+    "15 tasks of 3 seeds, 45 of 2": [3] * 15 + [2] * 45,
 }
 
 

@@ -74,9 +74,21 @@ def prices(values, settings):
 
     values  [..., E, H, S] scores as shares of the gain, NaN where a seed was not run.
     The single value is the one best in the mean over these tasks: the kindest choice for whoever claims that one value
-    serves all. Choosing each task's best by the same seeds makes prices too large, choosing it by one half of them and
-    reading it on the other too small; smoothed, the first error is the smaller one (results/LOG.md).
+    serves all. Where each task's best is found and read on the same few seeds, noise makes prices too large. The
+    jackknife (Quenouille 1956) takes most of that away: with n seeds, n times the price less n - 1 times the mean price
+    with one seed left out.
     """
+    ran = np.isfinite(values).any(-2)  # [..., E, S]
+    count = ran.sum(-1)
+    all_seeds, one_less = _plain_prices(values, settings), 0.0
+    for seed in range(values.shape[-1]):
+        without = np.where(np.arange(values.shape[-1]) == seed, np.nan, values)
+        without = np.where((ran[..., seed] & (count > 1))[..., None, None], without, values)
+        one_less = one_less + np.where(ran[..., seed], _plain_prices(without, settings), 0.0)
+    return count * all_seeds - (count - 1) * one_less / count
+
+
+def _plain_prices(values, settings):
     smooth = response(statistics.seed_means(values), settings, points(settings))
     single = np.broadcast_to(best_single(smooth)[..., None], smooth.shape[:-1])
     return np.nanmax(smooth, axis=-1) - read(smooth, single)

@@ -11,12 +11,15 @@ from torch.utils import cpp_extension
 
 from study.console import console
 
-FROM = 400_000  # samples of a fleet; below, compiling costs more than it saves (execution.compile=auto)
+# Samples of a fleet below which compiling costs more than it saves (execution.compile=auto). With fused networks it
+# saves a tenth of 50 to 100 us per sample and costs 8 to 22 s (results/LOG.md).
+FROM = 400_000
+FROM_FUSED = 2_000_000
 
 
-def wanted(choice: bool | str, samples: int) -> bool:
+def wanted(choice: bool | str, samples: int, fused: bool) -> bool:
     """Whether a fleet is compiled: choice is execution.compile, true, false or auto."""
-    return choice is True or (choice == "auto" and samples >= FROM)
+    return choice is True or (choice == "auto" and samples >= (FROM_FUSED if fused else FROM))
 
 
 def compiled(function: Callable, name: str) -> Callable:

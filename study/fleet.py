@@ -36,9 +36,12 @@ from study.task import Copies
 
 
 class Fleet:
-    """What an update may use: the policy, the numbers that differ per run, and `each`."""
+    """What an update may use: the policy, the numbers that differ per run, and `each`.
 
-    def __init__(self, configs: list[Config], policy: Policy, dtype=torch.float32, compile: bool = False):
+    samples  how many are to come from all runs; many are worth compiling for.
+    """
+
+    def __init__(self, configs: list[Config], policy: Policy, dtype=torch.float32, samples: int = 0):
         shared = configs[0]
         self.configs = configs
         self.policy = policy
@@ -55,8 +58,8 @@ class Fleet:
         self.max_grad_norm = self._stack(bounds) if min(bounds) < math.inf else None
         self.value_learning_rate = self._stack([config.value_learning_rate for config in configs])
         self.settings = self._settings()
-        self.compile = compile
         self.fused = fused.serves(shared.execution.compile, self.device, dtype)
+        self.compile = compiler.wanted(shared.execution.compile, samples, self.fused)
         self.unfused: set[Callable] = set()  # losses that look at more than the network's outputs
         self.made: dict[tuple, Callable] = {}
 
@@ -74,7 +77,7 @@ class Fleet:
         """The fleet of some of the runs; what is compiled, they share."""
         configs = self.configs[rows]
         samples = len(configs) * self.iterations * configs[0].horizon
-        part = Fleet(configs, self.policy, self.dtype, compiler.wanted(configs[0].execution.compile, samples))
+        part = Fleet(configs, self.policy, self.dtype, samples)
         if part.compile == self.compile:
             part.made = self.made
         return part
@@ -225,7 +228,7 @@ class Trainer:
         self.copies = copies
         self.critic = Network((copies.observation_size, *self.config.hidden, 1))
         samples = runs * self.config.iterations * self.config.horizon
-        self.fleet = Fleet(configs, policy, dtype, compiler.wanted(self.config.execution.compile, samples))
+        self.fleet = Fleet(configs, policy, dtype, samples)
 
         rngs = [generator(config.seed, Stream.PARAMETERS) for config in configs]
         self.theta = torch.stack([policy.initial(rng) for rng in rngs]).to(self.fleet.device, dtype)

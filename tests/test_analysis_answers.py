@@ -33,16 +33,30 @@ def test_a_response_is_the_weighted_mean_and_ends_where_the_task_was_run():
     np.testing.assert_allclose(made[1][known], brute_response(means[1], settings, at)[known])
 
 
-def test_prices_against_a_loop():
+def brute_prices(seeds_of_tasks, settings):
+    """Smoothed best less smoothed score at the single value; one list per task with an array [H] per seed."""
+    at = price.points(settings)
+    smooth = np.array([brute_response(np.mean(seeds, axis=0), settings, at) for seeds in seeds_of_tasks])
+    return smooth.max(-1) - smooth[:, smooth.mean(0).argmax()]
+
+
+def test_prices_are_the_jackknife_of_a_loop():
     settings = np.array([0.1, 0.3, 1, 3, 10, 30])
     values = np.random.default_rng(0).uniform(size=(5, 6, 4))
-    at = price.points(settings)
-    smooth = np.array([brute_response(task.mean(-1), settings, at) for task in values])
-    single = smooth.mean(0).argmax()
-    expected = [own.max() - own[single] for own in smooth]
+    values[1, :, 2:], values[3, :, 1:] = np.nan, np.nan
+    counts = [4, 2, 4, 1, 4]
+    tasks = [[values[task, :, seed] for seed in range(n)] for task, n in enumerate(counts)]
+    plain, expected = brute_prices(tasks, settings), []
+    for task, n in enumerate(counts):
+        less = []
+        for out in range(n):
+            left = [[own for s, own in enumerate(seeds) if s != out or len(seeds) == 1] for seeds in tasks]
+            less.append(brute_prices(left, settings)[task])
+        expected.append(n * plain[task] - (n - 1) * np.mean(less))
     np.testing.assert_allclose(price.prices(values, settings), expected)
     many = np.stack([values, values[::-1]])
     np.testing.assert_allclose(price.prices(many, settings), [expected, expected[::-1]])
+    assert abs(expected[3] - plain[3]) < 1e-12  # one seed: nothing to leave out
 
 
 def test_equal_tasks_have_no_price_and_opposite_ones_have():
