@@ -410,16 +410,23 @@ def _folder(run):
 
 
 def _score(study):
-    """Adds `untrained` and `score` to the runs.
+    """Adds `untrained`, `untrained_error` and `score` to the runs.
 
     untrained  mean over the task's runs of the first return they report: the initial policy's
                (zero-mean actions of unit standard deviation), the "random policy" of PPO's Table 1.
+    untrained_error  its standard error. Runs of one seed begin with one policy and the same draws, so only seeds count;
+               the spread of one return is that between neighbouring ones of the first six, in the median run.
     score      final_return; for a diverged run `untrained`, whatever it earned before it broke.
     """
     runs = study.runs
     reported = study.curves[np.isfinite(study.curves["return_mean"])]
     first = reported.groupby("run")["return_mean"].first().reindex(runs.index)
     runs["untrained"] = first.astype(float).groupby(runs["task"]).transform("mean")
+    early = reported.groupby("run")["return_mean"].head(6)
+    steps = early.groupby(reported.loc[early.index, "run"]).diff() ** 2 / 2
+    spread = steps.groupby(reported.loc[early.index, "run"]).mean().reindex(runs.index).astype(float)
+    by_task = spread.groupby(runs["task"]).transform("median")
+    runs["untrained_error"] = np.sqrt(by_task / runs.groupby("task")["seed"].transform("nunique"))
     broken = (runs["status"] == "diverged") | ~np.isfinite(runs["final_return"])
     runs["score"] = runs["final_return"].where(~broken, runs["untrained"])
     runs["auc_score"] = runs["auc_return"].where(~broken & np.isfinite(runs["auc_return"]), runs["untrained"])

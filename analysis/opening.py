@@ -117,7 +117,7 @@ def notes(study):
     _, unlearned = price.learned_tasks(study.runs)
     if contest(study) and unlearned:
         names = _joined([task_name(task) for task in unlearned])
-        lines.append(f"No arm learned {names} (three standard errors above the untrained policy): left out of prices.")
+        lines.append(f"No arm surely learned {names} (p < 0.01, corrected for the number of arms): left out of prices.")
     if len(study.missing):
         lines.append(f"{len(study.missing)} runs are missing; the figures that need them say how to make them.")
     diverged = int((study.runs["status"] == "diverged").sum())

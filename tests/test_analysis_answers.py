@@ -1,6 +1,7 @@
 """The four answers against studies whose truth is known, and their parts against other ways to compute them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic
 from scipy import stats
@@ -150,3 +151,41 @@ def test_imagined_tasks_cost_what_is_asked_for():
     )
     assert world.price(world.apart(0.05)) == pytest.approx(0.05, abs=0.005)
     assert world.price(0.0) < 0.01
+
+
+def frame_of_arms(scores, untrained_error):
+    """Runs of one task as `learned_tasks` reads them; scores [arms, seeds]."""
+    rows = [
+        {"task": "a", "condition": "", "arm": arm, "seed": seed, "auc_score": value}
+        for arm, own in enumerate(scores)
+        for seed, value in enumerate(own)
+    ]
+    return pd.DataFrame(rows).assign(untrained=0.0, untrained_error=untrained_error)
+
+
+def test_where_nothing_is_learned_a_task_hardly_ever_counts_and_where_something_is_it_does():
+    generator, counted = np.random.default_rng(3), 0
+    for _ in range(400):
+        floor = generator.normal() / np.sqrt(2)
+        noise = generator.normal(size=(8, 2)) - floor
+        counted += price.learned_tasks(frame_of_arms(noise, np.sqrt(0.5)))[0] == ["a"]
+    assert counted <= 4 + 3 * 2  # 1 % and three standard errors
+    noise[3] += 12
+    assert price.learned_tasks(frame_of_arms(noise, np.sqrt(0.5)))[0] == ["a"]
+    still = np.zeros((8, 2))
+    assert price.learned_tasks(frame_of_arms(still, 0.0)) == ([], ["a"])
+    still[2] = 1.0
+    assert price.learned_tasks(frame_of_arms(still, 0.0)) == (["a"], [])
+    assert price.learned_tasks(frame_of_arms(noise[:, :1] + 50, 0.0)) == ([], ["a"])  # one seed tells nothing
+
+
+def test_the_error_of_the_untrained_policy_counts_seeds_and_not_runs(tmp_path):
+    tasks = [synthetic.Task("a")]
+    runs, curves = synthetic.study(tasks, [synthetic.Arm("trpo"), synthetic.Arm("clip")], seeds=4)
+    study = load(synthetic.write(tmp_path / "study", runs, curves))
+    squares = []
+    for _, own in study.curves.groupby("run"):
+        early = own["return_mean"].dropna().to_numpy()[:6]
+        squares.append(np.mean(np.diff(early) ** 2) / 2)
+    expected = np.sqrt(np.median(squares) / 4)
+    np.testing.assert_allclose(study.runs["untrained_error"], expected)
