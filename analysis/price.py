@@ -136,10 +136,10 @@ def windows(scores: Grid, seed=0):
 def learned_tasks(runs, column="auc_score"):
     """(tasks on which some arm surely gains over the untrained policy, the others).
 
-    Surely: Student's one-sided p of its gain, times the number of arms, is below NEVER. The spread between seeds is that
-    of all arms of a task and condition together, because two or three seeds of one arm tell too little: asking for
-    three standard errors of the arm's own calls a task learned in 58 % of cases where eight arms of two seeds learn
-    nothing. To it comes the error of the untrained policy's return, which all arms share.
+    Surely: Student's one-sided p of its gain, times the number of arms, is below NEVER. The spread between seeds is
+    that of all arms of a task and condition together, because two or three seeds of one arm tell too little: asking
+    for three standard errors of the arm's own calls a task learned in 58 % of cases where eight arms of two seeds
+    learn nothing. To it comes the error of the untrained policy's return, which all arms share.
     """
     cells = runs.groupby(["task", "condition", "arm"])[column].agg(["mean", "var", "count"])
     cells = cells.join(runs.groupby("task")[["untrained", "untrained_error"]].first(), on="task")
