@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from conftest import ROOT
 from filelock import FileLock
@@ -597,6 +598,11 @@ def test_ctrl_c_of_a_sweep_on_workers(tmp_path, monkeypatch, capfd):
     assert_same(tmp_path / "s", read(tmp_path / "undisturbed"))
 
 
+def processor_time(pid):
+    used = psutil.Process(pid).cpu_times()
+    return used.user + used.system
+
+
 @pytest.mark.parametrize("workers, moment", [(1, 0.3), (1, None), pytest.param(2, None, marks=pytest.mark.slow)])
 def test_ctrl_c_is_answered_while_it_starts_and_compiles(workers, moment, tmp_path, monkeypatch):
     """Compiling anew takes a minute; moment is None once training was announced, else seconds after the start."""
@@ -610,13 +616,14 @@ def test_ctrl_c_is_answered_while_it_starts_and_compiles(workers, moment, tmp_pa
         said += (line := launcher.stderr.readline())
         assert line, said
     time.sleep(moment or 3)
-    began = time.monotonic()
+    began, busy = time.monotonic(), processor_time(launcher.pid)
     while launcher.returncode is None:  # a first Ctrl-C can fall into the interpreter's own start; people press again
         os.killpg(launcher.pid, signal.SIGINT)
         try:
             said += launcher.communicate(timeout=3)[1]
         except subprocess.TimeoutExpired:
-            assert time.monotonic() - began < 10, said  # 2 where nobody else is at work
+            # Seconds of its own work: how long they take depends on who else is at work.
+            assert processor_time(launcher.pid) - busy < 4 and time.monotonic() - began < 120, said
     assert "Traceback" not in said and "does not work here" not in said, said
     if moment is None:
         assert launcher.returncode == 130 and "stopped with 0 of 2 runs finished" in said, said
