@@ -5,6 +5,7 @@ unit: an effect per task, then Student's interval over tasks, so that it speaks 
 """
 
 import json
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,8 @@ BESIDE = 0.05  # of the gain: how far above a penalty a constraint has to be
 FIRST = 10  # iterations that the measured beta is taken from
 LEAST = 3  # tasks for an effect
 ENOUGH = {"A": 12, "B": 6, "C": 12, "mechanism": 6}  # tasks for a verdict: with fewer, intervals cover too seldom
+UNIT = ", rewards × "  # between a task's name and the number that its rewards are multiplied by
+UNITS = re.compile(rf"{RAW} reward_scale=([\d.e+-]+)")
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 
 
@@ -71,8 +74,23 @@ def answers(study):
 
 
 def conditions(study):
-    """The two kinds of advantages under the plain protocol: (name, runs)."""
-    return [("raw", study.under(RAW)), ("normalised", study.under(""))]
+    """The kinds of advantages under the plain protocol: (name, runs, the runs that set the gain of each task).
+
+    Where rewards were multiplied by several numbers, raw advantages are read once more with each unit of reward as a
+    problem of its own.
+    """
+    kinds = [("raw", study.under(RAW), study.runs), ("normalised", study.under(""), study.runs)]
+    units = {RAW: 1.0} | {
+        condition: float(found[1])
+        for condition in study.runs["condition"].unique()
+        if (found := UNITS.fullmatch(condition))
+    }
+    if len(units) > 1:
+        runs = study.runs[study.runs["condition"].isin(units)]
+        labels = [f"{task}{UNIT}{units[condition]:g}" for task, condition in zip(runs["task"], runs["condition"])]
+        runs = runs.assign(task=labels, condition=RAW)
+        kinds.append(("raw, in several units of reward", runs, runs))
+    return kinds
 
 
 # A: what one value costs ----------------------------------------------------------------
@@ -80,23 +98,28 @@ def conditions(study):
 
 def price_answers(study):
     found = []
-    for advantages, runs in conditions(study):
+    for advantages, runs, everything in conditions(study):
         for algorithm in ("kl_fixed", "trpo", "kl_adaptive", "clip"):
-            scores = grid_of(runs, study.runs, algorithm)
+            scores = grid_of(runs, everything, algorithm)
             if scores is None:
                 continue
-            by_task = price.prices(scores.normalised, scores.settings)
+            lost = by_task(dict(zip(scores.tasks, price.prices(scores.normalised, scores.settings))))
             found.append(
                 _answer(
                     "A",
                     f"What does one {SYMBOLS[KNOBS[algorithm][0]]} cost, {advantages} advantages?",
                     f"{SYMBOLS[KNOBS[algorithm][0]]}, {advantages} advantages",
-                    "share of the gain", by_task, scores.tasks, seeds_of(scores.values),
+                    "share of the gain", lost.to_numpy(), list(lost.index), seeds_of(scores.values),
                     rule_a, statistics.skewed_mean_interval,
                     f"Shown: the interval is above {PRICE:g}. Contrary: below {PRICE:g}.",
                 )
             )  # fmt: skip
     return found
+
+
+def by_task(effects):
+    """Series, a row per task, of effects {problem: number}: units of one task are one draw of a task."""
+    return pd.Series(effects, dtype=float).groupby(lambda problem: problem.split(UNIT)[0], sort=False).mean()
 
 
 def grid_of(runs, everything, algorithm):
@@ -175,26 +198,26 @@ def peak(x, y):
 def contest_answers(study):
     """TRPO less fixed beta, both at the single value best for them, and both at their defaults."""
     found = []
-    for advantages, runs in conditions(study):
-        penalty = grid_of(runs, study.runs, "kl_fixed")
+    for advantages, runs, everything in conditions(study):
+        penalty = grid_of(runs, everything, "kl_fixed")
         if penalty is None:
             continue
         default = at_default(runs, penalty, "trpo")
-        delta = grid_of(runs, study.runs, "trpo")
+        delta = grid_of(runs, everything, "trpo")
         constraint = default if delta is None else dict(zip(delta.tasks, at_best_single(delta)))
         which = "the best single δ and β" if delta is not None else "δ = 0.01, the best single β"
         for short, words, ours, theirs in (
             ("tuned", which, constraint, at_best_single(penalty)),
             ("defaults", "δ = 0.01, β = 3", default, nearest(penalty, 3.0)),
         ):
-            contrast = {task: ours[task] - own for task, own in zip(penalty.tasks, theirs) if task in ours}
+            contrast = by_task({task: ours[task] - own for task, own in zip(penalty.tasks, theirs) if task in ours})
             if len(contrast) < LEAST:
                 continue
             found.append(
                 _answer(
                     "C", f"How far is TRPO above a fixed β, {advantages} advantages ({words})?",
                     f"{advantages} advantages, {short}", "share of the gain",
-                    np.array(list(contrast.values())), list(contrast), seeds_of(penalty.values),
+                    contrast.to_numpy(), list(contrast.index), seeds_of(penalty.values),
                     rule_c, statistics.mean_interval,
                     f"Shown: the interval is above 0. Contrary: its upper end is below {BESIDE:g}.",
                 )

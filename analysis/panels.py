@@ -618,9 +618,9 @@ def forks(study, runs):
 def windows(study, runs):
     """Per task and number the values that keep 90 % of the smoothed best, and what the best single value loses."""
     rows = []
-    for advantages, here in answers.conditions(study):
+    for advantages, here, everything in answers.conditions(study):
         for algorithm in KNOBS:
-            scores = answers.grid_of(here, study.runs, algorithm)
+            scores = answers.grid_of(here, everything, algorithm)
             if scores is None:
                 continue
             single, found = price.windows(scores)

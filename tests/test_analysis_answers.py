@@ -189,3 +189,24 @@ def test_the_error_of_the_untrained_policy_counts_seeds_and_not_runs(tmp_path):
         squares.append(np.mean(np.diff(early) ** 2) / 2)
     expected = np.sqrt(np.median(squares) / 4)
     np.testing.assert_allclose(study.runs["untrained_error"], expected)
+
+
+def test_each_unit_of_reward_is_a_problem_and_each_task_counts_once(tmp_path):
+    """A best beta that moves with the unit costs a single one much; a constraint, to which units are nothing, gains."""
+    runs, curves = [], []
+    for unit in (0.1, 10.0):
+        words = {"advantage_normalization": "none", "reward_scale": unit}
+        trpo = synthetic.Arm("trpo", max_kl=0.01, quality=0.95, settings=tuple(words.items()))
+        arms = [*synthetic.fixed([0.01, 0.1, 1, 10, 100], **words), trpo]
+        made = synthetic.study([synthetic.Task(name, best_beta=(unit, unit)) for name in "abcd"], arms, noise=0.01)
+        runs.append(made[0]), curves.append(made[1])
+    study = load(synthetic.write(tmp_path / "s", pd.concat(runs, ignore_index=True), pd.concat(curves)))
+    kinds = {name: own for name, own, _ in answers.conditions(study)}
+    assert set(kinds["raw, in several units of reward"]["task"]) == {
+        f"{task}, rewards × {unit}" for task in "abcd" for unit in ("0.1", "10")
+    }
+    found = {(answer.key, answer.label): answer for answer in answers.answers(study)}
+    cost = found["A", "β, raw, in several units of reward advantages"]
+    assert cost.tasks == 4 and cost.effect > 0.1
+    lead = found["C", "raw, in several units of reward advantages, tuned"]
+    assert lead.tasks == 4 and lead.low > 0.05
