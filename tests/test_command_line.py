@@ -99,7 +99,7 @@ def test_an_algorithm_on_the_command_line_leaves_out_the_arms_of_the_others_and_
     sweeper = UnionSweeper(grids["params"] | {"task": "hopper", "seed": "0"}, grids["grids"])
     betas = [[word for word in job if word.startswith("algorithm.beta=")] for job in sweeper.jobs([])]
     jobs = sweeper.jobs(["+experiment=quick", "algorithm=kl_fixed", "horizon=1024"])
-    assert "leaves out the sweep's arms of trpo, kl_adaptive" in capsys.readouterr().err
+    assert "leaves out the sweep's arms of trpo" in capsys.readouterr().err
     assert [[word for word in job if word.startswith("algorithm.beta=")] for job in jobs] == [b for b in betas if b]
     assert all({"algorithm=kl_fixed", "horizon=1024"} < set(job) for job in jobs)
     some = UnionSweeper({}, [{"algorithm": "trpo,clip"}, {"algorithm": "kl_fixed"}, {"horizon": "512"}])
@@ -141,7 +141,7 @@ def test_launcher_and_sweeper_are_listed_by_info_plugins():
         (["algorithm=glob(*)"], ["algorithm=glob(*)", "did you mean -m?"]),
         (["+experiment=quick"], ["+experiment=quick", "is a sweep", "did you mean -m?"]),
         (["+experiment=quick", "task=hopper", "execution.dry_run=true"], ["did you mean -m?"]),
-        (["-m", "+experiment=quick", "algorithm=fixpo"], ["algorithm=fixpo: no grid", "trpo, kl_adaptive, kl_fixed"]),
+        (["-m", "+experiment=quick", "algorithm=fixpo"], ["algorithm=fixpo: no grid", "trpo, kl_fixed"]),
         (["+hydra.sweeper.params.seed='1,2'"], ["did you mean -m?"]),
         (["hydra/sweeper=optuna"], ["hydra/sweeper/optuna", "basic, union"]),
         (["hydra.job.chdir=true"], ["hydra.job.chdir=true", "execution.results"]),
