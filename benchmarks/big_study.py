@@ -60,8 +60,8 @@ def invent(folder: Path, seeds: int) -> None:
 
     from study.config import parse
     from study.fleet import Result
+    from study.launch.store import Store, row
     from study.record import CURVES, dtype
-    from study.store import Store, row
 
     rng = np.random.default_rng(0)
     runs, curves = [], []
@@ -99,7 +99,7 @@ def invent(folder: Path, seeds: int) -> None:
                         curves.append(frame[list(CURVES)])
     store = Store(folder / "big")
     store.open()
-    from study import disk
+    from study.launch import disk
 
     disk.write_table(store.folder / "runs.parquet", pd.DataFrame(runs))
     disk.write_table(store.folder / "curves.parquet", pd.concat(curves, ignore_index=True))

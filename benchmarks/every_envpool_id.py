@@ -18,7 +18,8 @@ CHUNK, PATIENCE = 60, 120  # ids per child; seconds an id may take
 def attempt(id: str) -> str:
     import numpy as np
 
-    from study.config import ConfigError, Task
+    from study.config import Task
+    from study.settings import ConfigError
     from study.task import Copies
 
     try:

@@ -50,11 +50,11 @@ class Ours:
         from hydra import compose, initialize_config_dir
         from omegaconf import OmegaConf
 
-        from study.cluster import settle
         from study.config import parse
         from study.fleet import Trainer
+        from study.process import fit
 
-        settle()
+        fit()
         with initialize_config_dir(str(ROOT / "study/conf"), version_base=None):
             words = [f"task={task}", f"algorithm={algorithm}", "execution.compile=true", *FAMILIES[algorithm], *changes]
             config = OmegaConf.to_container(compose("config", words), resolve=True)
@@ -440,7 +440,7 @@ def draw(folder: Path) -> None:
 def machine() -> str:
     import torch
 
-    from study.store import commit
+    from study.launch.store import commit
 
     model = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), "unknown")
     cores = len(os.sched_getaffinity(0))

@@ -13,8 +13,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from study.api import sweep, train
-    from study.config import ConfigError
+    from study.launch.api import sweep, train
+    from study.settings import ConfigError
 
 __all__ = ["ConfigError", "sweep", "train"]
 
@@ -22,5 +22,5 @@ __all__ = ["ConfigError", "sweep", "train"]
 def __getattr__(name: str):
     """Looked up when asked for: torch and Hydra take seconds to import."""
     if name in __all__:
-        return getattr(importlib.import_module("study.config" if name == "ConfigError" else "study.api"), name)
+        return getattr(importlib.import_module("study.settings" if name == "ConfigError" else "study.launch.api"), name)
     raise AttributeError(f"module 'study' has no attribute '{name}'")

@@ -1,42 +1,31 @@
 """The typed configuration of one run: every number is checked once, here, before anything is made."""
 
 import hashlib
-import importlib
 import json
 import re
-import sys
 from difflib import get_close_matches
 from functools import cache, cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from study import algorithm
-
-# YAML reads 3e-4 as a string; a boolean is never a number.
-Real = Annotated[float, BeforeValidator(lambda x: "a truth value" if isinstance(x, bool) else x)]
-Positive = Annotated[Real, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[Real, Field(ge=0, le=1)]
-Count = Annotated[int, Field(gt=0, strict=True)]
-Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-
+from study.settings import (
+    AlgorithmSettings,
+    ConfigError,
+    Count,
+    NonNegative,
+    Positive,
+    Seed,
+    Share,
+    Strict,
+)
 
 CONF = Path(__file__).parent / "conf"
 
 LEADING = ("kl_target", "clip_epsilon", "beta", "max_kl")  # the first that an algorithm has is always in its arm
-
-
-class ConfigError(ValueError):
-    """A wrong value: what was given, what is allowed, where to change it; one line."""
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Task(Strict):
@@ -46,17 +35,6 @@ class Task(Strict):
     total_steps: Count
     max_episode_steps: Count | None = None  # a time limit in place of the environment's own
     kwargs: dict[str, Any] = {}
-
-
-class AlgorithmSettings(Strict):
-    """What every algorithm's page extends with its own numbers.
-
-    A float may differ between the runs of a fleet and reaches the page as an [R] tensor;
-    everything else is shared by the fleet.
-    """
-
-    name: str
-    module: str | None = Field(default=None, exclude_if=lambda module: module is None)  # of algorithm=custom
 
 
 class Diagnostics(Strict):
@@ -308,57 +286,6 @@ def backend(task: Task) -> str:
     return "envpool" if task.id in envpool.list_all_envs() else "gymnasium"
 
 
-# Modules that say who trains what and when, never what comes out.
-HOUSE = {
-    "__main__",
-    "cluster",
-    "console",
-    "disk",
-    "plan",
-    "preview",
-    "progress",
-    "status",
-    "runner",
-    "store",
-    "tracker",
-}
-
-
-@cache
-def code(modules: tuple[str, ...] = ()) -> str:
-    """A hash of all that decides a run's bits besides its configuration: the code, torch, the simulators, and the
-    modules of algorithms of one's own."""
-    folder = Path(__file__).parent
-    sha = hashlib.sha256()
-    for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.cpp")]):
-        if file.stem not in HOUSE:
-            sha.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
-    for file in _sources(modules):
-        sha.update(file.name.encode() + file.read_bytes())
-    for package in ("torch", "numpy", "gymnasium", "envpool", "mujoco"):
-        try:
-            sha.update(f"{package} {version(package)}".encode())
-        except PackageNotFoundError:
-            pass
-    return sha.hexdigest()[:16]
-
-
-def _sources(modules: tuple[str, ...]) -> list[Path]:
-    """The files of these modules and of what they import that lies beside them, in folders or below."""
-    found: dict[Path, None] = {}
-    waiting = [importlib.import_module(name) for name in modules]
-    homes = {Path(module.__file__).parent for module in waiting}
-    while waiting:
-        module = waiting.pop()
-        file = Path(getattr(module, "__file__", None) or "")
-        if file.suffix == ".py" and file not in found and any(home in file.parents for home in homes):
-            found[file] = None
-            names = {getattr(value, "__module__", None) for value in vars(module).values()}
-            waiting += [value for value in vars(module).values() if isinstance(value, ModuleType)]
-            waiting += [sys.modules[name] for name in sorted(filter(None, names)) if name in sys.modules]
-    return sorted(found)
-
-
 def hashed(value: dict | list) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -409,7 +336,7 @@ def _settings(name: str | None, module: str | None) -> type[AlgorithmSettings]:
     settings = getattr(page, "Settings", None)
     lacking = [what for what in ("start", "update") if not callable(getattr(page, what, None))]
     if not (isinstance(settings, type) and issubclass(settings, AlgorithmSettings)):
-        lacking.insert(0, "a class Settings(study.config.AlgorithmSettings)")
+        lacking.insert(0, "a class Settings(study.settings.AlgorithmSettings)")
     if lacking:
         raise ConfigError(f"algorithm.module={module}: lacks {', '.join(lacking)}; study/algorithm/ has examples")
     return settings

@@ -4,7 +4,6 @@ All that is the same for every algorithm (rollouts, advantages, diagnostics, the
 for all runs at once; each policy update for the part of the fleet whose algorithm it is.
 """
 
-import io
 import math
 import time
 from collections import deque
@@ -12,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from study import compiler, disk, fork, fused, value
+from study import compiler, fork, fused, value
 from study.algorithm import page
-from study.config import Config, code
+from study.config import Config
 from study.implied_beta import implied_beta
 from study.objective import change, fisher_vector_product
 from study.policy import Network, Policy
@@ -216,7 +214,8 @@ def _cause(experience: Experience, run: int) -> str:
 class Trainer:
     """All that changes while a fleet trains, and the loop that changes it."""
 
-    def __init__(self, configs: list[Config], dtype: torch.dtype = torch.float32):
+    def __init__(self, configs: list[Config], dtype: torch.dtype = torch.float32, points: list[dict] | None = None):
+        """points: of forks, where each run's source was (fork.point)."""
         keys = {config.fleet_key for config in configs}
         if len(keys) != 1:
             raise ValueError(f"a fleet needs one fleet_key, got {sorted(keys)}")
@@ -252,7 +251,7 @@ class Trainer:
         self.origin = 0  # iterations of the source before the first of a fork
         if self.config.fork is not None:
             self.origin = -(-self.config.fork.at // self.config.horizon)
-            fork.begin(self)
+            fork.begin(self, points)
 
     def _parts(self) -> Iterator[Part]:
         start = 0
@@ -263,29 +262,14 @@ class Trainer:
             fleet, algorithm = self.fleet.part(rows), page(configs[0].algorithm.name, configs[0].algorithm.module)
             yield Part(rows, algorithm, fleet, algorithm.start(fleet, self.theta[rows]))
 
-    def _modules(self) -> tuple[str, ...]:
-        """Of the algorithms that are not the package's own."""
-        return tuple(sorted({config.algorithm.module for config in self.configs} - {None}))
-
     def _copies(self, chapter: int) -> Copies:
         chapter += getattr(self, "origin", 0)
         seeds = [int(generator(c.seed, Stream.ENVIRONMENT, chapter).integers(2**31)) for c in self.configs]
         return Copies(self.config.task, seeds)
 
-    def train(
-        self, report: Callable | None = None, checkpoint: Path | None = None, snapshots: Path | None = None
-    ) -> list[Result]:
-        """To the end of the budget. report(trainer) is called after every iteration; it may raise to stop.
-        Points that forks may begin from (execution.snapshots) are kept in the folder `snapshots`.
-
-        A damaged checkpoint, or one that other code has written, is set aside and not used.
-        """
+    def train(self, report: Callable | None = None) -> list[Result]:
+        """To the end of the budget. report(trainer) is called after every iteration; it may raise to stop."""
         try:
-            if checkpoint is not None and checkpoint.exists():
-                try:
-                    self.load(checkpoint)
-                except disk.Damaged as damage:
-                    disk.set_aside(checkpoint, str(damage), checkpoint.parent.parent / "set-aside")
             while self.iteration < self.config.iterations and self.alive.any():
                 began = time.perf_counter()
                 if self.iteration % self.config.chapter == 0:
@@ -293,10 +277,6 @@ class Trainer:
                 self._iterate()
                 # What updates took is theirs already
                 self.seconds += (time.perf_counter() - began - self._updating) / len(self.configs)
-                if checkpoint is not None and self.iteration % self.config.chapter == 0:
-                    self.save(checkpoint)
-                if snapshots is not None:
-                    fork.keep(self, snapshots)
                 if report is not None:
                     report(self)
         finally:
@@ -478,15 +458,11 @@ class Trainer:
             self.causes[run],
         )
 
-    # Checkpoints: tensors, arrays as tensors, and numbers; nothing that loading would execute.
+    # What a chapter's boundary leaves, where no environment is open: tensors, arrays as tensors, and numbers.
 
-    def save(self, path: Path) -> None:
-        """Atomically, with a digest; everything at a chapter's boundary, where no environment is open."""
+    def state(self) -> dict:
         arrays = {name: np.array(values, dtype=float) for name, values in self.rows.items()}
-        held = {
-            "code": code(self._modules()),
-            "environment": self.copies.origin,
-            "runs": [config.run_id for config in self.configs],
+        return {
             "iteration": self.iteration,
             "seconds": torch.from_numpy(self.seconds),
             "learned": tree_flatten(self._learned())[0],
@@ -496,36 +472,19 @@ class Trainer:
             "causes": list(self.causes),
             "rows": tree_map(torch.from_numpy, arrays),
         }
-        content = io.BytesIO()
-        torch.save(held, content)
-        disk.write_signed(path, content.getvalue())
 
-    def load(self, path: Path) -> None:
-        """Raises disk.Damaged, and changes nothing, if the checkpoint is damaged or not this fleet's."""
-        content = disk.read_signed(path)
-        try:
-            held = torch.load(content, weights_only=True)
-        except Exception as error:  # whatever its bytes lead to; nothing in them is executed
-            raise disk.Damaged(f"cannot be read: {type(error).__name__}") from None
-        if held["code"] != code(self._modules()):
-            raise disk.Damaged("was written by other code or another torch, whose numbers may differ")
-        if held["environment"] != self.copies.origin:
-            was, now = held["environment"], self.copies.origin
-            raise disk.Damaged(f"was written with another version of the environment ({was}; it is {now} now)")
-        if held["runs"] != [config.run_id for config in self.configs]:
-            raise disk.Damaged("belongs to other runs")
-        self.iteration, self.seconds = held["iteration"], held["seconds"].numpy()
+    def go_on_from(self, state: dict) -> None:
+        self.iteration, self.seconds = state["iteration"], state["seconds"].numpy()
         structure = tree_flatten(self._learned())[1]
-        leaves = [leaf.to(self.fleet.device) for leaf in held["learned"]]
-        self._restore(tree_unflatten(leaves, structure))
-        for moments, held_moments in zip((self.moments, self.reward_scale.moments), held["arrays"]):
-            for name, array in held_moments.items():
+        self._restore(tree_unflatten([leaf.to(self.fleet.device) for leaf in state["learned"]], structure))
+        for moments, held in zip((self.moments, self.reward_scale.moments), state["arrays"]):
+            for name, array in held.items():
                 setattr(moments, name, array.numpy())
-        self.episodes.last = [deque(last.tolist(), maxlen=100) for last in held["last"]]
-        self.alive, self.causes = held["alive"].numpy(), held["causes"]
+        self.episodes.last = [deque(last.tolist(), maxlen=100) for last in state["last"]]
+        self.alive, self.causes = state["alive"].numpy(), state["causes"]
         self.rows = {
             name: [row.astype(bool) if name == "alive" else row for row in values.numpy()]
-            for name, values in held["rows"].items()
+            for name, values in state["rows"].items()
         }
 
     def _statistics(self) -> list[dict]:

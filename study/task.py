@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from study import origin, spaces
-from study.config import ConfigError, Task, backend
+from study.config import Task, backend
 from study.console import console
 from study.policy import Categorical, Categoricals, Gaussian, Policy
+from study.settings import ConfigError
 
 OWN = {"num_envs", "batch_size", "num_threads", "env_seed", "seed"}  # of EnvPool's arguments, ours to say
 

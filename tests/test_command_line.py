@@ -20,11 +20,11 @@ from omegaconf import OmegaConf
 
 from analysis.data import load
 from hydra_plugins.fleet.sweeper import UnionSweeper
-from study import completion
-from study.__main__ import main
 from study.algorithm import NAMES
 from study.config import parse
 from study.fleet import Trainer
+from study.launch import completion
+from study.launch.command import main
 from study.record import CURVES, RUNS, readme
 from study.task import Copies
 

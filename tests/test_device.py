@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from study import fleet, implied_beta, value
 from study.algorithm import NAMES
 from study.fleet import Trainer
+from study.launch import checkpoint
 
 FACTORIES = {
     getattr(torch, name)
@@ -112,6 +113,6 @@ def test_on_cuda_too_a_resumed_training_gives_the_same_bits(algorithm, tmp_path)
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        Trainer(runs).train(report=interrupt, checkpoint=tmp_path / "checkpoint.pt")
-    for a, b in zip(Trainer(runs).train(checkpoint=tmp_path / "checkpoint.pt"), expected):
+        checkpoint.train(Trainer(runs), interrupt, tmp_path / "checkpoint.pt")
+    for a, b in zip(checkpoint.train(Trainer(runs), path=tmp_path / "checkpoint.pt"), expected):
         same(a.curves, b.curves)

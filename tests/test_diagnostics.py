@@ -7,9 +7,10 @@ import torch
 from conftest import CONTINUOUS, configuration, suited
 
 from study.algorithm import NAMES
-from study.config import ConfigError
 from study.fleet import Trainer
+from study.launch import checkpoint
 from study.rollout import normalise
+from study.settings import ConfigError
 
 ALWAYS = (
     "env_steps", "episodes", "kl_after", "kl_attempted", "surrogate_gain", "entropy", "implied_beta",
@@ -87,9 +88,9 @@ def test_every_arm_resumes_to_the_same_bits(algorithm, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        interrupted.train(interrupt, path)
+        checkpoint.train(interrupted, interrupt, path)
     resumed = runs(algorithm, chapter=1)
-    resumed.train(checkpoint=path)
+    checkpoint.train(resumed, path=path)
     assert torch.equal(resumed.theta, whole.theta) and torch.equal(resumed.critic_theta, whole.critic_theta)
 
 

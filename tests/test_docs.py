@@ -18,8 +18,8 @@ from analysis import answers, panels, tables
 from analysis.__main__ import figure_parser, report_parser
 from analysis.data import load
 from hydra_plugins.fleet.sweeper import UnionSweeper
-from study import api
 from study.config import parse
+from study.launch import api
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SMALL = "horizon=64 total_steps=128 epochs=1 hidden=[8] execution.compile=false execution.workers=1".split()

@@ -14,7 +14,8 @@ from test_command_line import command
 from test_sweeps import _interrupt, environment_seed
 from test_task import copies, inside
 
-from study.config import ConfigError, Task
+from study.config import Task
+from study.settings import ConfigError
 from study.task import probe
 
 SMALL = ["horizon=64", "total_steps=384", "chapter=2", "epochs=1", "hidden=[4]", "execution.compile=false"]

@@ -11,10 +11,10 @@ from conftest import CONTINUOUS, configuration
 from reference import distribution, one
 from test_rollout import double_sum
 
-from study import disk
 from study.algorithm import NAMES
 from study.config import Task
 from study.fleet import Episodes, Trainer
+from study.launch import checkpoint, disk
 from study.record import CURVES
 from study.rollout import Stream, generator
 
@@ -227,10 +227,10 @@ def test_a_resumed_training_gives_the_bits_of_an_uninterrupted_one(task, algorit
                 raise Interrupted
 
         with pytest.raises(Interrupted):
-            Trainer(runs).train(report=interrupt, checkpoint=file)
+            checkpoint.train(Trainer(runs), interrupt, file)
     resumed = Trainer(runs)
     iterations = []
-    results = resumed.train(report=lambda trainer: iterations.append(trainer.iteration), checkpoint=file)
+    results = checkpoint.train(resumed, lambda trainer: iterations.append(trainer.iteration), file)
     assert iterations == [5, 6], "the finished chapters are not run again"
     for a, b in zip(results, expected):
         same(a.curves, b.curves)
@@ -242,8 +242,8 @@ def test_a_resumed_training_gives_the_bits_of_an_uninterrupted_one(task, algorit
 
 def test_a_finished_training_is_read_back_from_its_checkpoint(tmp_path):
     runs = configs(chapter=2)
-    expected = Trainer(runs).train(checkpoint=tmp_path / "checkpoint.pt")
-    for a, b in zip(Trainer(runs).train(checkpoint=tmp_path / "checkpoint.pt"), expected):
+    expected = checkpoint.train(Trainer(runs), path=tmp_path / "checkpoint.pt")
+    for a, b in zip(checkpoint.train(Trainer(runs), path=tmp_path / "checkpoint.pt"), expected):
         same(a.curves, b.curves)
 
 
@@ -262,8 +262,8 @@ def test_a_diverged_run_stays_diverged_after_a_resume(tmp_path):
 
     expected = Trainer(runs).train(report=poison)
     with pytest.raises(Interrupted):
-        Trainer(runs).train(report=stop, checkpoint=tmp_path / "checkpoint.pt")
-    results = Trainer(runs).train(checkpoint=tmp_path / "checkpoint.pt")
+        checkpoint.train(Trainer(runs), stop, tmp_path / "checkpoint.pt")
+    results = checkpoint.train(Trainer(runs), path=tmp_path / "checkpoint.pt")
     assert [result.status for result in results] == ["complete", "diverged", "complete"]
     for a, b in zip(results, expected):
         same(a.curves, b.curves)
@@ -271,9 +271,9 @@ def test_a_diverged_run_stays_diverged_after_a_resume(tmp_path):
 
 def test_a_checkpoint_of_other_runs_is_refused(tmp_path):
     file = tmp_path / "checkpoint.pt"
-    Trainer(configs(chapter=2)).train(checkpoint=file)
+    checkpoint.train(Trainer(configs(chapter=2)), path=file)
     with pytest.raises(disk.Damaged, match="other runs"):
-        Trainer(configs(chapter=2, seeds=(0, 1, 5))).load(file)
+        checkpoint.load(Trainer(configs(chapter=2, seeds=(0, 1, 5))), file)
 
 
 def test_a_chapter_opens_new_environments_from_seed_and_chapter():

@@ -7,9 +7,10 @@ import torch
 from conftest import configuration
 from torch.utils._pytree import tree_flatten
 
-from study import fork, runner
-from study.config import ConfigError, Fork
+from study.config import Fork
 from study.fleet import Trainer
+from study.launch import runner, snapshots
+from study.settings import ConfigError
 
 SMALL = {"horizon": 128, "minibatch_size": 32, "epochs": 2, "chapter": 2}
 AT = 512  # two chapters of two iterations
@@ -34,7 +35,8 @@ def source(tmp_path, monkeypatch):
 def test_a_fork_begins_where_its_source_was(source):
     straight = Trainer([kl_fixed(source, "straight", 3.0, seed, 4) for seed in (0, 1)])
     straight.train()
-    forked = Trainer([kl_fixed(source, "forks", 30.0, seed, 2, begin="source") for seed in (0, 1)])
+    forks = [kl_fixed(source, "forks", 30.0, seed, 2, begin="source") for seed in (0, 1)]
+    forked = Trainer(forks, points=snapshots.points(forks))
     assert forked.origin == 4
     for name in ("theta", "critic_theta"):
         assert torch.equal(getattr(forked, name), getattr(straight, name))
@@ -81,7 +83,7 @@ def test_a_fork_without_a_point_is_refused_in_one_line(source):
         with pytest.raises(ConfigError, match=words.replace("[", r"\[").replace("]", r"\]")) as refused:
             runner.check([config])
         assert "\n" not in str(refused.value)
-    damaged = fork.source(later)
+    damaged = snapshots.source(later)
     damaged.write_bytes(damaged.read_bytes()[:-9])
     with pytest.raises(ConfigError, match="train the source study again"):
-        fork.check([later])
+        snapshots.check([later])

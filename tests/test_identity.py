@@ -14,7 +14,7 @@ from test_command_line import composed
 
 from analysis.data import StudyError, load
 from study.config import CONF, parse
-from study.store import Store
+from study.launch.store import Store
 
 numbers = st.floats(1e-6, 1e3, allow_nan=False)
 words = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=8).filter(
@@ -125,7 +125,7 @@ def joined(folder, *frames):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    from study import runner
+    from study.launch import runner
 
     folder = tmp_path_factory.mktemp("identity")
     execution = {"results": str(folder), "workers": 1}
@@ -184,7 +184,7 @@ def test_a_missing_run_s_command_makes_that_run_in_that_folder(trained, tmp_path
 
 
 def test_every_run_of_a_sweep_goes_into_the_study_that_it_names(tmp_path):
-    from study import runner
+    from study.launch import runner
 
     small = {"horizon": 128, "minibatch_size": 32, "epochs": 1, "total_steps": 128}
     places = [("a", "here", 0), ("b", "here", 0), ("a", "there", 0), ("s1", "here", 1)]

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, configuration
 from test_command_line import SMALL, command
 
-from study.config import code
+from study.launch.checkpoint import code
 
 TASK = "name: mine\nid: CartPole-v1\nbackend: gymnasium\ntotal_steps: 128\n"
 EXPERIMENT = """# @package _global_

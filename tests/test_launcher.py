@@ -63,7 +63,7 @@ def test_what_a_fleet_cannot_have_is_refused_in_one_line(override, word, tmp_pat
 
 
 def test_arms_are_composed_once_and_seeds_are_their_own(tmp_path, monkeypatch, capfd):
-    from study import runner
+    from study.launch import runner
 
     seen, composed, load = [], [], ConfigLoaderImpl.load_sweep_config
     monkeypatch.setattr(runner, "run", lambda configs: (seen.extend(configs), sys.exit())[0])
@@ -81,7 +81,7 @@ def test_arms_are_composed_once_and_seeds_are_their_own(tmp_path, monkeypatch, c
 
 
 def test_a_value_made_from_the_seed_is_its_own(tmp_path, monkeypatch, capfd):
-    from study import runner
+    from study.launch import runner
 
     seen = []
     monkeypatch.setattr(runner, "run", lambda configs: (seen.extend(configs), sys.exit())[0])

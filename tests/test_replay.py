@@ -18,7 +18,7 @@ from conftest import ROOT
 
 from study.config import parse
 from study.fleet import Trainer
-from study.plan import pack
+from study.launch.plan import pack
 
 STORED = ROOT / "results/table1"
 BEFORE = ["return_mean", "episodes", "sigma_advantage", "implied_beta", "score_share", "gradient_norm", "env_steps"]

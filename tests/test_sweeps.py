@@ -18,13 +18,13 @@ from conftest import ROOT
 from filelock import FileLock
 from test_command_line import command
 
-from study import disk, runner
-from study.cluster import Here
-from study.config import ConfigError
 from study.fleet import Trainer
-from study.plan import Plan, pack
+from study.launch import checkpoint, disk, runner
+from study.launch.cluster import Here
+from study.launch.plan import Plan, pack
+from study.launch.store import Store
 from study.rollout import Stream, generator
-from study.store import Store
+from study.settings import ConfigError
 
 SMALL = ["horizon=64", "total_steps=384", "chapter=2", "epochs=1", "hidden=[4]", "execution.compile=false"]
 STUDY = ["-m", "task=cartpole", *SMALL, "algorithm=trpo,kl_fixed", "seed=range(4)", "execution.fleet_size=2"]
@@ -44,7 +44,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["study", *STUDY, ALONE, "name=s", f"execution.results={folder}"])
-        from study.__main__ import main
+        from study.launch.command import main
 
         main()
     return folder / "s"
@@ -226,7 +226,7 @@ def test_results_older_than_a_column_are_kept_and_it_is_null(tmp_path):
 def test_a_checkpoint_of_other_code_is_not_used(tmp_path, monkeypatch, capfd):
     arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
     _interrupt(monkeypatch, capfd, arguments, iteration=3)
-    monkeypatch.setattr("study.fleet.code", lambda *_: "other")
+    monkeypatch.setattr("study.launch.checkpoint.code", lambda *_: "other")
     _, said = command(monkeypatch, capfd, *arguments)
     assert "written by other code" in said
 
@@ -245,7 +245,7 @@ def test_loading_a_checkpoint_executes_nothing(tmp_path, monkeypatch):
     disk.write_signed(tmp_path / "x.pt", content.getvalue())
     config = _config()
     with pytest.raises(disk.Damaged, match="cannot be read"):
-        Trainer([config]).load(tmp_path / "x.pt")
+        checkpoint.load(Trainer([config]), tmp_path / "x.pt")
     assert not (tmp_path / "executed").exists()
 
 
@@ -349,7 +349,7 @@ def test_what_another_launcher_holds_is_waited_for_not_repeated(tmp_path, undist
         return outcomes
 
     monkeypatch.setattr(Trainer, "train", training)
-    monkeypatch.setattr("study.cluster.Here.done", release_late)
+    monkeypatch.setattr("study.launch.cluster.Here.done", release_late)
     code, said = command(monkeypatch, capfd, *arguments)
     assert code == 0 and "waiting for 1 fleet that another process is training" in said
     assert len(trained) == 4 and trained[-1] in Plan(store.work).read().entries[held].runs
@@ -359,8 +359,8 @@ def test_what_another_launcher_holds_is_waited_for_not_repeated(tmp_path, undist
 FAULTS = """
 import resource, sys, torch
 if sys.argv[1] == "settled":
-    from study.cluster import settle
-    settle()
+    from study.process import fit
+    fit()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(100):
     torch.ones(2**20)
@@ -382,8 +382,8 @@ def test_a_worker_keeps_the_memory_of_its_tensors():
 
 HELD = """
 import psutil, torch
-from study.cluster import settle, trim
-settle()
+from study.process import fit, trim
+fit()
 held = lambda: psutil.Process().memory_info().rss / 2**20
 before = held()
 tensors = [torch.ones(2**20) for _ in range(50)]
@@ -409,7 +409,7 @@ def test_a_worker_trims_every_tenth_iteration(tmp_path, monkeypatch, capfd):
         running.append(trainer.iteration)
 
     monkeypatch.setattr(Trainer, "_iterate", iterate)
-    monkeypatch.setattr("study.cluster.trim", lambda: at.append(running[-1]))
+    monkeypatch.setattr("study.process.trim", lambda: at.append(running[-1]))
     arguments = ["task=cartpole", "total_steps=2560", "horizon=128", "execution.workers=1", "execution.compile=false"]
     code, _ = command(monkeypatch, capfd, *arguments, f"execution.results={tmp_path}", "name=a")
     assert code == 0 and running == list(range(1, 21)) and at == [10, 20]
@@ -444,7 +444,7 @@ def test_a_dry_run_tells_all_and_does_nothing(tmp_path, finished, monkeypatch, c
     arguments = [word for word in arguments if not word.startswith(("algorithm=", "seed=", "task="))]
     arguments += ["task=cartpole,nope,acrobot", "algorithm=trpo,clip", "seed=range(6)", "execution.workers=1"]
     monkeypatch.setattr(sys, "argv", ["study", *arguments])
-    from study.__main__ import main
+    from study.launch.command import main
 
     with pytest.raises(SystemExit, match="2"):  # as the sweep itself would
         main()
@@ -486,7 +486,7 @@ def test_status_of_a_running_study_disturbs_nothing(tmp_path, undisturbed, monke
 
 
 def _status(study, monkeypatch, capfd):
-    from study import status
+    from study.launch import status
 
     monkeypatch.setattr(sys, "argv", ["status", str(study)])
     status.main()

@@ -14,9 +14,11 @@ from conftest import ROOT
 from made_up import Letters
 from reference import monte_carlo
 
-from study import cluster, console, spaces
-from study.config import ConfigError, Task
+from study import console, process, spaces
+from study.config import Task
+from study.launch import cluster
 from study.policy import Categorical, Gaussian
+from study.settings import ConfigError
 from study.task import Copies, probe
 
 TASKS = {
@@ -521,7 +523,7 @@ def test_gymnasium_s_warnings_are_said_once_and_not_again_by_workers(monkeypatch
         gymnasium.logger.warn("another, %d %%", 100)
         raise ValueError("no more is needed")
 
-    monkeypatch.setattr(cluster, "settle", lambda: None)
+    monkeypatch.setattr(process, "fit", lambda: None)
     monkeypatch.setattr(cluster.Work, "_checkpoint", fails)
     monkeypatch.setattr(console, "said", set())
     cluster.Work(None, None, "", frozenset([sentence])).train(None)

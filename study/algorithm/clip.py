@@ -6,8 +6,8 @@ maximise  mean_n min( ratio_n A_n,  clip(ratio_n, 1 - epsilon, 1 + epsilon) A_n 
 import torch
 
 from study import sgd
-from study.config import AlgorithmSettings, Positive
 from study.objective import clipped_share, ratio
+from study.settings import AlgorithmSettings, Positive
 
 
 class Settings(AlgorithmSettings):

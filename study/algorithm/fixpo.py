@@ -18,8 +18,8 @@ from torch import Tensor
 
 from study import sgd
 from study.algorithm.kl_fixed import loss
-from study.config import AlgorithmSettings, Count, NonNegative, Positive
 from study.objective import change, mean_kl
+from study.settings import AlgorithmSettings, Count, NonNegative, Positive
 from study.sgd import Adam, adam_step
 from study.solver import where
 

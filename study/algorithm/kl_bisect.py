@@ -16,9 +16,9 @@ import torch
 
 from study import penalty
 from study.algorithm.kl_fixed import loss
-from study.config import AlgorithmSettings, Count, Positive
 from study.objective import change
 from study.penalty import LIMIT, State
+from study.settings import AlgorithmSettings, Count, Positive
 from study.sgd import descend
 from study.solver import bisect
 

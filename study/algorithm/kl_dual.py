@@ -16,9 +16,9 @@ import torch
 
 from study import penalty
 from study.algorithm.kl_fixed import loss
-from study.config import AlgorithmSettings, Positive
 from study.objective import change
 from study.penalty import State, moved
+from study.settings import AlgorithmSettings, Positive
 from study.sgd import descend
 
 

@@ -4,8 +4,8 @@ maximise  mean_n [ ratio_n A_n  -  beta KL(old || new)_n ]
 """
 
 from study import sgd
-from study.config import AlgorithmSettings, Positive
 from study.objective import mean_kl, surrogate
+from study.settings import AlgorithmSettings, Positive
 
 
 class Settings(AlgorithmSettings):

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from study import sgd
 from study.algorithm.kl_fixed import loss
-from study.config import AlgorithmSettings, Count, Positive
 from study.implied_beta import implied_beta
+from study.settings import AlgorithmSettings, Count, Positive
 from study.sgd import Adam
 from study.solver import where
 

@@ -12,8 +12,8 @@ minibatch. beta_n is negative where A_n > 0, and there kl_n is negative, too.
 import torch
 
 from study import sgd
-from study.config import AlgorithmSettings, Positive
 from study.objective import clipped_share, killed
+from study.settings import AlgorithmSettings, Positive
 
 
 class Settings(AlgorithmSettings):

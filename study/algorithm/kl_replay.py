@@ -19,7 +19,7 @@ from pydantic import field_validator
 from torch import Tensor
 
 from study.algorithm.kl_fixed import loss
-from study.config import AlgorithmSettings, ConfigError, Positive
+from study.settings import AlgorithmSettings, ConfigError, Positive
 from study.sgd import Adam, descend
 
 

@@ -7,8 +7,8 @@ the old one hardly took; for small steps the two agree.
 """
 
 from study import sgd
-from study.config import AlgorithmSettings, Positive
 from study.objective import mean_kl_new_old, surrogate
+from study.settings import AlgorithmSettings, Positive
 
 
 class Settings(AlgorithmSettings):

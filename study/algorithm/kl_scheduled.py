@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from study.algorithm.kl_reverse import loss
-from study.config import AlgorithmSettings, Positive
+from study.settings import AlgorithmSettings, Positive
 from study.sgd import Adam, descend
 
 

@@ -10,8 +10,8 @@ import torch
 
 from study import sgd
 from study.algorithm.unpenalised import loss
-from study.config import AlgorithmSettings, Positive
 from study.objective import change
+from study.settings import AlgorithmSettings, Positive
 from study.solver import where
 
 

@@ -9,7 +9,7 @@ over states; the penalty here is the mean, as in every other arm.
 
 from study import sgd
 from study.algorithm.kl_fixed import loss
-from study.config import AlgorithmSettings, ConfigError
+from study.settings import AlgorithmSettings, ConfigError
 
 
 class Settings(AlgorithmSettings):

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from study import sgd
 from study.algorithm.unpenalised import loss
-from study.config import AlgorithmSettings, Positive
 from study.objective import mean_kl
+from study.settings import AlgorithmSettings, Positive
 from study.sgd import Adam
 
 

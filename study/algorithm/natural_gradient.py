@@ -9,7 +9,7 @@ there again, line_search tests the gain and the true KL. With both it is TRPO.
 """
 
 from study.algorithm import trpo
-from study.config import AlgorithmSettings, Count, NonNegative, Positive
+from study.settings import AlgorithmSettings, Count, NonNegative, Positive
 
 
 class Settings(AlgorithmSettings):

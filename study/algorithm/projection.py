@@ -16,9 +16,9 @@ carries the derivative; their rate and epochs (5e-5, 20) are not the defaults he
 import torch
 
 from study import sgd
-from study.config import AlgorithmSettings, ConfigError, NonNegative, Positive
 from study.objective import surrogate
 from study.policy import Gaussian
+from study.settings import AlgorithmSettings, ConfigError, NonNegative, Positive
 
 
 class Settings(AlgorithmSettings):

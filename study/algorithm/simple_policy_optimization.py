@@ -8,8 +8,8 @@ vanishing. Near the old policy mean (ratio - 1)^2 / 2 is the KL divergence, so t
 """
 
 from study import sgd
-from study.config import AlgorithmSettings, Positive
 from study.objective import clipped_share, ratio
+from study.settings import AlgorithmSettings, Positive
 
 
 class Settings(AlgorithmSettings):

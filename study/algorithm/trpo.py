@@ -14,8 +14,8 @@ in its quadratic model only.
 
 import torch
 
-from study.config import AlgorithmSettings, Count, NonNegative, Positive
 from study.objective import change, surrogate_gradient
+from study.settings import AlgorithmSettings, Count, NonNegative, Positive
 from study.solver import backtracking_line_search, conjugate_gradient
 
 

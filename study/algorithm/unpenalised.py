@@ -4,8 +4,8 @@ maximise  mean_n ratio_n A_n
 """
 
 from study import sgd
-from study.config import AlgorithmSettings
 from study.objective import surrogate
+from study.settings import AlgorithmSettings
 
 
 class Settings(AlgorithmSettings):

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from study import penalty, sgd
-from study.config import AlgorithmSettings, Positive, Share
 from study.objective import change, mean_kl
 from study.penalty import LIMIT, State, moved
+from study.settings import AlgorithmSettings, Positive, Share
 from study.solver import bisect
 
 

@@ -15,8 +15,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from study import disk
 from study.console import console
+from study.launch import disk
 
 
 @dataclass(frozen=True)

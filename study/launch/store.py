@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from study import disk
-from study.config import ConfigError
+from study.launch import disk
 from study.record import CURVES, RUNS, dtype
+from study.settings import ConfigError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COLUMNS = {"runs": list(RUNS), "curves": list(CURVES)}
 KEYS = {"runs": ["run_id"], "curves": ["run_id", "iteration"]}
 
@@ -251,7 +251,7 @@ def commit() -> str:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
-        if not git("ls-files", "--", "study/store.py"):
+        if not git("ls-files", "--", "study/launch/store.py"):
             return ""
         changed = git("status", "--porcelain", "--untracked-files=no", "--", "study")
         return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")

@@ -8,19 +8,19 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from study import disk
 from study.config import Config, hashed
+from study.launch import disk
 
 
 @dataclass(frozen=True)
-class Fleet:
-    """Runs to be trained together."""
+class Group:
+    """Runs to be trained together: a fleet before it is one."""
 
     configs: list[Config]
     name: str
 
     @classmethod
-    def of(cls, configs: list[Config]) -> "Fleet":
+    def of(cls, configs: list[Config]) -> "Group":
         return cls(configs, hashed([config.run_id for config in configs]))
 
     @property
@@ -39,9 +39,9 @@ class Fleet:
         runs = len(self.configs)
         return f"{self.configs[0].task_label} {what} ({runs} run{'' if runs == 1 else 's'})"
 
-    def halves(self) -> list["Fleet"]:
+    def halves(self) -> list["Group"]:
         middle = -(-len(self.configs) // 2)
-        return [Fleet.of(self.configs[:middle]), Fleet.of(self.configs[middle:])]
+        return [Group.of(self.configs[:middle]), Group.of(self.configs[middle:])]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Entry:
     parts: list[str] | None = None  # names of the fleets that took its place when it raised
 
     @classmethod
-    def of(cls, fleet: Fleet) -> "Entry":
+    def of(cls, fleet: Group) -> "Entry":
         first = fleet.configs[0]
         runs = [config.run_id for config in fleet.configs]
         algorithms = [config.algorithm.name for config in fleet.configs]
@@ -90,7 +90,7 @@ class Plan:
     def write(self) -> None:
         disk.write_json(self.path, {name: asdict(entry) for name, entry in self.entries.items()})
 
-    def settle(self, configs: list[Config], finished: set[str]) -> list[Fleet]:
+    def fleets(self, configs: list[Config], finished: set[str]) -> list[Group]:
         """The fleets that the unfinished of these runs belong to; packs those that have none yet.
 
         A planned fleet of which only some runs are asked for comes back with those alone, under its name.
@@ -101,42 +101,42 @@ class Plan:
             if entry.parts is None:
                 planned.update(entry.runs)
                 if any(run in asked and run not in finished for run in entry.runs):
-                    fleets.append(Fleet([asked[run] for run in entry.runs if run in asked], name))
+                    fleets.append(Group([asked[run] for run in entry.runs if run in asked], name))
         new = self.add(pack([config for config in configs if config.run_id not in planned], finished))
         return sorted(fleets + new, key=lambda fleet: -fleet.steps)
 
-    def add(self, fleets: Iterable[Fleet]) -> list[Fleet]:
+    def add(self, fleets: Iterable[Group]) -> list[Group]:
         fleets = list(fleets)
         self.entries |= {fleet.name: Entry.of(fleet) for fleet in fleets}
         return fleets
 
-    def split(self, fleet: Fleet) -> list[Fleet]:
+    def split(self, fleet: Group) -> list[Group]:
         """Two halves in place of a fleet that raised."""
         halves = self.add(fleet.halves())
         self.entries[fleet.name] = replace(self.entries[fleet.name], parts=[half.name for half in halves])
         return halves
 
-    def now(self, fleet: Fleet) -> list[Fleet]:
+    def now(self, fleet: Group) -> list[Group]:
         """What stands for the fleet in the plan now: itself, its parts, or, if only some of its runs are asked
         for, a new fleet of those; the others are planned again when they are asked for."""
         entry = self.entries.get(fleet.name)
         if entry is None:
-            return self.add([Fleet.of(fleet.configs)])
+            return self.add([Group.of(fleet.configs)])
         asked = {config.run_id: config for config in fleet.configs}
         if entry.parts is None:
             if len(asked) == len(entry.runs):
                 return [fleet]
             del self.entries[fleet.name]
-            return self.add([Fleet.of(fleet.configs)])
+            return self.add([Group.of(fleet.configs)])
         parts = []
         for name in entry.parts:
             configs = [asked[run] for run in self.entries[name].runs if run in asked]
             if configs:
-                parts += self.now(Fleet(configs, name))
+                parts += self.now(Group(configs, name))
         return parts
 
 
-def pack(configs: list[Config], finished: set[str] = frozenset()) -> list[Fleet]:
+def pack(configs: list[Config], finished: set[str] = frozenset()) -> list[Group]:
     """Fleets of equal width for all runs that are not finished, of those that can share one; in each, runs that
     are updated together are neighbours.
 
@@ -160,9 +160,9 @@ def pack(configs: list[Config], finished: set[str] = frozenset()) -> list[Fleet]
     return fleets
 
 
-def _even(runs: list[Config]) -> list[Fleet]:
+def _even(runs: list[Config]) -> list[Group]:
     if not runs:
         return []
     parts = -(-len(runs) // runs[0].execution.fleet_size)
     width = -(-len(runs) // parts)
-    return [Fleet.of(runs[start : start + width]) for start in range(0, len(runs), width)]
+    return [Group.of(runs[start : start + width]) for start in range(0, len(runs), width)]

@@ -1,7 +1,6 @@
 """Who trains a fleet: this process, or the workers of a Dask cluster, local or anywhere."""
 
 import atexit
-import ctypes
 import logging
 import multiprocessing
 import os
@@ -17,11 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from study import console
-from study.config import ConfigError
-from study.disk import Unwritable
-from study.plan import Fleet
-from study.progress import Progressed
+from study import console, process
+from study.launch.disk import Unwritable
+from study.launch.plan import Group
+from study.launch.progress import Progressed
+from study.settings import ConfigError
 
 # execution.cluster.kind -> class of dask_jobqueue
 BATCH_SYSTEMS = {
@@ -43,38 +42,6 @@ class Stopped(Exception):
     """Asked to stop; the current iteration is finished."""
 
 
-def settle() -> None:
-    """Fits this process to training on one core: one thread, and memory that is kept once it was had.
-
-    glibc gives freed memory back to the system and takes it again, zeroed, for the next tensor; what Dask sets for
-    its workers makes that worse. A fleet of 28 made 100,000 page faults per second; without them an iteration takes
-    a fifth less time.
-    """
-    import torch
-
-    torch.set_num_threads(1)
-    torch._inductor.config.compile_threads = 1
-    if hasattr(libc := _libc(), "mallopt"):
-        trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # malloc.h; all in bytes
-        libc.mallopt(mmap_threshold, 2**25)  # the most that glibc takes
-        libc.mallopt(trim_threshold, 2**31 - 1)
-        libc.mallopt(top_pad, 2**26)
-
-
-def trim() -> None:
-    """Gives memory that is free back to the system after all; every tenth iteration, where its cost is not to be seen.
-
-    The allocator of glibc 2.36 finds few of the aligned blocks again that torch has freed, and takes new ones: fleets
-    of 12 grew by 10 to 15 MB per iteration, to several GB by their end, and the next fleet went on from there.
-    """
-    if hasattr(libc := _libc(), "malloc_trim"):
-        libc.malloc_trim(0)
-
-
-def _libc() -> ctypes.CDLL | None:
-    return ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What came of a fleet: its results, or why there are none."""
@@ -90,31 +57,33 @@ class Outcome:
 class Work:
     """A fleet to be trained, as it travels to a worker."""
 
-    fleet: Fleet
+    fleet: Group
     folder: Path  # of checkpoints, if the worker sees the same folder as the client
     token: str
     said: frozenset[str] = frozenset()  # gymnasium's warnings that the user has read
 
     def train(self, report: Callable[[Progressed], None]) -> Outcome:
         """To its end. Whatever the fleet raises comes back as an outcome; stopping and dying do not."""
-        settle()
+        process.fit()
         console.said.update(self.said)
         try:
             console.hear_gymnasium()
             from study.fleet import Trainer
+            from study.launch import checkpoint, snapshots
 
-            checkpoint = self._checkpoint()
+            file = self._checkpoint()
 
             def reported(trainer):
                 if trainer.iteration % 10 == 0:
-                    trim()
+                    process.trim()
                 report(Progressed.of(self.fleet, trainer))
 
-            shared = checkpoint.parent == self.folder
-            snapshots = self.folder.parent.parent if shared else None
-            results = Trainer(self.fleet.configs).train(reported, checkpoint, snapshots)
+            shared = file.parent == self.folder
+            study = self.folder.parent.parent if shared else None
+            trainer = Trainer(self.fleet.configs, points=snapshots.points(self.fleet.configs))
+            results = checkpoint.train(trainer, reported, file, study)
             if not shared:
-                checkpoint.unlink(missing_ok=True)  # the client drops those of the shared folder, with the results kept
+                file.unlink(missing_ok=True)  # the client drops those of the shared folder, with the results kept
             return Outcome(results)
         except Stopped:
             return Outcome(stopped=True)
@@ -148,7 +117,7 @@ class Here:
     def submit(self, work: Work) -> None:
         self.work = work
 
-    def done(self, timeout: float) -> list[tuple[Fleet, Outcome]]:
+    def done(self, timeout: float) -> list[tuple[Group, Outcome]]:
         if self.work is None:
             return []
         work, self.work = self.work, None
@@ -171,7 +140,7 @@ class Dask:
     def __init__(self, client, report: Callable[[Progressed], None]):
         self.client = client
         self.topic = f"study-{os.getpid()}-{time.time_ns()}"
-        self.futures: dict[Any, Fleet] = {}
+        self.futures: dict[Any, Group] = {}
         client.subscribe_topic(self.topic, lambda event: report(Progressed(**event[1]["progressed"])))
 
     def slots(self) -> int:
@@ -186,7 +155,7 @@ class Dask:
         future = self.client.submit(_train, work, self.topic, key=f"{work.fleet.name}-{time.time_ns()}", pure=False)
         self.futures[future] = work.fleet
 
-    def done(self, timeout: float) -> list[tuple[Fleet, Outcome]]:
+    def done(self, timeout: float) -> list[tuple[Group, Outcome]]:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and not any(future.done() for future in self.futures):
             time.sleep(0.05)
@@ -275,8 +244,8 @@ def engine(choice: str | dict, workers: int, report: Callable, stopping: Callabl
                 # A compiling worker hears nothing, and has nothing to lose
                 for nanny in getattr(cluster, "workers", {}).values():
                     nanny.auto_restart = False
-                for process in set(multiprocessing.active_children()) - before:
-                    process.kill()
+                for child in set(multiprocessing.active_children()) - before:
+                    child.kill()
             for opened in (client, None if isinstance(cluster, str) else cluster):
                 try:
                     if opened is not None:

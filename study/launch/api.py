@@ -12,10 +12,11 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.fleet.sweeper import open_settings
-from study import runner
-from study.__main__ import CONF, _parsed, explain, parsed
-from study.config import Config, ConfigError
-from study.store import Store
+from study.config import Config
+from study.launch import runner
+from study.launch.command import CONF, _parsed, explain, parsed
+from study.launch.store import Store
+from study.settings import ConfigError
 
 
 class Frames(NamedTuple):

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from study.config import ConfigError
+from study.settings import ConfigError
 
 
 def check(choice: str) -> None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 import pandas as pd
 from rich.table import Table
 
-from study import disk, tracker
-from study.cluster import Outcome, Work, engine
-from study.config import Config, ConfigError
+from study.config import Config
 from study.console import console, hear_gymnasium, said
-from study.plan import Fleet, Plan
-from study.progress import Meter
+from study.launch import disk, tracker
+from study.launch.cluster import Outcome, Work, engine
+from study.launch.plan import Group, Plan
+from study.launch.progress import Meter
+from study.settings import ConfigError
 
 
 class Interrupted(Exception):
@@ -41,7 +42,7 @@ def run(configs: list[Config]) -> pd.DataFrame:
         check(configs)
         return pd.concat([run(some) for some in apart.values()])
 
-    from study.store import Store
+    from study.launch.store import Store
 
     configs = list({config.run_id: config for config in configs}.values())
     origins = check(configs)
@@ -94,9 +95,9 @@ def check(configs: list[Config]) -> dict[str, str]:
     for _, reason in unusable(configs, origins):
         raise ConfigError(reason)
     if any(config.fork for config in configs):
-        from study import fork
+        from study.launch import snapshots
 
-        fork.check(configs)
+        snapshots.check(configs)
     return origins
 
 
@@ -182,11 +183,11 @@ class Sweep:
         self.before = dict(store.known())
         self.plan = Plan(store.work)
         with store.lock:
-            fleets = self.plan.read().settle(self.configs, store.finished())
+            fleets = self.plan.read().fleets(self.configs, store.finished())
             self.plan.write()
         # What was begun first: nothing is lost then, should time run out again
         self.waiting = deque(sorted(fleets, key=lambda fleet: not store.checkpoint(fleet.name).exists()))
-        self.running: dict[str, tuple[Fleet, object]] = {}
+        self.running: dict[str, tuple[Group, object]] = {}
         here = execution.cluster == "local"
         workers = min(execution.workers or cores(), len(fleets)) if here else 0
         runs = sum(len(fleet.configs) for fleet in fleets)
@@ -243,13 +244,13 @@ class Sweep:
             self.told = True
             console.print(f"waiting for {_count(len(self.waiting), 'fleet')} that another process is training")
 
-    def _settled(self, fleet: Fleet) -> bool:
+    def _settled(self, fleet: Group) -> bool:
         """Whether another launcher has seen to the fleet since we began."""
         known = self.store.known()
         statuses = [(known.get(config.run_id), self.before.get(config.run_id)) for config in fleet.configs]
         return all(now is not None and (now != "failed" or before != "failed") for now, before in statuses)
 
-    def _take_in(self, fleet: Fleet, outcome: Outcome) -> None:
+    def _take_in(self, fleet: Group, outcome: Outcome) -> None:
         """Keeps a fleet's results; of a fleet without, trains each half again, down to the run that is to blame."""
         _, claim = self.running.pop(fleet.name)
         try:
@@ -264,7 +265,7 @@ class Sweep:
         finally:
             claim.release()
 
-    def _keep(self, fleet: Fleet, results: list) -> None:
+    def _keep(self, fleet: Group, results: list) -> None:
         self.store.add(fleet.name, results)
         for result in results:
             self.trained.append(result.config)
@@ -277,7 +278,7 @@ class Sweep:
         if fleet.configs[0].execution.tracker != "none":
             tracker.write(self.store.folder, results)
 
-    def _split(self, fleet: Fleet, outcome: Outcome) -> None:
+    def _split(self, fleet: Group, outcome: Outcome) -> None:
         trace = self.store.errors / f"{fleet.name}.txt"
         disk.write(trace, lambda file: file.write(f"{fleet.title}: {outcome.error}\n\n{outcome.trace}".encode()))
         console.print(f"[red]{fleet.title}:[/] {outcome.error}", highlight=False)

@@ -8,22 +8,23 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from study import disk
-from study.config import Config, ConfigError
+from study.config import Config
 from study.console import printer
-from study.plan import Fleet, Plan
-from study.progress import duration
+from study.launch import disk
+from study.launch.plan import Group, Plan
+from study.launch.progress import duration
+from study.settings import ConfigError
 
 PROTOCOL = ("horizon", "epochs", "minibatch_size", "hidden")  # what a step's cost depends on, besides its arm
 
 
 def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
-    """Prints the plan of these runs, as a sweep would settle it; returns whether it would train them.
+    """Prints the plan of these runs, as a sweep would make it; returns whether it would train them.
 
     Raises ConfigError if none of them can be trained.
     """
-    from study.runner import cores, unusable
-    from study.store import Store
+    from study.launch.runner import cores, unusable
+    from study.launch.store import Store
 
     out = printer()
     configs = list({config.run_id: config for config in configs}.values())
@@ -37,7 +38,7 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
     store = Store(configs[0].study)
     status = store.peek().set_index("run_id")["status"].to_dict()
     finished = {run for run, state in status.items() if state != "failed"}
-    fleets = Plan(store.work).read(mend=False).settle(usable, finished) if usable else []
+    fleets = Plan(store.work).read(mend=False).fleets(usable, finished) if usable else []
     speeds = Speeds(Path(configs[0].execution.results))
 
     rows = defaultdict(lambda: {"runs": 0, "done": 0, "again": 0, "steps": 0, "seconds": 0.0})
@@ -93,7 +94,7 @@ def _time(seconds: float) -> str:
     return "unknown" if np.isnan(seconds) else duration(seconds)
 
 
-def _widths(fleets: list[Fleet]) -> str:
+def _widths(fleets: list[Group]) -> str:
     """32, 32 and 20 runs: '20 to 32'."""
     widths = [len(fleet.configs) for fleet in fleets]
     return f"{min(widths)} to {max(widths)}" if min(widths) < max(widths) else f"{widths[0]}"

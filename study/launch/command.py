@@ -1,0 +1,213 @@
+"""The command line: python -m study [-m] KEY=VALUE ..."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+CONF = Path(__file__).parents[1] / "conf"
+SWEEP = "(python -m study -m ...)"
+
+
+def one(cfg: DictConfig) -> dict | None:
+    """Trains one composed run; its row of runs.parquet."""
+    from study.settings import ConfigError
+
+    def parse_it():
+        if reason := _not_one():
+            raise ConfigError(reason)
+        return [_parsed(cfg)], []
+
+    return _train(parse_it)[0]
+
+
+def _not_one() -> str | None:
+    """Why the command cannot mean one run in this folder."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.RUN:
+        return None
+    hydra_config = HydraConfig.get()
+    if hydra_config.job.chdir:
+        return "hydra.job.chdir=true: runs stay in the folder of the command; results go to execution.results"
+    if hydra_config.sweeper.get("params") or hydra_config.sweeper.get("grids"):
+        given = " ".join(word for word in hydra_config.overrides.task if "experiment" in word.split("=")[0])
+        return f"{given or 'hydra.sweeper'} is a sweep: did you mean -m? {SWEEP}"
+    return None
+
+
+def many(jobs: list, refused: list) -> list[dict | None]:
+    """Trains a sweep's jobs in fleets; their rows of runs.parquet. The fleet launcher calls this.
+
+    A job has its arm's config and its seed; refused are (overrides, exception) of those that do not compose.
+    """
+    return _train(lambda: parsed(jobs, refused))
+
+
+def parsed(jobs: list, refused: list) -> tuple[list, list]:
+    """The typed configs of a sweep's jobs, and what is wrong with the others, as (overrides, reason).
+
+    Raises ConfigError if any is, but in a dry run.
+    """
+    from study.settings import ConfigError
+
+    arms, configs, wrong = {}, [], [(words, explain(error, words)) for words, error in refused]
+    for job in jobs:
+        try:
+            if id(job.arm) not in arms:
+                arms[id(job.arm)] = _parsed(job.arm), _mentions_seed(job.arm)
+            config, by_seed = arms[id(job.arm)]
+            if job.seed is not None:
+                config = _parsed(job.cfg) if by_seed else config.with_seed(job.seed)
+            configs.append(config)
+        except ConfigError as error:
+            wrong.append((job.overrides, str(error)))
+    if wrong and not (configs and configs[0].execution.dry_run):
+        raise ConfigError(wrong[0][1])
+    return configs, wrong
+
+
+def _train(parse_all: Callable) -> list[dict | None]:
+    """Exits with 2 if a run is refused (nothing is trained then), with 1 if one failed or nothing more can be
+    kept, with 128 + signal if stopped; what is finished is kept."""
+    from study.launch import cluster, disk, preview, runner
+    from study.settings import ConfigError
+
+    try:
+        configs, refused = parse_all()
+        if configs[0].execution.dry_run:
+            studies = {config.study: [other for other in configs if other.study == config.study] for config in configs}
+            shown = [preview.show(some, refused if some[0] is configs[0] else []) for some in studies.values()]
+            if not all(shown):
+                sys.exit(2)
+            return [None] * len(configs)
+        rows = runner.run(configs)
+    except ConfigError as error:
+        runner.refuse(error)
+    except (disk.Unwritable, cluster.Lost) as error:
+        runner.console.print(f"[red]error:[/] {error}. What is finished is kept; the same command goes on")
+        sys.exit(1)
+    except runner.Interrupted as stop:
+        runner.console.print(str(stop))
+        sys.exit(128 + stop.number)
+    if (rows["status"] == "failed").any():
+        sys.exit(1)
+    return rows.to_dict("records")
+
+
+def _parsed(cfg: DictConfig):
+    from study.config import parse
+
+    container = OmegaConf.to_container(cfg, resolve=False)
+    container.pop("hydra", None)
+    return parse(OmegaConf.to_container(OmegaConf.create(container), resolve=True))
+
+
+def _mentions_seed(cfg: DictConfig) -> bool:
+    """Whether another value of the config is made from the seed, as in name=x${seed}."""
+    return re.search(r"\$\{[^}]*seed", str({key: cfg._get_node(key) for key in cfg if key != "hydra"})) is not None
+
+
+one.many = many
+
+
+def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
+    """A composition error as one line: what was given, what is allowed, where. overrides are those that met it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    message = lines[0] if lines else type(error).__name__
+    if "--multirun" in str(error):
+        given = message.split("'")[1]
+        return f"{given} names several runs: did you mean -m? {SWEEP}; a list is written [1,2]"
+    if missing := re.match(r"In '.*': Could not find '(.*)'", message):
+        options = [line for line in lines[1:] if " " not in line]
+        group, _, name = missing[1].rpartition("/")
+        where = "" if group.startswith("hydra") else " (study/conf/)"
+        there = f"; there are {', '.join(options)}{where}" if options else ""
+        return f"Could not find '{missing[1]}'{_meant(name, options)}{there}"
+    if "to append to your config" in str(error).lower():
+        return _unknown(message.split("'")[1], overrides)
+    if "missing mandatory value" in message.lower():
+        return f"{message.split()[-1]}: a value is missing; give it on the command line"
+    return message
+
+
+def _meant(name: str, names: Sequence[str], prefix: str = "") -> str:
+    close = get_close_matches(name, names, 1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
+
+
+def _unknown(key: str, overrides: Sequence[str]) -> str:
+    """What is known instead of a key that the chosen configuration does not have."""
+    cfg = _composed([word for word in overrides if word.lstrip("+~").split("=")[0] != key])
+    *above, name = key.split(".")
+    node = OmegaConf.select(cfg, ".".join(above)) if above else cfg
+    if not isinstance(node, DictConfig):
+        return f"{key}: the chosen configuration has no such key{_meant(above[0], list(cfg))}"
+    names = [each for each in node if each != "hydra"]
+    group = above[0] if above else ""
+    choice = cfg.hydra.runtime.choices.get(group)
+    file = f"study/conf/{group}/{choice}.yaml" if choice else "study/conf/config.yaml"
+    text = f"{key}: " + (f"{group}={choice} has no such key" if choice else "there is no such key")
+    if meant := _meant(name, names, ".".join([*above, ""])):
+        return f"{text} ({file}){meant}"
+    if above and len(above) > 1 or group not in ("", "algorithm", "task"):
+        return f"{text} ({file}); it has {', '.join(names)}"
+    pages = {path.stem: list(OmegaConf.load(path)) for path in sorted((CONF / "algorithm").glob("*.yaml"))}
+    elsewhere = {each for page in pages.values() for each in page} if group != "task" else set()
+    if close := get_close_matches(name, elsewhere, 1):
+        owners = ", ".join(page for page in pages if close[0] in pages[page])
+        return f"{text} ({file}); did you mean algorithm.{close[0]}, of algorithm={owners}?"
+    return f"{text} ({file})" + (f"; it has {', '.join(names)}" if above else "")
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    """The configuration, hydra's part included, of overrides without the wrong one; else of none."""
+    from hydra import compose, initialize_config_dir
+
+    if not GlobalHydra.instance().is_initialized():
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return _composed(overrides)
+    try:
+        return compose("config", list(overrides), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException):
+        return compose("config", return_hydra_config=True)
+
+
+def _completion() -> str | None:
+    from study.launch.completion import INSTALL, UNINSTALL
+
+    return {"install=bash": INSTALL, "uninstall=bash": UNINSTALL}.get(sys.argv[-1])
+
+
+def _overrides() -> list[str]:
+    """Of the command line, with the folder of --config-dir as one of them."""
+    arguments = get_args_parser().parse_args()
+    own = [f"hydra.searchpath=[file://{Path(arguments.config_dir).absolute()}]"] if arguments.config_dir else []
+    return [*arguments.overrides, *own]
+
+
+def main() -> None:
+    if {"-sc", "--shell-completion"} & set(sys.argv) and (script := _completion()):
+        print(script)
+        return
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing; we print one line
+    from hydra_plugins.fleet.sweeper import open_settings
+
+    sys.argv[1:] = open_settings(sys.argv[1:])
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(one)()
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"error: {explain(error, _overrides())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoints", file=sys.stderr)
+        sys.exit(130)
