@@ -119,7 +119,7 @@ def test_a_killed_sweep_goes_on_to_the_same_results(tmp_path, undisturbed, monke
 
 def test_an_interrupted_fleet_goes_on_from_its_checkpoint(tmp_path, undisturbed, monkeypatch, capfd):
     arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
-    update, loaded, load = runner.Meter.update, [], Trainer.load
+    update, loaded, load = runner.Meter.update, [], checkpoint.load
 
     def interrupting(meter, progressed):
         update(meter, progressed)
@@ -132,7 +132,9 @@ def test_an_interrupted_fleet_goes_on_from_its_checkpoint(tmp_path, undisturbed,
     assert "stopped with 0 of 8 runs finished; 1 iteration since the last checkpoints will be made again" in said
     assert "The same command goes on" in said
     monkeypatch.setattr(runner.Meter, "update", update)
-    monkeypatch.setattr(Trainer, "load", lambda trainer, path: (load(trainer, path), loaded.append(trainer.iteration)))
+    monkeypatch.setattr(
+        checkpoint, "load", lambda trainer, path: (load(trainer, path), loaded.append(trainer.iteration))
+    )
     code, _ = command(monkeypatch, capfd, *arguments)
     assert code == 0 and loaded == [4]
     assert_same(tmp_path / "s", undisturbed)
