@@ -22,7 +22,7 @@ STAY = 0.5  # decades: it stays if it moves by less
 BESIDE = 0.05  # of the gain: how far above a penalty a constraint has to be
 FIRST = 10  # iterations that the measured beta is taken from
 LEAST = 3  # tasks for an effect
-ENOUGH = {"A": 12, "B": 6, "C": 12, "mechanism": 6}  # tasks for a verdict: with fewer, intervals cover too seldom
+ENOUGH = {"A": 30, "B": 6, "C": 12, "mechanism": 6}  # tasks for a verdict: with fewer, intervals cover too seldom
 UNIT = ", rewards × "  # between a task's name and the number that its rewards are multiplied by
 UNITS = re.compile(rf"{RAW} reward_scale=([\d.e+-]+)")
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
