@@ -89,8 +89,12 @@ def conditions(study):
         runs = study.runs[study.runs["condition"].isin(units)]
         labels = [f"{task}{UNIT}{units[condition]:g}" for task, condition in zip(runs["task"], runs["condition"])]
         runs = runs.assign(task=labels, condition=RAW)
-        kinds.append(("raw, in several units of reward", runs, runs))
+        kinds.append(("raw advantages in several units of reward", runs, runs))
     return kinds
+
+
+def in_words(advantages):
+    return advantages if "advantages" in advantages else f"{advantages} advantages"
 
 
 # A: what one value costs ----------------------------------------------------------------
@@ -107,8 +111,8 @@ def price_answers(study):
             found.append(
                 _answer(
                     "A",
-                    f"What does one {SYMBOLS[KNOBS[algorithm][0]]} cost, {advantages} advantages?",
-                    f"{SYMBOLS[KNOBS[algorithm][0]]}, {advantages} advantages",
+                    f"What does one {SYMBOLS[KNOBS[algorithm][0]]} cost, {in_words(advantages)}?",
+                    f"{SYMBOLS[KNOBS[algorithm][0]]}, {in_words(advantages)}",
                     "share of the gain", lost.to_numpy(), list(lost.index), seeds_of(scores.values),
                     rule_a, statistics.skewed_mean_interval,
                     f"Shown: the interval is above {PRICE:g}. Contrary: below {PRICE:g}.",
@@ -157,8 +161,8 @@ def fork_answers(study):
             continue
         found.append(
             _answer(
-                "B", f"How far does the best β move within a run, {advantages} advantages?",
-                f"{advantages} advantages", "decades",
+                "B", f"How far does the best β move within a run, {in_words(advantages)}?",
+                f"{in_words(advantages)}", "decades",
                 np.array(list(moves.values())), list(moves), f"{here.groupby(['task', 'at', 'setting']).size().min()}",
                 rule_b, statistics.mean_interval,
                 f"Shown: the interval is farther than {MOVE:g} from 0. Contrary: it is within {STAY:g} of 0.",
@@ -215,8 +219,8 @@ def contest_answers(study):
                 continue
             found.append(
                 _answer(
-                    "C", f"How far is TRPO above a fixed β, {advantages} advantages ({words})?",
-                    f"{advantages} advantages, {short}", "share of the gain",
+                    "C", f"How far is TRPO above a fixed β, {in_words(advantages)} ({words})?",
+                    f"{in_words(advantages)}, {short}", "share of the gain",
                     contrast.to_numpy(), list(contrast.index), seeds_of(penalty.values),
                     rule_c, statistics.mean_interval,
                     f"Shown: the interval is above 0. Contrary: its upper end is below {BESIDE:g}.",

@@ -202,11 +202,11 @@ def test_each_unit_of_reward_is_a_problem_and_each_task_counts_once(tmp_path):
         runs.append(made[0]), curves.append(made[1])
     study = load(synthetic.write(tmp_path / "s", pd.concat(runs, ignore_index=True), pd.concat(curves)))
     kinds = {name: own for name, own, _ in answers.conditions(study)}
-    assert set(kinds["raw, in several units of reward"]["task"]) == {
+    assert set(kinds["raw advantages in several units of reward"]["task"]) == {
         f"{task}, rewards × {unit}" for task in "abcd" for unit in ("0.1", "10")
     }
     found = {(answer.key, answer.label): answer for answer in answers.answers(study)}
-    cost = found["A", "β, raw, in several units of reward advantages"]
+    cost = found["A", "β, raw advantages in several units of reward"]
     assert cost.tasks == 4 and cost.effect > 0.1
-    lead = found["C", "raw, in several units of reward advantages, tuned"]
+    lead = found["C", "raw advantages in several units of reward, tuned"]
     assert lead.tasks == 4 and lead.low > 0.05
