@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .data import StudyError, load
-    from .panels import figure
+    from .panel import figure
 
 __all__ = ["StudyError", "figure", "load"]
 
@@ -20,5 +20,5 @@ __all__ = ["StudyError", "figure", "load"]
 def __getattr__(name):
     """Looked up when asked for: matplotlib takes a second to import."""
     if name in __all__:
-        return getattr(importlib.import_module(".panels" if name == "figure" else ".data", __name__), name)
+        return getattr(importlib.import_module(".panel" if name == "figure" else ".data", __name__), name)
     raise AttributeError(f"module 'analysis' has no attribute '{name}'")

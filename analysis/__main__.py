@@ -63,7 +63,7 @@ def _report(options):
 
 
 def _figure(options):
-    from . import figures, panels
+    from . import panel, style
 
     kind = options.format or (options.out.suffix[1:].lower() if options.out else "") or "pdf"
     if kind not in FORMATS:
@@ -72,11 +72,11 @@ def _figure(options):
     path = path if path.suffix == f".{kind}" else path.with_name(f"{path.name}.{kind}")
     if options.width is not None and not options.width >= 2:
         raise StudyError(f"--width {options.width:g}: a figure is at least 2 inches wide")
-    panels.named(options.name)
+    panel.named(options.name)
     study = load(options.studies, options.whole_seeds)
     try:
-        drawn = panels.figure(options.name, study, options.width, options.arms, options.tasks, options.style)
-        figures.write(drawn, path, options.style)
+        drawn = panel.figure(options.name, study, options.width, options.arms, options.tasks, options.style)
+        style.write(drawn, path, options.style)
     except OSError as error:
         raise StudyError(" ".join(str(error).split())) from None
     print(f"figure: {path}")

@@ -107,3 +107,18 @@ def span(counts):
     """ "3", or "3 to 5" where counts differ."""
     low, high = int(counts.min()), int(counts.max())
     return str(low) if low == high else f"{low} to {high}"
+
+
+def interval_text(value, low, high, digits=2):
+    """ "0.71 [0.65, 0.77]", without the interval where there is none."""
+    if not np.isfinite(value):
+        return "–"
+    if not np.isfinite(low):
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def signed(row, name):
+    """ "+0.10 [-0.02, +0.23]", or a dash."""
+    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else "–"

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import answers, claims, price
+from . import answers, price, rules
 from .arms import NotApplicable, log_median_kl, plain
+from .claim import hidden_adaptation
+from .compare import compare_two
 from .data import KNOBS
 from .names import (
     ALGORITHMS,
@@ -175,7 +177,7 @@ def _contest(study, frames, verdicts):
     by_name = {verdict.name: verdict for verdict in verdicts if verdict.tested and len(verdict.numbers)}
     given = list(frames["four_answers"].itertuples()) if "four_answers" in frames else []
     given = [answer for answer in given if answer.tasks >= ENOUGH]
-    found = [_unit(study, frames, by_name.get(claims.HIDDEN))]
+    found = [_unit(study, frames, by_name.get(hidden_adaptation.NAME))]
     found.append(_price(given, frames, "β") or _claim_a(by_name.get("A"), frames))
     found.append(_moves(given, frames) or _claim_b(by_name.get("B"), frames))
     found.append(_lead_of_trpo(given, frames) or _compared(study, frames))
@@ -281,8 +283,8 @@ def _claim_a(verdict, frames):
     if verdict is None:
         return None
     close = {
-        claims.SUPPORTED: "no single β serves all tasks",
-        claims.NOT_SUPPORTED: "one β serves all tasks",
+        rules.SUPPORTED: "no single β serves all tasks",
+        rules.NOT_SUPPORTED: "one β serves all tasks",
     }.get(verdict.verdict, "whether one β serves all tasks is not settled")
     return Sentence(
         f"{verdict.sentence.split('; ')[0]}: {close}.", _where(frames, "windows", "beta_profile", "transfer")
@@ -305,7 +307,7 @@ def _claim_b(verdict, frames):
 
 def _compared(study, frames):
     try:
-        difference, low, high, tasks, names = claims.compare_two(study.main, "trpo", "kl_fixed")
+        difference, low, high, tasks, names = compare_two(study.main, "trpo", "kl_fixed")
     except NotApplicable:
         return None
     return Sentence(

@@ -1,11 +1,10 @@
-"""index.html and report.md of a study: its first screen, figures and tables in the order of the argument, and folds.
+"""index.html and report.md of a study: its first screen, figures and tables in their order (`exhibit.PARTS`), folds.
 
 What few readers need (rules, method, what was not tested, provenance) is folded away at the end.
 """
 
 import html
 import platform
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,60 +13,34 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from . import claims, explorer, figures, opening, page, panels, published, tables
+from . import claim, explorer, opening, page, published, style
 from .arms import NotApplicable
+from .compare import compare_two
 from .data import StudyError
+from .exhibit import PARTS, Exhibit, usable
 from .names import span, steps_name
+from .panel import PANELS
+from .table import TABLES, latex, markdown
 
 COMMANDS_SHOWN = 12
-# The argument in order; a figure or table that is named nowhere stands under the last heading.
-PARTS = (
-    ("overview", "In short", ("four_answers",)),
-    (
-        "unit",
-        "The unit of β: what one value does to the step",
-        ("achieved_kl", "hidden_adaptation", "implied_beta", "decomposition", "kl_law", "beta_over_unit")
-        + ("reward_scales", "reward_units", "diagonal"),
-    ),
-    (
-        "windows_of_values",
-        "The window: which values do well",
-        ("windows", "beta_profile", "profile", "number_profiles", "transfer", "sensitivity", "best_settings")
-        + ("single_setting_regret", "sensitivity_of_numbers"),
-    ),
-    ("within", "Within one run: does the best value move?", ("forks", "best_by_phase", "adaptive")),
-    (
-        "tuned",
-        "Arm against arm, tuned against tuned",
-        (
-            "comparison",
-            "learning_curves",
-            "table_1",
-            "table_1_by_task",
-            "returns",
-            "aggregates",
-            "sources",
-        )
-        + ("sources_but_one",),
-    ),
-    (
-        "ruled_out",
-        "What was ruled out",
-        ("conditions", "kl_budget", "steps", "beside_others", "seeds_needed", "counter_evidence"),
-    ),
-    ("others", "Further figures and tables", ()),
-)
+LAST = 1000  # the order of what no page describes
 
 
 @dataclass(frozen=True)
 class Section:
-    """One figure, table or fold of the report; html and markdown say the same. `frame`: its numbers, if it has any."""
+    """One figure, table or fold of the report; html and markdown say the same.
+
+    frame        the numbers of a figure or table, if it has any
+    part, order  where a figure or table stands; a fold stands at the end
+    """
 
     name: str
     title: str
     html: str
     markdown: str
     frame: pd.DataFrame | None = None
+    part: str = ""
+    order: int = LAST
 
 
 def build(study, out, strict=False):
@@ -81,14 +54,14 @@ def build(study, out, strict=False):
             (out / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError(f"cannot write the report: {error}") from error
-    made = [_section(study, panel, out, _draw) for panel in panels.PANELS]
-    made += [_section(study, table, out, _tabulate) for table in tables.TABLES]
+    made = [_section(study, panel, out, _draw) for panel in PANELS.values()]
+    made += [_section(study, table, out, _tabulate) for table in TABLES.values()]
     if opening.contest(study):
         made.append(_counter_evidence(study))
     absent = [section for section in made if isinstance(section, str)]
     sections = {section.name: section for section in made if not isinstance(section, str)}
     frames = {name: section.frame for name, section in sections.items() if section.frame is not None}
-    verdicts = claims.evaluate(study)
+    verdicts = claim.evaluate(study)
     _write_verdicts(verdicts, out)
     first = sections.pop(next((name for name in opening.FIGURES if name in frames), ""), None)
     seen = opening.sentences(study, frames, verdicts)
@@ -111,24 +84,25 @@ def build(study, out, strict=False):
 
 
 def _parts(sections, titles):
-    """[(name, title, sections)] in the order of the argument, without empty ones; titles: others for some names."""
-    named = {name for _, _, names in PARTS for name in names}
-    others = tuple(name for name in sections if name not in named)
-    parts = [(part, titles.get(part, title), names or others) for part, title, names in PARTS]
-    parts = [(part, title, [sections[name] for name in names if name in sections]) for part, title, names in parts]
+    """[(name, title, sections)] in the order of PARTS, without empty ones; titles: others for some names."""
+    ordered = sorted(sections.values(), key=lambda section: section.order)
+    parts = [
+        (part, titles.get(part, title), [each for each in ordered if each.part == part])
+        for part, title in PARTS.items()
+    ]
     return [part for part in parts if part[2]]
 
 
 # Panels and tables ----------------------------------------------------------------------
 
 
-def _section(study, item, out, write):
+def _section(study, item: Exhibit, out, write) -> Section | str:
     """The section of a panel or table, or one line that says why it does not apply."""
-    runs, missing = panels.usable(study, item)
+    runs, missing = usable(study, item)
     refused = sorted(missing["task"].unique())
     note = _refusal(item, refused, missing) if refused else ("", "")
     if runs.empty:
-        return Section(item.name, item.title, *note)
+        return Section(item.name, item.title, *note, None, item.part, item.order)
     try:
         frame = item.numbers(study, runs)
     except NotApplicable as reason:
@@ -136,13 +110,13 @@ def _section(study, item, out, write):
     csv = frame.to_csv(index=False, float_format="%.6g")
     (out / "tables" / f"{item.name}.csv").write_text(csv, encoding="utf-8")
     body_html, body_markdown = write(item, frame, csv, out)
-    markdown = "\n\n".join(filter(None, [note[1], body_markdown]))
-    return Section(item.name, item.title, note[0] + body_html, markdown, frame)
+    words = "\n\n".join(filter(None, [note[1], body_markdown]))
+    return Section(item.name, item.title, note[0] + body_html, words, frame, item.part, item.order)
 
 
 def _draw(panel, frame, csv, out):
-    svg = figures.save(panel.figure(frame), out / "figures" / panel.name)
-    links = " ".join(f'<a href="figures/{panel.name}.{kind}">{kind.upper()}</a>' for kind in figures.FORMATS)
+    svg = style.save(style.drawn(panel.show, frame), out / "figures" / panel.name)
+    links = " ".join(f'<a href="figures/{panel.name}.{kind}">{kind.upper()}</a>' for kind in style.FORMATS)
     caption, rest = page.split(panel.caption)
     return (
         f"<figure>{page.plot(svg, panel.name, panel.title)}"
@@ -154,16 +128,16 @@ def _draw(panel, frame, csv, out):
 
 
 def _tabulate(table, frame, csv, out):
-    text = table.text(frame)
-    latex, markdown = tables.latex(text, f"{table.title}. {table.caption}", table.name), tables.markdown(text)
-    (out / "tables" / f"{table.name}.tex").write_text(latex, encoding="utf-8")
-    (out / "tables" / f"{table.name}.md").write_text(markdown + "\n", encoding="utf-8")
+    text = table.show(frame)
+    tex, words = latex(text, f"{table.title}. {table.caption}", table.name), markdown(text)
+    (out / "tables" / f"{table.name}.tex").write_text(tex, encoding="utf-8")
+    (out / "tables" / f"{table.name}.md").write_text(words + "\n", encoding="utf-8")
     caption, rest = page.split(table.caption)
     return (
         f'{page.table(text)}<p class="caption">{html.escape(caption)}</p>{page.rest(rest)}'
         f'<p class="files">{page.download("CSV", table.name + ".csv", csv)} '
-        f"{page.download('LaTeX', table.name + '.tex', latex, 'text/x-tex')}</p>",
-        f"{markdown}\n\n{caption}" + _fold("more", rest),
+        f"{page.download('LaTeX', table.name + '.tex', tex, 'text/x-tex')}</p>",
+        f"{words}\n\n{caption}" + _fold("more", rest),
     )
 
 
@@ -202,9 +176,7 @@ def _write_verdicts(verdicts, out):
     summary.to_csv(out / "tables" / "verdicts.csv", index=False)
     for verdict in verdicts:
         if verdict.tested and len(verdict.numbers):
-            spelled = verdict.name.lower().replace("δ", "delta").replace("ε", "epsilon")
-            slug = re.sub(r"[^a-z]+", "_", spelled)
-            verdict.numbers.to_csv(out / "tables" / f"claim_{slug}.csv", index=False, float_format="%.6g")
+            verdict.numbers.to_csv(out / "tables" / f"claim_{verdict.page}.csv", index=False, float_format="%.6g")
 
 
 def _verdicts(verdicts):
@@ -270,13 +242,14 @@ def _counter_evidence(study):
         "What speaks against it",
         "".join(f"<h4>{html.escape(title)}</h4><p>{html.escape(text)}</p>" for title, text in items),
         "\n\n".join(f"**{title}.** {text}" for title, text in items),
+        part="ruled_out",
     )
 
 
 def _ours(study, algorithm, reference):
     """One sentence with this study's number for two algorithms, each at its default or best single value."""
     try:
-        difference, low, high, tasks, arms = claims.compare_two(study.main, algorithm, reference)
+        difference, low, high, tasks, arms = compare_two(study.main, algorithm, reference)
     except NotApplicable as reason:
         return f"This study cannot add a number to it: it {reason}."
     return (
@@ -340,7 +313,7 @@ def _write_page(study, first, seen, parts, folds, explorable, out):
 def _link(anchor):
     if not anchor:
         return ""
-    kind = "table" if anchor in {table.name for table in tables.TABLES} else "figure"
+    kind = "table" if anchor in TABLES else "figure"
     return f' <a href="#{anchor}">{kind}</a>'
 
 
@@ -364,5 +337,4 @@ def _write_markdown(study, first, seen, parts, folds, out):
 def _markdown_link(anchor):
     if not anchor:
         return ""
-    drawn = anchor in {panel.name for panel in panels.PANELS}
-    return f" ([figure](figures/{anchor}.svg))" if drawn else f" ([table](tables/{anchor}.csv))"
+    return f" ([figure](figures/{anchor}.svg))" if anchor in PANELS else f" ([table](tables/{anchor}.csv))"

@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 from mkdocs.structure.files import File
 
-from analysis.panels import PANELS
+from analysis.panel import PANELS
 from hydra_plugins.fleet.sweeper import UnionSweeper
 from study import record
 from study.algorithm import NAMES, page
@@ -156,7 +156,7 @@ def columns():
 def gallery():
     studies = _reports()
     parts = []
-    for panel in PANELS:
+    for panel in PANELS.values():
         images = [name for name in studies if (ROOT / f"results/{name}/report/figures/{panel.name}.png").exists()]
         read = " ".join(f"results/{name}" for name in studies[images[0]]) if images else "results/mine"
         image = f"\n\n![{panel.title}](../../results/{images[0]}/report/figures/{panel.name}.png)" if images else ""

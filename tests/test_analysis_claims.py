@@ -5,7 +5,8 @@ import pytest
 import synthetic
 from synthetic import ADAPTIVE, CLIP, TRPO, Task, fixed
 
-from analysis import claims, data, statistics
+from analysis import claim, data, statistics
+from analysis.rules import ALPHA
 
 BETAS = [0.1, 1.0, 10.0, 100.0]
 ARMS = [TRPO, ADAPTIVE, CLIP, *fixed(BETAS)]
@@ -13,7 +14,7 @@ ARMS = [TRPO, ADAPTIVE, CLIP, *fixed(BETAS)]
 
 def verdicts(directory, *study, **options):
     loaded = data.load([synthetic.write(directory / "s", *study)], **options)
-    return {verdict.name: verdict for verdict in claims.evaluate(loaded)}
+    return {verdict.name: verdict for verdict in claim.evaluate(loaded)}
 
 
 def same_optimum(beta):
@@ -152,7 +153,7 @@ def test_single_setting_test_keeps_its_level_at_the_edge_of_the_claim():
     for _ in range(repeats):
         grid = means[:, :, None] + 0.1 * generator.standard_normal((tasks, 3, seeds))
         p_fails, _ = statistics.single_setting_tests(grid, np.full(tasks, margin))
-        found += (p_fails <= claims.ALPHA).all()
+        found += (p_fails <= ALPHA).all()
     # Three standard errors above the promised 5 %.
     assert found / repeats <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / repeats)
 

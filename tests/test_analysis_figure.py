@@ -6,8 +6,8 @@ import pytest
 from conftest import ROOT
 
 import analysis
-from analysis import panels
 from analysis.__main__ import main
+from analysis.panel import PANELS
 
 EXAMPLE = str(ROOT / "results/example")
 
@@ -62,7 +62,7 @@ def test_what_cannot_be_drawn_is_one_line(words, said, tmp_path, monkeypatch, ca
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", [panel.name for panel in panels.PANELS])
+@pytest.mark.parametrize("name", PANELS)
 def test_at_the_width_of_a_column_everything_can_be_read(name, example):
     try:
         figure = analysis.figure(name, example, width=3.3)

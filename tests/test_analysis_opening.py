@@ -11,8 +11,10 @@ import pytest
 import synthetic
 from synthetic import TRPO, Task, fixed
 
-from analysis import data, figures, opening, page, panels, tables
+from analysis import data, opening, page, style
+from analysis.panel import PANELS
 from analysis.report import build
+from analysis.table import TABLES
 
 LONG = ("MountainCarContinuous-v0", "my_module:MyEnv-v0 size=3", "dm_control/quadruped-fetch-v0", "hopper", "swimmer")
 
@@ -29,13 +31,13 @@ def made(folder, *study):
 
 @pytest.fixture(autouse=True)
 def svg_alone(monkeypatch):
-    monkeypatch.setattr(figures, "FORMATS", ("svg",))
+    monkeypatch.setattr(style, "FORMATS", ("svg",))
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "FORMATS", ("svg",))
+        patch.setattr(style, "FORMATS", ("svg",))
         task = Task("MountainCarContinuous-v0", -30, 90, best_beta=(3.0, 3.0))
         arms = fixed([0.3, 3.0, 30.0])
         return made(tmp_path_factory.mktemp("own"), *synthetic.study([task], arms, iterations=20))
@@ -90,10 +92,10 @@ def test_no_title_leaves_its_panel_and_no_task_s_name_is_cut(tmp_path):
     study = data.load(
         [synthetic.write(tmp_path / "s", *synthetic.study(tasks, [TRPO, *fixed([1, 10])], iterations=12))]
     )
-    for panel in panels.PANELS:
+    for panel in PANELS.values():
         if panel.name not in ("beta_profile", "kl_law", "best_by_phase", "transfer", "table_1"):
             continue
-        figure = panel.figure(panel.numbers(study, study.main))
+        figure = style.drawn(panel.show, panel.numbers(study, study.main))
         rows = {}
         for ax in figure.axes:
             title = ax._left_title
@@ -109,7 +111,7 @@ def test_no_title_leaves_its_panel_and_no_task_s_name_is_cut(tmp_path):
         for boxes in rows.values():
             boxes = sorted(boxes, key=lambda box: box.x0)
             assert all(left.x1 <= right.x0 for left, right in zip(boxes, boxes[1:])), panel.name
-        words = "".join(text.get_text() for text in figure.findobj(match=figures.matplotlib.text.Text))
+        words = "".join(text.get_text() for text in figure.findobj(match=style.matplotlib.text.Text))
         squeezed = re.sub(r"\s", "", words)
         assert all(re.sub(r"\s", "", name) in squeezed for name in LONG[:3]), panel.name
 
@@ -119,7 +121,7 @@ def test_captions_show_two_sentences_and_fold_the_rest():
         "A et al. 2024 is drawn. See this!",
         "More: β is so. And more.",
     )
-    for item in [*panels.PANELS, *tables.TABLES]:
+    for item in [*PANELS.values(), *TABLES.values()]:
         shown, rest = page.split(item.caption)
         assert len(shown) < 420 and f"{shown} {rest}".strip() == item.caption
 

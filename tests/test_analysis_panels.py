@@ -11,7 +11,7 @@ from conftest import ROOT
 from scipy import stats
 from synthetic import ADAPTIVE, CLIP, TRPO, Arm, Task, fixed
 
-from analysis import data, figures, panels, statistics, tables
+from analysis import data, panel, statistics, style, table
 from analysis.arms import NotApplicable
 from analysis.names import arm_name
 
@@ -31,7 +31,7 @@ def moved(tmp_path_factory):
 
 
 def test_transfer_finds_what_the_other_task_s_beta_costs(moved):
-    frame = panels.transfer(moved, moved.main).set_index(["algorithm", "tuned_on", "run_on"])
+    frame = panel.transfer.numbers(moved, moved.main).set_index(["algorithm", "tuned_on", "run_on"])
     assert frame.loc[("kl_fixed", "a", "a"), "loss"] == pytest.approx(0.0, abs=0.02)
     assert frame.loc[("kl_fixed", "a", "a"), "setting"] == 0.1
     # Two decades at a width of 0.6 decades: nothing of the gain is left.
@@ -40,7 +40,7 @@ def test_transfer_finds_what_the_other_task_s_beta_costs(moved):
 
 
 def test_profiles_of_a_number_are_shares_and_geometric_means_by_hand(moved):
-    frame = panels.number_profiles(moved, moved.main).set_index(["task", "setting"])
+    frame = panel.number_profiles.numbers(moved, moved.main).set_index(["task", "setting"])
     assert set(frame["algorithm"]) == {"kl_fixed"} and set(frame["seeds"]) == {4}  # the others have one value each
     runs = moved.main
     floor, best = runs.groupby("task")["untrained"].first(), runs.groupby(["task", "arm"])["score"].mean()
@@ -59,7 +59,7 @@ def test_profiles_of_a_number_are_shares_and_geometric_means_by_hand(moved):
 
 
 def test_best_beta_and_its_window_are_the_synthetic_ones(moved):
-    frame = tables.best_settings(moved, moved.main).set_index(["number", "task"])
+    frame = table.best_settings.numbers(moved, moved.main).set_index(["number", "task"])
     assert frame.loc[("beta", "a"), ["best", "low", "high"]].tolist() == [0.1, 0.1, 0.1]
     assert frame.loc[("beta", "b"), ["best", "window_low", "window_high"]].tolist() == [10.0, 10.0, 10.0]
     assert frame.loc[("beta", "all tasks"), "window_size"] == 0
@@ -69,7 +69,7 @@ def test_our_returns_are_placed_among_the_published_ones_of_the_same_budget(tmp_
     tasks = [Task("hopper", 0, 2500), Task("swimmer", 0, 10), Task("mine", 0, 1)]
     runs = synthetic.study(tasks, [TRPO, CLIP, *fixed([1.0, 10.0])], seeds=2, iterations=488, noise=0.001)
     study = load(tmp_path / "million", *runs)
-    frame = tables.beside_others(study, study.main)
+    frame = table.beside_others.numbers(study, study.main)
     place = frame.drop_duplicates(["algorithm", "task"]).set_index(["algorithm", "task"])["place"]
     # TRPO reaches 0.95 of the best, clipping 0.90, beta = 1 all of it; published are 1913 to 3372, 2316 to 2609 and,
     # for this beta, 2616 on Hopper.
@@ -85,13 +85,13 @@ def test_our_returns_are_placed_among_the_published_ones_of_the_same_budget(tmp_
     assert ours.loc["trpo", ["mean", "sd", "seeds"]].tolist() == [scores.mean(), scores.std(), 2]
     short = load(tmp_path / "short", *synthetic.study(tasks, [TRPO, CLIP], seeds=2, iterations=49))
     with pytest.raises(NotApplicable):
-        tables.beside_others(short, short.main)
+        table.beside_others.numbers(short, short.main)
 
 
 def test_arms_under_another_condition_are_set_beside_the_same_arms_by_hand(tmp_path):
     arms = [TRPO, *fixed([1.0, 10.0]), *fixed([1.0, 3.0], max_grad_norm=0.5)]
     study = load(tmp_path / "s", *synthetic.study([Task("a"), Task("b", 0, 50)], arms, seeds=4, iterations=20))
-    frame = tables.conditions(study, study.main)
+    frame = table.conditions.numbers(study, study.main)
     assert frame[["arm", "condition", "tasks", "seeds"]].to_numpy().tolist() == [
         ["kl_fixed beta=1", "max_grad_norm=0.5", 2, 4]  # no beta = 3 without the condition
     ]
@@ -119,10 +119,10 @@ def test_arms_under_another_condition_are_set_beside_the_same_arms_by_hand(tmp_p
         # Satterthwaite within each task and then over tasks is the same as over all four cells at once.
         half = stats.t.ppf(0.975, freedom) * error
         assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx([row[name] - half, row[name] + half])
-    text = tables.conditions_text(frame)
+    text = table.conditions.text(frame)
     assert text["arm"].tolist() == ["β=1, max_grad_norm=0.5"] and text["seeds"].tolist() == ["4"]
     with pytest.raises(NotApplicable):
-        tables.conditions(study, study.under("max_grad_norm=0.5").iloc[:0])
+        table.conditions.numbers(study, study.under("max_grad_norm=0.5").iloc[:0])
 
 
 def test_sources_of_beta_are_set_beside_trpo_and_each_task_s_best_beta_by_hand(tmp_path):
@@ -131,9 +131,9 @@ def test_sources_of_beta_are_set_beside_trpo_and_each_task_s_best_beta_by_hand(t
     runs, curves = synthetic.study(tasks, [TRPO, CLIP, bisect, *fixed([1.0, 10.0])], seeds=4, iterations=20)
     curves["kl_after"] = np.where(curves["iteration"] % 4 == 0, 0.0101, 0.0151)  # 1.5 times 0.01 is the limit
     study = load(tmp_path / "s", runs, curves)
-    frame = tables.sources(study, study.main).set_index("arm")
+    frame = table.sources.numbers(study, study.main).set_index("arm")
     assert set(frame.index) == {
-        "trpo max_kl=0.01", "kl_bisect kl_target=0.01", "kl_fixed beta=1", "kl_fixed beta=10", tables.HINDSIGHT
+        "trpo max_kl=0.01", "kl_bisect kl_target=0.01", "kl_fixed beta=1", "kl_fixed beta=10", table.sources.HINDSIGHT
     }  # fmt: skip
     assert set(frame["tasks"]) == {2} and set(frame["seeds"]) == {4}
     assert frame["held"].to_numpy() == pytest.approx(0.25)
@@ -143,25 +143,25 @@ def test_sources_of_beta_are_set_beside_trpo_and_each_task_s_best_beta_by_hand(t
     floor = study.main.groupby("task")["untrained"].first()
     share = (means - floor) / (means.max() - floor)
     best = (share.loc["kl_fixed beta=1", "a"] + share.loc["kl_fixed beta=10", "b"]) / 2
-    assert frame.loc[tables.HINDSIGHT, "mean"] == pytest.approx(best)
+    assert frame.loc[table.sources.HINDSIGHT, "mean"] == pytest.approx(best)
     for arm in ("kl_bisect kl_target=0.01", "kl_fixed beta=1"):
         row, own = frame.loc[arm], share.loc[arm].mean()
         assert row["mean"] == pytest.approx(own)
         assert row["less_trpo"] == pytest.approx(own - share.loc["trpo max_kl=0.01"].mean())
         assert row["less_hindsight"] == pytest.approx(own - best)
         assert row["less_trpo_low"] < row["less_trpo"] < row["less_trpo_high"]
-    text = tables.sources_text(frame.reset_index()).set_index("beta")
-    assert text.loc["TRPO, δ=0.01", "less TRPO"] == text.loc[tables.HINDSIGHT, "less each task’s best β"] == "–"
+    text = table.sources.text(frame.reset_index()).set_index("beta")
+    assert text.loc["TRPO, δ=0.01", "less TRPO"] == text.loc[table.sources.HINDSIGHT, "less each task’s best β"] == "–"
     assert text["KL held"].unique().tolist() == ["25 %"]
-    without = tables.sources_but_one(study, study.main)
+    without = table.sources_but_one.numbers(study, study.main)
     assert "trpo max_kl=0.01" not in set(without["arm"])
     without = without.set_index(["arm", "without"])
     for left_out, task in (("a", "b"), ("b", "a")):  # of two tasks the other one is left
         less = share.loc["kl_bisect kl_target=0.01", task] - share.loc["trpo max_kl=0.01", task]
         assert without.loc[("kl_bisect kl_target=0.01", left_out), "less_trpo"] == pytest.approx(less)
-    text = tables.sources_but_one_text(without.reset_index()).set_index("beta")
+    text = table.sources_but_one.text(without.reset_index()).set_index("beta")
     assert text.loc["bisected β, target KL=0.01", "without b"].startswith(f"{less:+.2f} [")
-    for numbers in (tables.sources, tables.sources_but_one):
+    for numbers in (table.sources.numbers, table.sources_but_one.numbers):
         with pytest.raises(NotApplicable):  # nothing solves for beta or replays it: a sweep, not a question of sources
             numbers(study, study.main[study.main["algorithm"] != "kl_bisect"])
 
@@ -173,7 +173,7 @@ def test_updates_that_run_away_are_counted_by_hand(tmp_path):
     curves.loc[wild, "kl_after"] *= 1e4
     curves.loc[wild & (curves["iteration"] > 20), "max_ratio"] = 101.0
     study = load(tmp_path, runs, curves)
-    frame = tables.steps(study, study.main).set_index(["arm", "quantity"])
+    frame = table.steps.numbers(study, study.main).set_index(["arm", "quantity"])
     # 5 of 50 updates of one of two runs on one of two tasks; 3 of them with a ratio above 100.
     assert frame.loc[("kl_fixed beta=10", "wild_kl"), "mean"] == pytest.approx(5 / 50 / 4)
     assert frame.loc[("kl_fixed beta=10", "wild_ratio"), "mean"] == pytest.approx(3 / 50 / 4)
@@ -182,7 +182,7 @@ def test_updates_that_run_away_are_counted_by_hand(tmp_path):
         assert frame.loc[("kl_fixed beta=10", f"wild_kl_{fifth}_fifth"), "mean"] == pytest.approx(1 / 10 / 4)
     assert frame.loc[("trpo max_kl=0.01", "wild_kl"), ["mean", "low", "high"]].tolist() == [0, 0, 0]
     older = load(tmp_path / "older", runs, curves.drop(columns="max_ratio"))
-    assert set(tables.steps(older, older.main)["quantity"]) == {name for _, name in frame.index} - {"wild_ratio"}
+    assert set(table.steps.numbers(older, older.main)["quantity"]) == {name for _, name in frame.index} - {"wild_ratio"}
     by_hand = np.log10(curves[curves["run_id"].str.contains("trpo")].groupby("run_id")["kl_after"].median()).mean()
     assert frame.loc[("trpo max_kl=0.01", "log10_median_kl"), "mean"] == pytest.approx(by_hand)
 
@@ -190,26 +190,26 @@ def test_updates_that_run_away_are_counted_by_hand(tmp_path):
 def test_best_beta_follows_a_moving_optimum_through_the_phases(tmp_path):
     moving = [Task("a", best_beta=(0.1, 100.0))]
     study = load(tmp_path, *synthetic.study(moving, fixed(BETAS), seeds=4, iterations=100, width=0.4))
-    best = panels.best_by_phase(study, study.main).drop_duplicates("phase").set_index("phase")["best_beta"]
+    best = panel.best_by_phase.numbers(study, study.main).drop_duplicates("phase").set_index("phase")["best_beta"]
     assert best.is_monotonic_increasing
     assert best[1] <= 1.0 and best[5] >= 10.0
 
 
 def test_kl_law_finds_the_slope_of_minus_two(moved):
-    frame = panels.kl_law(moved, moved.main)
+    frame = panel.kl_law.numbers(moved, moved.main)
     slopes = frame[frame["kind"] == "slope"]["kl_over_delta"]
     assert len(slopes) == 2
     np.testing.assert_allclose(slopes, -2.0, atol=0.1)
 
 
 def test_decomposition_multiplies_to_the_implied_beta(moved):
-    frame = panels.decomposition(moved, moved.main)
+    frame = panel.decomposition.numbers(moved, moved.main)
     wide = frame[frame["estimate"] == "full batch"].pivot(index=["task", "progress"], columns="quantity", values="mean")
     np.testing.assert_allclose(wide["sigma"] * wide["share"] / np.sqrt(2 * 0.01), wide["implied"], rtol=0.02)
 
 
 def test_hidden_adaptation_shows_the_profiles_apart_by_the_scale_of_advantages(moved):
-    frame = panels.hidden_adaptation(moved, moved.main)
+    frame = panel.hidden_adaptation.numbers(moved, moved.main)
     profile = frame[frame["kind"] == "profile"].set_index(["advantages", "task"])
     best = {
         key: group.loc[group["mean"].idxmax(), "x"]
@@ -224,12 +224,12 @@ def test_collapse_is_a_lost_gain_not_a_low_score(tmp_path):
     fallen = runs[(runs["algorithm"] == "trpo") & (runs["seed"] == 0)].index[0]
     runs.loc[fallen, "final_return"] = 100.0  # of 900 reached on the way
     study = load(tmp_path, runs, curves)
-    collapsed = study.runs[panels.collapses(study)]
+    collapsed = study.runs[panel.kl_budget.collapses(study)]
     assert collapsed["run_id"].tolist() == [runs.loc[fallen, "run_id"]]  # beta = 100 never learned: no collapse
 
 
 def test_adaptive_rule_s_share_inside_its_tolerance(moved):
-    frame = panels.adaptive(moved, moved.main)
+    frame = panel.adaptive.numbers(moved, moved.main)
     ratio = frame[(frame["kind"] == "ratio") & (frame["task"] == "a")].iloc[0]
     kl = moved.curves.loc[
         moved.curves["run"].isin(moved.main[moved.main["algorithm"] == "kl_adaptive"].index), "kl_after"
@@ -241,7 +241,7 @@ def test_adaptive_rule_s_share_inside_its_tolerance(moved):
 
 
 def test_probability_that_trpo_beats_a_hopeless_arm_is_one(moved):
-    frame = panels.comparison(moved, moved.main)
+    frame = panel.comparison.numbers(moved, moved.main)
     better = frame[frame["kind"] == "P(TRPO > arm)"].set_index("arm")["value"]
     assert better["kl_fixed beta=100"] == 1.0
     profile = frame[(frame["kind"] == "profile") & (frame["arm"] == "trpo max_kl=0.01")]
@@ -250,24 +250,24 @@ def test_probability_that_trpo_beats_a_hopeless_arm_is_one(moved):
 
 def test_reward_scales_needs_several_and_tells_them_apart(tmp_path, moved):
     with pytest.raises(NotApplicable):
-        panels.reward_scales(moved, moved.main)
+        panel.reward_scales.numbers(moved, moved.main)
     arms = [TRPO, *fixed([1.0, 10.0]), *fixed([1.0, 10.0], reward_scale=100.0)]
     study = load(tmp_path, *synthetic.study([Task("a")], arms))
-    frame = panels.reward_scales(study, study.main)
+    frame = panel.reward_scales.numbers(study, study.main)
     assert sorted(frame.loc[frame["algorithm"] == "kl_fixed", "reward_scale"].unique()) == [1.0, 100.0]
     with pytest.raises(NotApplicable):  # no raw advantages: beta has no unit
-        panels.beta_over_unit(study, study.main)
+        panel.beta_over_unit.numbers(study, study.main)
     arms = [TRPO, *fixed([1.0, 10.0]), *fixed([0.1], reward_scale=100.0)]
     study = load(tmp_path / "apart", *synthetic.study([Task("a")], arms))
     with pytest.raises(NotApplicable):  # several scales, no arm at two of them
-        panels.reward_scales(study, study.main)
+        panel.reward_scales.numbers(study, study.main)
 
 
 def test_beta_over_unit_is_beta_over_the_factor_where_advantages_are_raw(tmp_path):
     raw = {"advantage_normalization": "none"}
     arms = [TRPO, *fixed([1.0, 10.0]), *fixed([1.0, 10.0], **raw), *fixed([1.0, 10.0], **raw, reward_scale=100.0)]
     study = load(tmp_path, *synthetic.study([Task("a")], arms))
-    frame = panels.beta_over_unit(study, study.main).set_index(["reward_scale", "setting"])
+    frame = panel.beta_over_unit.numbers(study, study.main).set_index(["reward_scale", "setting"])
     assert frame["beta_over_unit"].to_dict() == {(1, 1): 1.0, (1, 10): 10.0, (100, 1): 0.01, (100, 10): 0.1}
     runs = study.runs[study.runs["condition"].str.contains("reward_scale=100") & (study.runs["setting"] == 10)]
     kl = study.curves.groupby("run")["kl_after"].median()[runs.index]
@@ -283,7 +283,7 @@ def test_one_beta_for_all_units_is_a_mean_over_tasks_and_factors_by_hand(tmp_pat
     arms += [replace(TRPO, settings=tuple(raw.items())), *fixed([1.0, 10.0], **raw)]
     arms += [replace(TRPO, settings=tuple(large.items()), quality=0.5), *fixed([1.0], **large)]
     study = load(tmp_path, *synthetic.study([Task("a"), Task("b", 0, 50)], arms, seeds=3))
-    frame = tables.reward_units(study, study.main).set_index(["advantages", "arm", "reward_scale"])
+    frame = table.reward_units.numbers(study, study.main).set_index(["advantages", "arm", "reward_scale"])
     # beta = 10 has one unit only, and normalised advantages were run with one.
     assert {key[:2] for key in frame.index} == {("raw", "trpo max_kl=0.01"), ("raw", "kl_fixed beta=1")}
     runs = study.runs
@@ -304,19 +304,19 @@ def test_one_beta_for_all_units_is_a_mean_over_tasks_and_factors_by_hand(tmp_pat
         if algorithm == "kl_fixed":
             less = np.mean([shares["trpo", each] - shares["kl_fixed", each] for each in both])
             assert row["trpo_less"] == pytest.approx(less) and row["trpo_less_low"] < less < row["trpo_less_high"]
-    text = tables.reward_units_text(frame.reset_index()).set_index("arm")
+    text = table.reward_units.text(frame.reset_index()).set_index("arm")
     assert text.loc["TRPO, δ=0.01, raw advantages", "TRPO less it"] == "–"
     assert text.loc["β=1, raw advantages", "× 100"] == f"{shares['kl_fixed', 100.0]:.2f}"
     with pytest.raises(NotApplicable):
-        tables.reward_units(load(tmp_path / "one", *synthetic.study([Task("a")], [TRPO, *fixed([1.0])])), None)
+        table.reward_units.numbers(load(tmp_path / "one", *synthetic.study([Task("a")], [TRPO, *fixed([1.0])])), None)
 
 
 def test_table_1_puts_the_published_average_beside_ours_on_its_tasks_alone(moved, tmp_path):
-    other = panels.table_1(moved, moved.main)
+    other = panel.table_1.numbers(moved, moved.main)
     assert set(other["task"]) == {"a", "b", "average"}
     tasks = [Task("hopper", best_beta=(0.1, 0.1)), Task("swimmer", best_beta=(10.0, 10.0))]
     study = load(tmp_path, *synthetic.study(tasks, [TRPO, CLIP, *fixed([1.0])], iterations=12))
-    frame = panels.table_1(study, study.main).set_index(["arm", "task"])["mean"]
+    frame = panel.table_1.numbers(study, study.main).set_index(["arm", "task"])["mean"]
     assert frame["clip clip_epsilon=0.2", "published"] == 0.82
     ours = frame["clip clip_epsilon=0.2"]
     assert ours["average"] == pytest.approx((ours["hopper"] + ours["swimmer"]) / 2)
@@ -324,24 +324,24 @@ def test_table_1_puts_the_published_average_beside_ours_on_its_tasks_alone(moved
 
 
 def test_same_data_give_the_same_figure_files(tmp_path, moved):
-    frame = panels.beta_profile(moved, moved.main)
+    frame = panel.beta_profile.numbers(moved, moved.main)
     for name in ("first", "second"):
-        figures.save(figures.beta_profile(frame), tmp_path / name)
-    for kind in figures.FORMATS:
+        style.save(style.drawn(panel.beta_profile.draw, frame), tmp_path / name)
+    for kind in style.FORMATS:
         assert (tmp_path / f"first.{kind}").read_bytes() == (tmp_path / f"second.{kind}").read_bytes()
 
 
-@pytest.mark.parametrize("width", [figures.WIDTH, 3.6])
+@pytest.mark.parametrize("width", [style.WIDTH, 3.6])
 @pytest.mark.parametrize("dpi", [72, 160])
 def test_a_legend_of_long_names_is_as_wide_as_fits_and_takes_nothing_from_the_panels(width, dpi):
-    with figures.matplotlib.rc_context(figures.STYLE):
+    with style.matplotlib.rc_context(style.STYLE):
         heights = []
         for names in (["a"], [f"dual ascent on β, target KL=0.0{i}" for i in range(9)]):
-            figure = figures.Figure(figsize=(width, 2.4), layout="constrained")
+            figure = style.Figure(figsize=(width, 2.4), layout="constrained")
             ax = figure.subplots()
             for name in names:
                 ax.plot([0, 1], label=name)
-            figures.legend_below(figure, [ax])
+            style.legend_below(figure, [ax])
             figure.set_dpi(dpi)
             figure.draw_without_rendering()
             legend = figure.legends[-1].get_window_extent()
@@ -352,7 +352,7 @@ def test_a_legend_of_long_names_is_as_wide_as_fits_and_takes_nothing_from_the_pa
 
 
 def test_fixed_betas_are_coloured_in_their_order():
-    colours = list(figures.beta_colours([10.0, 0.1, 1.0]).items())
+    colours = list(style.beta_colours([10.0, 0.1, 1.0]).items())
     assert [beta for beta, _ in colours] == [0.1, 1.0, 10.0]
     # Light to dark, so that the order survives greyscale printing and any colour vision.
     light = [sum(int(colour[i : i + 2], 16) * w for i, w in ((1, 0.3), (3, 0.59), (5, 0.11))) for _, colour in colours]
@@ -370,18 +370,18 @@ def test_an_arm_is_called_by_what_it_is_and_not_by_its_files():
 
 def test_latex_table_escapes_and_balances():
     frame = pd.DataFrame({"arm": ["β=3 & 50 % of_x"], "score": ["0.5 [0.4, 0.6]"]})
-    text = tables.latex(frame, "caption with δ", "label")
+    text = table.latex(frame, "caption with δ", "label")
     assert r"$\beta$=3 \& 50 \% of\_x & 0.5 [0.4, 0.6] \\" in text
     assert text.count(r"\begin") == text.count(r"\end") == 2
 
 
 def test_forks_are_what_the_second_half_returned_above_the_first_rollout(tmp_path, moved):
     with pytest.raises(NotApplicable):
-        panels.forks(moved, moved.main)
+        panel.forks.numbers(moved, moved.main)
     study = load(tmp_path, *synthetic.study([Task("a")], [TRPO, *fixed([1.0, 10.0])]))
     forked = [json.dumps(json.loads(config) | {"fork": {"at": 100}}) for config in study.runs["config"]]
     study.runs["config"] = np.where(study.runs["algorithm"] == "kl_fixed", forked, study.runs["config"])
-    frame = panels.forks(study, study.main).set_index(["at", "setting"])
+    frame = panel.forks.numbers(study, study.main).set_index(["at", "setting"])
     assert set(frame.index) == {(100, 1.0), (100, 10.0)}
     for (_, beta), row in frame.iterrows():
         runs = study.runs.index[study.runs["setting"].eq(beta) & study.runs["algorithm"].eq("kl_fixed")]
@@ -424,7 +424,7 @@ def test_what_a_modification_buys_is_tuned_on_the_other_tasks_by_hand(tmp_path):
         Arm("kl_fixed", beta=1.0, settings=(("advantage_normalization", "none"),)),
     ]
     study = load(tmp_path, *synthetic.study(tasks, arms, seeds=3, iterations=40))
-    frame = panels.modifications(study, study.main)
+    frame = panel.modifications.numbers(study, study.main)
     whole = frame[frame["kind"] == "all"].set_index(["algorithm", "condition"])
     single = frame[frame["kind"] == "task"].set_index(["algorithm", "condition", "task"])["effect"]
     assert set(whole.index) == {
@@ -451,14 +451,14 @@ def test_what_a_modification_buys_is_tuned_on_the_other_tasks_by_hand(tmp_path):
     np.testing.assert_allclose(whole["kl_max"] / whole["kl"], 10, rtol=1e-5)
     assert (whole["time"] == 1).all() and (whole.loc["lr_adaptive", "values"] == 2).all()
     for width in (None, 3.3):
-        assert len(figures.modifications(frame, width).axes) == 3
+        assert len(style.drawn(panel.modifications.draw, frame, width).axes) == 3
     assert statistics.holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
 
 
 def test_without_a_modification_or_three_tasks_there_is_nothing_to_say_of_them(tmp_path, moved):
     with pytest.raises(NotApplicable, match="kl_measured"):
-        panels.modifications(moved, moved.main)
+        panel.modifications.numbers(moved, moved.main)
     arms = [*fixed([1.0, 10.0]), Arm("kl_measured", quality=0.2)]
     few = load(tmp_path, *synthetic.study([Task("a"), Task("b")], arms, iterations=20))
     with pytest.raises(NotApplicable, match="three tasks"):
-        panels.modifications(few, few.main)
+        panel.modifications.numbers(few, few.main)

@@ -6,8 +6,11 @@ import synthetic
 from scipy import stats
 from synthetic import CLIP, TRPO, Task, fixed
 
-from analysis import claims, data, power, statistics
+from analysis import data, power, statistics
 from analysis.arms import NotApplicable
+from analysis.claim import c
+from analysis.rules import ALPHA, MEAN_MARGIN
+from analysis.table import seeds_needed
 
 
 def test_imagined_runs_have_the_means_and_covariances_of_those_at_hand():
@@ -38,12 +41,12 @@ def test_the_chance_of_c_is_the_power_of_its_t_test():
     for seeds in (3, 5, 10):
         generator = np.random.default_rng(seeds)
         arms = [power.imagined(arm[None, None], seeds, generator, studies=20_000) for arm in (rival, fixed)]
-        *_, p_beats, p_keeps_up = claims.rivalry([arms[0]], [arms[1]])
-        beats, _ = claims.contest(p_beats, p_keeps_up)
-        threshold = stats.t.isf(claims.ALPHA, seeds - 1)
-        expected = stats.nct.sf(threshold, seeds - 1, (0.15 - claims.MEAN_MARGIN) / (0.1 / np.sqrt(seeds)))
+        *_, p_beats, p_keeps_up = c.rivalry([arms[0]], [arms[1]])
+        beats, _ = c.contest(p_beats, p_keeps_up)
+        threshold = stats.t.isf(ALPHA, seeds - 1)
+        expected = stats.nct.sf(threshold, seeds - 1, (0.15 - MEAN_MARGIN) / (0.1 / np.sqrt(seeds)))
         # Three standard errors of 20,000 studies.
-        assert (beats <= claims.ALPHA).mean() == pytest.approx(expected, abs=0.011)
+        assert (beats <= ALPHA).mean() == pytest.approx(expected, abs=0.011)
 
 
 def test_tests_of_many_studies_at_once_are_those_of_each():
@@ -73,7 +76,7 @@ def test_more_seeds_settle_what_is_plain_either_way(tmp_path):
     apart = study(tmp_path / "apart", [Task("a", best_beta=(0.1, 0.1)), Task("b", best_beta=(10.0, 10.0))])
     alike = study(tmp_path / "alike", [Task(name, best_beta=(1.0, 1.0)) for name in "ab"])
     for loaded, shown in ((apart, "shown"), (alike, "contrary_shown")):
-        frame = power.chances(loaded, loaded.main)
+        frame = seeds_needed.numbers(loaded, loaded.main)
         assert set(frame["claim"]) == {"A", "A, whole training", "B", "C"}
         assert (frame["seeds_at_hand"] == 3).all()
         chances = frame[frame["claim"] == "A"].set_index("seeds")
@@ -84,4 +87,4 @@ def test_more_seeds_settle_what_is_plain_either_way(tmp_path):
 def test_one_seed_tells_nothing_of_others(tmp_path):
     loaded = study(tmp_path, [Task("a"), Task("b")], seeds=1)
     with pytest.raises(NotApplicable, match="two seeds"):
-        power.chances(loaded, loaded.main)
+        seeds_needed.numbers(loaded, loaded.main)

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import synthetic
 
-from analysis import data, figures, panels
+from analysis import data, style
 from analysis.__main__ import main
+from analysis.panel import implied_beta
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def quick():
 @pytest.fixture
 def svg_alone(monkeypatch):
     """Figures without PDF and PNG, which take most of the time; one report here has them all."""
-    monkeypatch.setattr(figures, "FORMATS", ("svg",))
+    monkeypatch.setattr(style, "FORMATS", ("svg",))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_missing_run_refuses_its_panels_names_it_and_goes_on(tmp_path, svg_alone
     assert set(profile["task"]) == {"halfcheetah", "swimmer"}
     implied = pd.read_csv(directory / "report" / "tables" / "implied_beta.csv")
     assert "hopper" in set(implied["task"])
-    monkeypatch.setattr(panels, "PANELS", [])
+    monkeypatch.setattr("analysis.report.PANELS", {})
     assert main([str(directory), "--strict"]) != 0
     assert "seed=1" in capsys.readouterr().err
 
@@ -139,7 +140,7 @@ def test_columns_full_of_nan_do_not_stop_the_report(tmp_path, svg_alone):
 def test_implied_beta_recovers_the_synthetic_one(tmp_path):
     task = synthetic.Task("hopper", implied_beta=(2.0, 2.0), sigma_advantage=(10.0, 10.0))
     study = data.load([synthetic.write(tmp_path / "s", *synthetic.study([task], [synthetic.TRPO], seeds=10))])
-    frame = panels.implied_beta(study, study.main)
+    frame = implied_beta.numbers(study, study.main)
     full = frame[frame["estimate"] == "full batch"].groupby("units")["mean"].mean()
     assert full["as the algorithm saw it"] == pytest.approx(2.0, rel=0.05)
     assert full["raw advantages"] == pytest.approx(20.0, rel=0.05)

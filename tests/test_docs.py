@@ -14,9 +14,10 @@ from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from analysis import answers, panels, tables
+from analysis import answers, panel
 from analysis.__main__ import figure_parser, report_parser
 from analysis.data import load
+from analysis.table import steps
 from hydra_plugins.fleet.sweeper import UnionSweeper
 from study.config import parse
 from study.launch import api
@@ -104,11 +105,11 @@ def test_the_numbers_of_the_readme_are_those_of_the_committed_runs():
 
 
 def test_the_intervals_of_the_evidence_are_those_of_the_log_or_of_todays_tables(committed):
-    steps = [tables.steps(committed, runs) for runs in (committed.main, committed.under(BOUNDED))]
-    drawn = panels.number_profiles(committed, committed.main)
+    wild = [steps.numbers(committed, runs) for runs in (committed.main, committed.under(BOUNDED))]
+    drawn = panel.number_profiles.numbers(committed, committed.main)
     drawn = drawn[drawn["task"] == "all tasks"]
     known = (ROOT / "results/LOG.md").read_text()
-    known += " ".join(tables.steps_text(frame).to_csv() for frame in steps)
+    known += " ".join(steps.text(frame).to_csv() for frame in wild)
     known += " ".join("{:.2f} [{:.2f}, {:.2f}]".format(*row) for row in drawn[["mean", "low", "high"]].to_numpy())
     known = plain(known)
     for page in (ROOT / "docs/evidence").glob("*.md"):
@@ -209,7 +210,7 @@ def test_commands_of_the_analysis_name_figures_and_studies_that_there_are(page):
             options = (figure_parser() if drawn else report_parser()).parse_args(words[4 if drawn else 3 :])
             assert {study.removeprefix("results/") for study in options.studies} <= made, words
             if drawn:
-                panels.named(options.name)
+                panel.named(options.name)
 
 
 @pages

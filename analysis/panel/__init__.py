@@ -1,0 +1,34 @@
+"""The figures of the report, one page each (`analysis.exhibit` says what a page has)."""
+
+from matplotlib.figure import Figure
+
+from ..arms import NotApplicable
+from ..data import StudyError
+from ..exhibit import Exhibit, found, usable
+from ..style import drawn
+
+PANELS = found(__name__, __path__, "draw")
+
+
+def figure(name: str, study, width=None, arms=None, tasks=None, style=None) -> Figure:
+    """A figure of the report as a matplotlib Figure, `width` inches wide, of some arms and tasks (Study.only).
+
+    `style` is a style of matplotlib (a file, a name or a dict), which goes over ours.
+
+    As in the report, a task whose runs are missing is left out. Raises StudyError.
+    """
+    panel, study = named(name), study.only(arms, tasks)
+    runs, missing = usable(study, panel)
+    if runs.empty:
+        raise StudyError(f"{name}: {len(missing)} runs are missing, the first: {missing['command'].iloc[0]}")
+    try:
+        return drawn(panel.show, panel.numbers(study, runs), width, style)
+    except NotApplicable as reason:
+        raise StudyError(f"{name}: this study {reason}") from None
+
+
+def named(name: str) -> Exhibit:
+    """The panel of that name. Raises StudyError."""
+    if name not in PANELS:
+        raise StudyError(f"no figure {name!r}; there are {', '.join(PANELS)}")
+    return PANELS[name]

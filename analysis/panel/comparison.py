@@ -1,0 +1,85 @@
+"""Score distributions over tasks and runs: per arm rows of kind "profile" (share of runs above a threshold), one for
+each of AGGREGATES and "P(TRPO > arm)", with 95 % bootstrap intervals.
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .. import statistics
+from ..arms import NotApplicable, default_arm, headline, normalised_scores, per_task
+from ..names import arm_name
+from ..style import FAINT, INK, arm_styles, legend_below, side_by_side
+
+TITLE = "All arms together"
+CAPTION = """
+Left: share of runs, over all tasks, whose normalised score exceeds τ. Right: probability that a run of TRPO scores
+higher than a run of the other arm on the same task, averaged over tasks. 95 % bootstrap intervals stratified by
+task.
+"""
+PART, ORDER = "tuned", 10
+PER_TASK = False
+
+AGGREGATES = ("mean", "median", "iqm", "optimality_gap")
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    chosen = headline(runs)
+    tasks = sorted(chosen["task"].unique())
+    scored = normalised_scores(chosen).dropna(subset=["normalised"])
+    tasks = [task for task in tasks if (scored["task"] == task).any()]
+    complete = [arm for arm, group in scored.groupby("arm") if set(group["task"]) == set(tasks)]
+    if len(complete) < 2:
+        raise NotApplicable("needs at least 2 arms on the same tasks")
+    scores = {arm: per_task(scored[scored["arm"] == arm], tasks) for arm in complete}
+    reference = default_arm(runs, "trpo")["arm"].unique()
+    reference = reference[0] if len(reference) and reference[0] in scores else None
+    thresholds = np.linspace(0, 1, 41)
+    rows = []
+    for arm, values in scores.items():
+        first = scored[scored["arm"] == arm].iloc[0]
+        head = {"arm": arm, "algorithm": first["algorithm"], "setting": first["setting"], "runs": sum(map(len, values))}
+        share, low, high = statistics.bootstrap(lambda x: statistics.profile(x, thresholds), values, resamples=500)
+        rows.append(
+            pd.DataFrame({**head, "kind": "profile", "threshold": thresholds, "value": share, "low": low, "high": high})
+        )
+        for name in AGGREGATES:
+            value, low, high = statistics.bootstrap(getattr(statistics, name), values)
+            rows.append(pd.DataFrame({**head, "kind": name, "value": value, "low": low, "high": high}, index=[0]))
+        if reference and arm != reference:
+            value, low, high = statistics.bootstrap(statistics.probability_of_improvement, scores[reference], values)
+            rows.append(
+                pd.DataFrame({**head, "kind": "P(TRPO > arm)", "value": value, "low": low, "high": high}, index=[0])
+            )
+    return pd.concat(rows, ignore_index=True)
+
+
+def draw(frame) -> Figure:
+    """Performance profiles of all arms, and the probability that TRPO beats each of them."""
+    profile = frame[frame["kind"] == "profile"]
+    better = frame[frame["kind"] == "P(TRPO > arm)"]
+    styles = arm_styles(frame)
+    figure, grid = side_by_side(2 if len(better) else 1, 3.4)
+    by_arm = dict(list(profile.groupby("arm")))
+    for arm, (colour, line) in styles.items():
+        curve = by_arm[arm]
+        thick = 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
+        grid[0].plot(curve["threshold"], curve["value"], color=colour, ls=line, lw=thick, label=arm_name(arm))
+        grid[0].fill_between(curve["threshold"], curve["low"], curve["high"], color=colour, alpha=0.1, lw=0)
+    grid[0].set_xlabel("normalised score τ (untrained 0, best run 1)")
+    grid[0].set_ylabel("share of runs above τ")
+    grid[0].set_title("performance profiles")
+    if len(better):
+        ax = grid[1]
+        better = better.set_index("arm").loc[[arm for arm in styles if arm in set(better["arm"])]].reset_index()
+        ax.axvline(0.5, color=FAINT, lw=1, ls="--")
+        for y, row in better.iterrows():
+            colour, _ = styles[row["arm"]]
+            ax.plot([row["low"], row["high"]], [y, y], color=colour, lw=2.2)
+            ax.plot(row["value"], y, "o", color=colour, ms=5, mec=INK, mew=0.5)
+        ax.set_yticks(range(len(better)), [arm_name(arm) for arm in better["arm"]])
+        ax.set_ylim(len(better) - 0.5, -0.5)
+        ax.set_xlim(-0.02, 1.02)
+        ax.set_title("P(TRPO > arm)")
+    legend_below(figure, grid[:1], most=5)
+    return figure

@@ -1,0 +1,55 @@
+"""The best β by sweep against the β measured in ten iterations, a row per task (answers.diagonal)."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .. import answers
+from ..arms import NotApplicable
+from ..names import task_name
+from ..style import FAINT, FIXED, INK, available, legend_below, log_axis
+
+TITLE = "Does the constraint know the best β?"
+CAPTION = """
+The β that TRPO’s constraint implied in its first ten iterations against the best β found by a sweep, raw
+advantages, a point per task with 95 % intervals. On the solid line the two agree; between the dotted ones they
+differ by less than a factor of three.
+"""
+PART, ORDER = "unit", 90
+NEEDS = ()
+PER_TASK = False
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    frame = answers.diagonal(study)
+    if frame["measured"].isna().all():
+        raise NotApplicable("needs TRPO on raw advantages")
+    return frame
+
+
+def draw(frame) -> Figure:
+    """Best beta by sweep against the beta measured in ten iterations, log-log."""
+    figure = Figure(figsize=(min(available.get(), 4.6), 3.9), layout="constrained")
+    ax = figure.subplots()
+    known = frame.dropna(subset=["measured"])
+    ends = [known[["measured", "best_low"]].min().min() / 2, known[["measured", "best_high"]].max().max() * 2]
+    ax.plot(ends, ends, color=INK, lw=1, label="equal")
+    for factor in (1 / 3, 3):
+        ax.plot(ends, [factor * end for end in ends], color=FAINT, lw=0.9, ls=":", label="factor of three")
+    for task in known.itertuples():
+        low = task.measured_low if np.isfinite(task.measured_low) else ends[0]
+        ax.plot([low, task.measured_high], [task.best, task.best], color=FIXED, lw=0.8, alpha=0.6)
+        ax.plot([task.measured, task.measured], [task.best_low, task.best_high], color=FIXED, lw=0.8, alpha=0.6)
+        ax.plot(task.measured, task.best, "o", color=FIXED, ms=4.5)
+        ax.annotate(
+            task_name(task.task), (task.measured, task.best), xytext=(4, 3), textcoords="offset points", fontsize=6.5
+        )
+    constant = 10 ** np.log10(known["best"]).mean()
+    ax.axhline(constant, color=FAINT, ls="--", lw=1, label=f"one constant, {constant:.2g}")
+    ax.set_xscale("log"), ax.set_yscale("log")
+    ax.set_xlim(ends), ax.set_ylim(ends)
+    log_axis(ax.xaxis), log_axis(ax.yaxis)
+    ax.set_xlabel("β implied by the constraint, first ten iterations")
+    ax.set_ylabel("best β by sweep")
+    legend_below(figure, [ax])
+    return figure

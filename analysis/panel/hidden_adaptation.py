@@ -1,0 +1,73 @@
+"""The implied β by phase and the final return by fixed β, on normalised and on raw advantages: rows of kind "implied"
+(x is the phase) and "profile" (x is β, scores as shares of the gain).
+"""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .. import statistics
+from ..arms import NotApplicable, default_arm, implied_squares, scale, sweep
+from ..data import PHASES
+from ..names import task_name
+from ..style import available, legend_below, log_axis, log_beta_axis, task_colours
+from .implied_beta import positive_root
+
+TITLE = "Is advantage normalisation the hidden adaptation?"
+CAPTION = """
+The β that TRPO implied (cross-fitted) in the units of normalised and of raw advantages, and the final return of
+fixed betas trained on either. Where the curves of the tasks lie on top of each other one β can serve them all.
+"""
+PART, ORDER = "unit", 20
+NEEDS = ("kl_fixed", "trpo")
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    raw = study.raw_condition
+    if raw is None or raw == study.main_condition:
+        raise NotApplicable("needs runs with raw advantages (advantage_normalization=none) beside normalised ones")
+    conditions = {"normalised": runs, "raw": study.under(raw)}
+    rows = []
+    trpo = default_arm(runs, "trpo")
+    if len(trpo):
+        for advantages in conditions:
+            squares = implied_squares(study, trpo, PHASES, raw=advantages == "raw")
+            for task in sorted(trpo["task"].unique()):
+                group = squares[(trpo["task"] == task).to_numpy()]
+                for phase, values in enumerate(group.T):
+                    average, low, high = statistics.mean_interval(values)
+                    rows.append(
+                        ("implied", advantages, task, phase + 1, *map(positive_root, (average, low, high)), len(group))
+                    )
+    for advantages, here in conditions.items():
+        for task, group in sweep(here).groupby("task"):
+            (floor,), (gain,) = scale(here, [task])
+            for beta, cell in group.groupby("setting"):
+                values = (cell["score"].to_numpy() - floor) / gain
+                rows.append(("profile", advantages, task, beta, *statistics.mean_interval(values), len(cell)))
+    return pd.DataFrame(rows, columns=["kind", "advantages", "task", "x", "mean", "low", "high", "runs"])
+
+
+def draw(frame) -> Figure:
+    """Implied beta, and beta-profiles of all tasks, with normalised and with raw advantages."""
+    kinds = [kind for kind in ("implied", "profile") if kind in set(frame["kind"])]
+    figure = Figure(figsize=(available.get(), 2.35 * len(kinds) + 0.5), layout="constrained")
+    colours = task_colours(frame["task"])
+    grid = figure.subplots(len(kinds), 2, sharey="row", squeeze=False)
+    for row, kind in enumerate(kinds):
+        for ax, advantages in zip(grid[row], ("normalised", "raw")):
+            for task, curve in frame[(frame["kind"] == kind) & (frame["advantages"] == advantages)].groupby("task"):
+                colour = colours[task]
+                ax.plot(curve["x"], curve["mean"], color=colour, marker="o", ms=3, label=task_name(task))
+                ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
+            ax.set_title(f"{advantages} advantages")
+            if kind == "implied":
+                ax.set_yscale("log")
+                log_axis(ax.yaxis)
+                ax.set_xlabel("phase of training (fifths)")
+                ax.set_xticks(sorted(frame.loc[frame["kind"] == kind, "x"].unique()))
+            else:
+                log_beta_axis(ax, frame.loc[(frame["kind"] == kind) & (frame["advantages"] == advantages), "x"])
+                ax.set_xlabel("β (fixed)")
+        grid[row][0].set_ylabel("implied β" if kind == "implied" else "final return\n(untrained 0, best arm 1)")
+    legend_below(figure, grid.flat, most=5)
+    return figure

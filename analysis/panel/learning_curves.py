@@ -1,0 +1,50 @@
+"""Return over training, a row per part of training: mean of the runs of an arm on a task, with its 95 % interval
+(Student).
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .. import statistics
+from ..arms import headline
+from ..names import arm_name
+from ..style import arm_curves, facets, labels, legend_below, steps_axis
+
+TITLE = "Learning curves"
+CAPTION = """
+Mean return of the episodes that ended in each part of training, with 95 % interval over seeds.
+"""
+PART, ORDER = "tuned", 20
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    returns = study.over_training("return_mean")
+    # A part of training in which no episode ended shows the last known return.
+    returns = pd.DataFrame(returns).ffill(axis=1).to_numpy()
+    rows = []
+    for _, group in headline(runs).groupby(["task", "arm"]):
+        average, low, high = statistics.mean_interval(returns[group.index])
+        rows.append(over_training(study, group, mean=average, low=low, high=high))
+    return pd.concat(rows, ignore_index=True)
+
+
+def over_training(study, group, **columns) -> pd.DataFrame:
+    """The frame of one arm on one task over training: columns beside whose they are."""
+    first = group.iloc[0]
+    whose = {name: first[name] for name in ("task", "arm", "algorithm", "setting")}
+    ends = study.steps[first.name] * np.arange(1, study.bins + 1) / study.bins
+    return pd.DataFrame(whose | {"env_steps": ends} | columns | {"runs": len(group)})
+
+
+def draw(frame) -> Figure:
+    """Return over training per task; bands are 95 % intervals of the mean (Student)."""
+    figure, axes = facets(frame["task"].unique())
+    for task, arm, curve, colour, line, thick in arm_curves(frame):
+        axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=arm_name(arm))
+        axes[task].fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
+    for ax in axes.values():
+        steps_axis(ax)
+    labels(axes.values(), "environment steps", "return")
+    legend_below(figure, axes.values())
+    return figure

@@ -1,0 +1,122 @@
+"""Per algorithm what it gains over the best constant β, the arms of both chosen on the other tasks, in the main
+condition and under a bound of the gradient. Rows of kind "all" (with KL in nats and time relative to a fixed β) and
+"task".
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .. import price, statistics
+from ..arms import NotApplicable, log_median_kl, scale
+from ..names import ALGORITHMS, task_name
+from ..style import FAINT, INK, available, legend_below, log_axis, side_by_side, task_colours
+
+TITLE = "What each modification buys"
+CAPTION = """
+Left: area under the learning curve of each method less that of the best constant β, in shares of what the task’s
+best arm gains; each at the value of its own number that is best on the other tasks. Points are tasks, bars the mean
+with Student’s 95 % interval over tasks; filled where it excludes 0 after Holm’s correction. Middle: median KL of an
+update, mean over states (filled) and worst state (open); geometric means over runs. Right: time of a run relative
+to a fixed β’s.
+"""
+PART, ORDER = "others", 10
+
+MODIFICATIONS = (
+    "kl_measured", "kl_reverse", "kl_stop", "lr_adaptive", "simple_policy_optimization", "fixpo", "projection", "vmpo",
+)  # fmt: skip
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    def unbounded(condition):
+        return condition.str.replace(r"(?:^| )max_grad_norm=\S+", "", regex=True).str.strip()
+
+    if not runs["algorithm"].isin(MODIFICATIONS).any():
+        raise NotApplicable(f"needs runs of one of {', '.join(MODIFICATIONS)}")
+    everything = study.runs[study.runs["task"].isin(runs["task"])]
+    everything = everything[unbounded(everything["condition"]) == unbounded(runs["condition"]).iloc[0]]
+    tasks, _ = price.learned_tasks(everything)
+    if len(tasks) < 3:
+        raise NotApplicable("needs three tasks on which some arm learned")
+    everything = everything[everything["task"].isin(tasks)]
+    _, gain = scale(everything, tasks, "auc_score")
+    share = (everything["auc_score"] - everything["untrained"]) / everything["task"].map(dict(zip(tasks, gain)))
+    keys = ["algorithm", "condition", "arm"]
+    means = everything.assign(share=share).groupby([*keys, "task"])["share"].mean().unstack("task")
+    constant = ("kl_fixed", runs["condition"].iloc[0])
+    if constant not in means.index.droplevel("arm"):
+        raise NotApplicable("needs kl_fixed with at least 2 values of beta on three tasks")
+    cells = everything.groupby([*keys, "task"]).groups
+    usual = everything[everything["algorithm"] == "kl_fixed"].groupby("task")["wall_seconds"].median()
+    time = np.log10(everything["wall_seconds"] / everything["task"].map(usual))
+    kl, worst = log_median_kl(study), log_median_kl(study, "kl_max")
+    rows = []
+    for name, own in means.groupby(level=["algorithm", "condition"]):
+        common = [task for task in tasks if own[task].notna().any() and means.loc[constant][task].notna().any()]
+        own, reference = own[common].dropna(), means.loc[constant][common].dropna()
+        if len(common) < 3 or own.empty or len(reference) < 2:
+            continue
+        ours, theirs = elsewhere(own.droplevel([0, 1])), elsewhere(reference)
+        effect = np.array([own.loc[(*name, ours[t]), t] - reference.loc[theirs[t], t] for t in common])
+        chosen = np.concatenate([cells[*name, ours[task], task] for task in common])
+        mean, low, high = statistics.mean_interval(effect)
+        error = effect.std(ddof=1) / np.sqrt(len(effect))
+        head = {"algorithm": name[0], "condition": name[1], "values": len(own)}
+        medians = [10 ** x.reindex(chosen).mean() for x in (kl, worst, time)]
+        rows.append(
+            head
+            | {"kind": "all", "effect": mean, "low": low, "high": high, "tasks": len(common)}
+            | dict(zip(("kl", "kl_max", "time"), medians))
+            | {"p": min(1.0, 2 * float(statistics.p_greater(abs(mean), error, len(effect) - 1)))}
+        )
+        rows += [head | {"kind": "task", "task": task, "effect": x} for task, x in zip(common, effect)]
+    if not rows:
+        raise NotApplicable("needs kl_fixed with at least 2 values of beta on three tasks")
+    frame = pd.DataFrame(rows)
+    tested = (frame["kind"] == "all") & ~((frame["algorithm"] == constant[0]) & (frame["condition"] == constant[1]))
+    frame.loc[tested, "holm"] = statistics.holm(frame.loc[tested, "p"])
+    return frame
+
+
+def elsewhere(means) -> dict:
+    """{task: the arm best in the mean over the other tasks} of mean scores, arms by tasks."""
+    others = -means.sub(means.sum(axis=1), axis=0)
+    return others.idxmax().to_dict()
+
+
+def draw(frame) -> Figure:
+    """What each method gains over the best constant beta, the KL it holds, and its time."""
+    whole = frame[frame["kind"] == "all"].sort_values("effect", ascending=False).reset_index(drop=True)
+    wide = {"width_ratios": [2, 1.4, 1]} if available.get() >= 2.2 * 3 else {}
+    figure, (effect, kl, time) = side_by_side(3, 0.9 + 0.19 * len(whole), sharey=True, **wide)
+    colours = task_colours(frame["task"].dropna())
+    single = dict(list(frame[frame["kind"] == "task"].groupby(["algorithm", "condition"])))
+    names = []
+    for y, row in enumerate(whole.itertuples()):
+        bounded = row.condition.replace("max_grad_norm=", "gradient ≤ ")
+        names.append(", ".join(filter(None, [ALGORITHMS.get(row.algorithm, row.algorithm), bounded])))
+        for point in single[row.algorithm, row.condition].itertuples():
+            colour, label = colours[point.task], task_name(point.task)
+            effect.plot(point.effect, y + 0.25, "o", ms=3.4, color=colour, mew=0, label=label)
+        effect.plot([row.low, row.high], [y, y], color=INK, lw=1.2)
+        effect.plot(row.effect, y, "D", ms=4.5, color=INK, mfc=INK if row.holm < 0.05 else "#ffffff")
+        kl.plot([row.kl, row.kl_max], [y, y], color=FAINT, lw=0.9)
+        kl.plot(row.kl, y, "o", ms=4, color=INK)
+        kl.plot(row.kl_max, y, "o", ms=4, color=INK, mfc="#ffffff")
+        time.plot(row.time, y, "o", ms=4, color=INK)
+    effect.axvline(0, color=INK, lw=0.6)
+    time.axvline(1, color=INK, lw=0.6)
+    effect.set_yticks(range(len(whole)), names)
+    effect.set_ylim(len(whole) - 0.4, -0.6)
+    for ax, title, label in (
+        (effect, "gain over the best constant β", "share of the task’s gain"),
+        (kl, "KL of an update", "nats"),
+        (time, "time", "relative to fixed β"),
+    ):
+        ax.set_title(title)
+        ax.set_xlabel(label)
+    for ax in (kl, time):
+        ax.set_xscale("log")
+        log_axis(ax.xaxis, ticks=4)
+    legend_below(figure, [effect])
+    return figure

@@ -1,0 +1,83 @@
+"""What a number costs on one task that was tuned on another: a row per number and pair of tasks, shares of the gain."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .. import statistics
+from ..arms import NotApplicable, grid, learned, swept_algorithms
+from ..data import KNOBS
+from ..names import ALGORITHMS, SYMBOLS, task_name
+from ..style import INK, available, shade, table_axes
+
+TITLE = "What a number tuned elsewhere costs"
+CAPTION = """
+Per cent of the task’s gain (best arm over untrained policy) that is lost on the column task with the value tuned on
+the row task; last row: the value tuned on all tasks. Values near or below zero mean no loss. Tuned on random halves
+of the seeds and evaluated on the other halves, so that chance is not mistaken for tuning.
+"""
+PART, ORDER = "windows_of_values", 50
+NEEDS = tuple(KNOBS)
+PER_TASK = False
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    algorithms = swept_algorithms(runs)
+    if not algorithms:
+        raise NotApplicable("needs a number swept over at least 2 values on at least 2 tasks")
+    rows = []
+    for algorithm in algorithms:
+        scores = learned(grid(runs, algorithm, runs))
+        if len(scores.tasks) < 2:
+            continue
+        means = statistics.seed_means(scores.normalised)
+        # One seed cannot be split: selected and evaluated on the same run.
+        select, evaluate = statistics.split_means(scores.normalised) if scores.seeds > 1 else (means[None], means[None])
+        drawn = statistics.resampled_means(scores.normalised)
+        loss = statistics.transfer(select, evaluate).mean(0)
+        low, high = statistics.interval(statistics.transfer(drawn, drawn))
+        single = statistics.regret(select, evaluate).mean(0)
+        single_low, single_high = statistics.interval(statistics.regret(drawn, drawn))
+        for i, tuned_on in enumerate(scores.tasks):
+            setting = scores.settings[means[i].argmax()]
+            for j, run_on in enumerate(scores.tasks):
+                rows.append((algorithm, tuned_on, setting, run_on, loss[i, j], low[i, j], high[i, j], scores.seeds))
+        setting = scores.settings[means.mean(0).argmax()]
+        for j, run_on in enumerate(scores.tasks):
+            rows.append(
+                (algorithm, "all tasks", setting, run_on, single[j], single_low[j], single_high[j], scores.seeds)
+            )
+    if not rows:
+        raise NotApplicable("needs 2 tasks on which some arm improved on the untrained policy")
+    return pd.DataFrame(rows, columns=["algorithm", "tuned_on", "setting", "run_on", "loss", "low", "high", "seeds"])
+
+
+def draw(frame) -> Figure:
+    """Loss on the column task of the setting tuned on the row task, one matrix per number."""
+    algorithms = list(frame["algorithm"].unique())
+    tasks = sorted(frame["run_on"].unique())
+    columns = min(2 if available.get() > 5 else 1, len(algorithms))
+    rows = -(-len(algorithms) // columns)
+    width = available.get() if columns > 1 else min(available.get(), 2.0 + 0.5 * len(tasks))
+    figure = Figure(figsize=(width, rows * (1.15 + 0.22 * (len(tasks) + 1))), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for algorithm, ax in zip(algorithms, grid.flat):
+        here = frame[frame["algorithm"] == algorithm]
+        setting = here.drop_duplicates("tuned_on").set_index("tuned_on")["setting"]
+        names = [name for name in [*tasks, "all tasks"] if name in setting.index]
+        table_axes(ax, [f"{task_name(name)}, {setting[name]:g}" for name in names], tasks)
+        for (tuned_on, run_on), cell in here.set_index(["tuned_on", "run_on"]).iterrows():
+            x, y = tasks.index(run_on), names.index(tuned_on)
+            shade(
+                ax,
+                x,
+                y,
+                cell["loss"],
+                f"{100 * cell['loss'] + 0.0:.0f}".replace("-0", "0"),
+                "#d55e00",
+                tuned_on == "all tasks",
+            )
+        ax.axhline(len(names) - 1.5, color=INK, lw=0.8)
+        ax.set_ylabel(f"{ALGORITHMS[algorithm]}: {SYMBOLS[KNOBS[algorithm][0]]} tuned on")
+    for ax in grid.flat[len(algorithms) :]:
+        ax.remove()
+    return figure

@@ -1,0 +1,79 @@
+"""Per task and number the values that keep 90 % of the smoothed best, and what the best single value loses
+(price.Window).
+"""
+
+from dataclasses import asdict
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .. import answers, price
+from ..arms import NotApplicable
+from ..data import KNOBS
+from ..names import SYMBOLS, algorithm_name, task_name
+from ..style import ALGORITHM_STYLE, FIXED, INK, log_axis, side_by_side
+
+TITLE = "Which values serve which task"
+CAPTION = """
+A bar holds the values that keep 90 % of the best score on a task, a dot is the best one with its 95 % interval. The
+dashed line is the best single value; at the right is what it loses of the gain.
+"""
+PART, ORDER = "windows_of_values", 10
+NEEDS = ()
+PER_TASK = False
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    rows = []
+    for advantages, here, everything in answers.conditions(study):
+        for algorithm in KNOBS:
+            scores = answers.grid_of(here, everything, algorithm)
+            if scores is None:
+                continue
+            single, found = price.windows(scores)
+            for task, window in zip(scores.tasks, found):
+                rows.append(
+                    {"algorithm": algorithm, "advantages": advantages, "task": task, "single": single}
+                    | asdict(window)
+                    | {"smallest": scores.settings[0], "largest": scores.settings[-1]}
+                )
+    if not rows:
+        raise NotApplicable("needs a number swept on three tasks that were learned")
+    return pd.DataFrame(rows)
+
+
+def draw(frame) -> Figure:
+    """A row per task, a column per number: window, optimum with its interval, the best single value and its loss."""
+    numbers = list(frame[["algorithm", "advantages"]].drop_duplicates().itertuples(index=False, name=None))
+    tasks = sorted(frame["task"].unique(), key=task_name, reverse=True)
+    rows = {task: row for row, task in enumerate(tasks)}
+    figure, axes = side_by_side(len(numbers), 0.9 + 0.19 * len(tasks), least=1.35, sharey=True)
+    for (algorithm, advantages), ax in zip(numbers, axes):
+        here = frame[(frame["algorithm"] == algorithm) & (frame["advantages"] == advantages)]
+        colour = FIXED if algorithm == "kl_fixed" else ALGORITHM_STYLE[algorithm][0]
+        first, last = here["smallest"].iloc[0], here["largest"].iloc[0]
+        for window in here.itertuples():
+            y = rows[window.task]
+            low, high = (first / 2 if window.open_low else window.low), (last * 2 if window.open_high else window.high)
+            ax.barh(y, high - low, left=low, height=0.62, color=colour, alpha=0.28, lw=0)
+            ax.plot([window.optimum_low, window.optimum_high], [y, y], color=colour, lw=1.1)
+            ax.plot(window.optimum, y, "o", color=colour, ms=3.6)
+            heavy = "bold" if window.loss > 0.1 else "normal"
+            ax.annotate(
+                f"{100 * max(0.0, window.loss):.0f} %", (1.02, y), xycoords=("axes fraction", "data"), va="center",
+                fontsize=6.5, weight=heavy, annotation_clip=False,
+            )  # fmt: skip
+        single = here["single"].iloc[0]
+        ax.axvline(single, color=INK, ls="--", lw=1)
+        ax.set_xscale("log")
+        ax.set_xlim(first / 2, last * 2)
+        log_axis(ax.xaxis, ticks=4)
+        symbol = SYMBOLS[KNOBS[algorithm][0]]
+        ax.set_xlabel(symbol)
+        ax.annotate(f"{single:.2g}", (single, len(tasks) - 0.5), ha="center", va="bottom", fontsize=6.5)
+        ax.set_title(f"{algorithm_name(algorithm)}\n{advantages}", pad=13)  # over the single value
+        ax.set_yticks(range(len(tasks)), [task_name(task) for task in tasks])
+        ax.set_ylim(-0.6, len(tasks) - 0.4)
+        ax.grid(axis="y", visible=False)
+        ax.annotate("lost", (1.02, len(tasks) - 0.5), xycoords=("axes fraction", "data"), fontsize=6.5, va="bottom")
+    return figure

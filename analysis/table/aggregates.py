@@ -1,0 +1,38 @@
+"""The numbers of the figure `comparison` but for its profiles."""
+
+import pandas as pd
+
+from ..names import arm_name, interval_text
+from ..panel import comparison
+from ..style import by_arm
+
+TITLE = "Aggregates over tasks"
+CAPTION = """
+Scores as in Table 1; 95 % bootstrap intervals stratified by task.
+"""
+PART, ORDER = "tuned", 60
+PER_TASK = False
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    frame = comparison.numbers(study, runs)
+    return frame[frame["kind"] != "profile"].drop(columns="threshold")
+
+
+def text(frame) -> pd.DataFrame:
+    names = {
+        "iqm": "IQM",
+        "mean": "mean",
+        "median": "median",
+        "optimality_gap": "optimality gap",
+        "P(TRPO > arm)": "P(TRPO > arm)",
+    }
+    rows = []
+    for arm, group in by_arm(frame):
+        cells = group.set_index("kind")
+        row = {"arm": arm_name(arm)}
+        for kind, title in names.items():
+            if kind in set(frame["kind"]):
+                row[title] = interval_text(*cells.loc[kind, ["value", "low", "high"]]) if kind in cells.index else "–"
+        rows.append(row | {"runs": str(int(group["runs"].iloc[0]))})
+    return pd.DataFrame(rows)

@@ -1,0 +1,91 @@
+"""Best setting, its interval and the window of settings within WINDOW of the best: a row per number and task."""
+
+import numpy as np
+import pandas as pd
+
+from .. import statistics
+from ..arms import NotApplicable, grid, learned, plain
+from ..data import KNOBS
+from ..names import SYMBOLS, task_name
+
+TITLE = "Best value per task"
+CAPTION = """
+The value with the highest mean final return, the interval it takes when the seeds are resampled, and the values
+that lose less than 10 % of the gain; last row: those that do so on every task.
+"""
+PART, ORDER = "windows_of_values", 70
+NEEDS = tuple(KNOBS)
+
+WINDOW = 0.10  # share of the gain that a setting may lose and still be in a task's window
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    rows = []
+    for algorithm in KNOBS:
+        if plain(runs, algorithm)["setting"].nunique() < 2:
+            continue
+        scores = learned(grid(runs, algorithm, runs, common=False))
+        means = statistics.seed_means(scores.normalised)
+        for e, task in enumerate(scores.tasks):
+            run = np.isfinite(means[e])
+            settings = scores.settings[run]
+            best, low, high = statistics.best_setting(scores.values[e, run], settings)
+            inside = settings[statistics.window(means[e, run], 0.0, WINDOW)]
+            rows.append(
+                (
+                    algorithm,
+                    KNOBS[algorithm][0],
+                    task,
+                    best,
+                    low,
+                    high,
+                    inside.min(),
+                    inside.max(),
+                    len(inside),
+                    scores.seeds,
+                )
+            )
+        if len(scores.tasks) > 1:
+            # NaN, a setting not run on the task, compares false.
+            together = statistics.window(
+                np.where(np.isfinite(means), means, -np.inf), np.zeros(len(means)), WINDOW
+            ).all(0)
+            inside = scores.settings[together]
+            ends = (inside.min(), inside.max()) if len(inside) else (np.nan, np.nan)
+            rows.append(
+                (algorithm, KNOBS[algorithm][0], "all tasks", np.nan, np.nan, np.nan, *ends, len(inside), scores.seeds)
+            )
+    if not rows:
+        raise NotApplicable("needs a number swept over at least 2 values")
+    columns = [
+        "algorithm",
+        "number",
+        "task",
+        "best",
+        "low",
+        "high",
+        "window_low",
+        "window_high",
+        "window_size",
+        "seeds",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def text(frame) -> pd.DataFrame:
+    def ends(low, high):
+        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+    return pd.DataFrame(
+        {
+            "number": [SYMBOLS[name] for name in frame["number"]],
+            "task": [task_name(name) for name in frame["task"]],
+            "best": [f"{value:g}" if np.isfinite(value) else "–" for value in frame["best"]],
+            "95 % CI": [ends(*pair) if np.isfinite(pair[0]) else "–" for pair in zip(frame["low"], frame["high"])],
+            "within 10 %": [
+                ends(*pair) if size else "none"
+                for *pair, size in zip(frame["window_low"], frame["window_high"], frame["window_size"])
+            ],
+            "seeds": [str(value) for value in frame["seeds"]],
+        }
+    )

@@ -1,0 +1,62 @@
+"""Arms under other conditions beside the same arms under the main one, in the mean over their common tasks: a row per
+arm and condition.
+"""
+
+import pandas as pd
+
+from .. import statistics
+from ..arms import NotApplicable, default_arm
+from ..compare import difference, fewest_seeds, gained, units_of
+from ..names import arm_name, signed
+from .steps import WILD_KL, updates
+
+TITLE = "The same arms under other conditions"
+CAPTION = f"""
+Final return in the mean over tasks (untrained policy = 0, best arm of the main condition = 1) under another condition
+and without it, their difference, and what TRPO has more without it (95 % intervals by Welch’s t over seeds, stratified
+by task); share of updates whose KL is more than {WILD_KL} times the run’s median.
+"""
+PART, ORDER = "ruled_out", 10
+PER_TASK = False
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    reference = default_arm(runs, "trpo")
+    wild = updates(study)["wild_kl"]
+    rows = []
+    for (condition, arm), cell in study.runs[study.runs["condition"] != study.main_condition].groupby(
+        ["condition", "arm"]
+    ):
+        own = runs[runs["arm"] == arm]
+        common = sorted(set(cell["task"]) & set(own["task"]))
+        units = units_of(runs, common)
+        if not units:
+            continue
+        row = {"arm": arm, "algorithm": cell["algorithm"].iloc[0], "setting": cell["setting"].iloc[0]}
+        row |= {"condition": condition, "tasks": len(units)}
+        row |= {"mean": statistics.mean(gained(cell, units)), "mean_without": statistics.mean(gained(own, units))}
+        pairs = {"difference": (cell, own), "trpo_less": (reference, cell)}
+        for name, (x, y) in pairs.items():
+            row |= difference(name, x, y, units)
+        for name, arm_runs in (("wild_kl", cell), ("wild_kl_without", own)):
+            here = arm_runs[arm_runs["task"].isin(units)]
+            row[name] = wild.reindex(here.index).groupby(here["task"]).mean().mean()
+        row["seeds"] = fewest_seeds(units, cell, own)
+        rows.append(row)
+    if not rows:
+        raise NotApplicable("needs an arm that was run under another condition too")
+    return pd.DataFrame(rows)
+
+
+def text(frame) -> pd.DataFrame:
+    rows = []
+    for _, row in frame.sort_values(["condition", "algorithm", "setting"]).iterrows():
+        texts = {"arm": arm_name(f"{row['arm']} {row['condition']}"), "tasks": str(row["tasks"])}
+        texts |= {"score": f"{row['mean']:.2f}", "without": f"{row['mean_without']:.2f}"}
+        texts |= {"difference": signed(row, "difference"), "TRPO less it": signed(row, "trpo_less")}
+        texts |= {
+            "KL above 10 medians": f"{100 * row['wild_kl']:.1f} %",
+            "same, without": f"{100 * row['wild_kl_without']:.1f} %",
+        }
+        rows.append(texts | {"seeds": str(row["seeds"])})
+    return pd.DataFrame(rows)

@@ -1,0 +1,61 @@
+"""Final returns and what else is known of them: a row per task and arm."""
+
+import numpy as np
+import pandas as pd
+
+from .. import statistics
+from ..arms import headline
+from ..names import arm_name, interval_text, span, task_name
+from ..style import by_arm
+
+TITLE = "Final returns"
+CAPTION = """
+Mean return of the last 100 episodes, mean over seeds with 95 % interval; a diverged run counts as the untrained
+policy. The CSV adds medians, 10th and 90th percentile, the mean over training and divergences.
+"""
+PART, ORDER = "tuned", 50
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    rows = []
+    for (task, arm), cell in headline(runs).groupby(["task", "arm"]):
+        values = cell["score"].to_numpy()
+        average, low, high = statistics.mean_interval(values)
+        first = cell.iloc[0]
+        rows.append(
+            {
+                "task": task,
+                "arm": arm,
+                "algorithm": first["algorithm"],
+                "setting": first["setting"],
+                "mean": average,
+                "low": low,
+                "high": high,
+                "median": np.median(values),
+                "p10": np.quantile(values, 0.1),
+                "p90": np.quantile(values, 0.9),
+                "auc_mean": cell["auc_score"].mean(),
+                "diverged": int((cell["status"] == "diverged").sum()),
+                "untrained": first["untrained"],
+                "seeds": len(cell),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def text(frame) -> pd.DataFrame:
+    tasks = sorted(frame["task"].unique())
+    rows = []
+    for arm, group in by_arm(frame):
+        cells = group.set_index("task")
+        row = {"arm": arm_name(arm)}
+        for task in tasks:
+            if task in cells.index:
+                cell = cells.loc[task]
+                digits = 0 if abs(cell["mean"]) >= 100 else 1
+                row[task_name(task)] = interval_text(cell["mean"], cell["low"], cell["high"], digits)
+            else:
+                row[task_name(task)] = "–"
+        row["seeds"] = span(group["seeds"])
+        rows.append(row)
+    return pd.DataFrame(rows)
