@@ -14,7 +14,7 @@ import pandas as pd
 from . import price, statistics
 from .arms import NotApplicable, default_arm, plain
 from .data import KNOBS, RAW
-from .names import SYMBOLS
+from .names import SYMBOLS, UNIT
 
 PRICE = 0.05  # of the gain: what one value may cost in the mean over tasks
 MOVE = 0.25  # decades: the best beta moves within a run if it moves by more
@@ -23,7 +23,6 @@ BESIDE = 0.05  # of the gain: how far above a penalty a constraint has to be
 FIRST = 10  # iterations that the measured beta is taken from
 LEAST = 3  # tasks for an effect
 ENOUGH = {"A": 30, "B": 6, "C": 12, "mechanism": 6}  # tasks for a verdict: with fewer, intervals cover too seldom
-UNIT = ", rewards × "  # between a task's name and the number that its rewards are multiplied by
 UNITS = re.compile(rf"{RAW} reward_scale=([\d.e+-]+)")
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 

@@ -62,8 +62,12 @@ def algorithm_name(algorithm):
     return ALGORITHMS.get(algorithm, algorithm)
 
 
+UNIT = ", rewards × "  # between a task's name and the number that its rewards are multiplied by
+
+
 def task_name(task):
-    return TASKS.get(task, str(task))
+    name, *unit = str(task).split(UNIT)
+    return UNIT.join([TASKS.get(name, name), *unit])
 
 
 def arm_name(arm):

@@ -229,8 +229,7 @@ def _price(given, frames, symbol):
     if not own:
         return None
     parts = [
-        f"{_interval(answer.effect, answer.low, answer.high)} of the gain with {_advantages(answer)} advantages"
-        for answer in own
+        f"{_interval(answer.effect, answer.low, answer.high)} of the gain with {_advantages(answer)}" for answer in own
     ]
     tasks = np.array([answer.tasks for answer in own])
     drawn = ("windows", "transfer", "beta_profile") if symbol == "β" else ("windows", "number_profiles", "transfer")
@@ -241,7 +240,8 @@ def _price(given, frames, symbol):
 
 
 def _advantages(answer):
-    return "raw" if "raw advantages" in answer.label else "normalised"
+    kinds = ("raw advantages in several units of reward", "raw advantages", "normalised advantages")
+    return next(kind for kind in kinds if kind in answer.label)
 
 
 def _moves(given, frames):
@@ -249,7 +249,7 @@ def _moves(given, frames):
     if not own:
         return None
     parts = [
-        f"{_interval(answer.effect, answer.low, answer.high, _signed)} decades with {_advantages(answer)} advantages"
+        f"{_interval(answer.effect, answer.low, answer.high, _signed)} decades with {_advantages(answer)}"
         for answer in own
     ]
     return Sentence(f"Within a run the best β moves by {' and '.join(parts)}.", _where(frames, "forks"))
@@ -260,8 +260,7 @@ def _lead_of_trpo(given, frames):
     if not own:
         return None
     parts = [
-        f"{_interval(answer.effect, answer.low, answer.high, _signed)} with {_advantages(answer)} advantages"
-        for answer in own
+        f"{_interval(answer.effect, answer.low, answer.high, _signed)} with {_advantages(answer)}" for answer in own
     ]
     text = f"TRPO less the best single β, in shares of the gain: {' and '.join(parts)}."
     return Sentence(text, _where(frames, "four_answers", "comparison", "table_1"))

@@ -10,9 +10,9 @@ from ..style import BETA_RAMP, FAINT, facets, labels, legend_below, log_beta_axi
 
 TITLE = "One beta for all of training?"
 CAPTION = """
-Return gained in the second half of 0.1 M steps that go on from one point of the same runs, against the beta they go
-on with: mean over seeds with 95 % interval, a line per point of training. If one beta served all of training, the
-lines of a task would peak at the same beta.
+Return gained by going on from one point of the same runs, against the beta that training goes on with: mean over
+seeds with 95 % interval, a line per point of training. If one beta served all of training, the lines of a task would
+peak at the same beta.
 """
 PART, ORDER = "within", 10
 NEEDS = ()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from .. import answers, price
 from ..arms import NotApplicable
 from ..data import KNOBS
-from ..names import SYMBOLS, algorithm_name, task_name
+from ..names import SYMBOLS, UNIT, algorithm_name, task_name
 from ..style import ALGORITHM_STYLE, FIXED, INK, log_axis, side_by_side
 
 TITLE = "Which values serve which task"
@@ -46,6 +46,9 @@ def draw(frame) -> Figure:
     """A row per task, a column per number: window, optimum with its interval, the best single value and its loss."""
     numbers = list(frame[["algorithm", "advantages"]].drop_duplicates().itertuples(index=False, name=None))
     tasks = sorted(frame["task"].unique(), key=task_name, reverse=True)
+    if not any(UNIT in task for task in tasks):  # pairs of units stay together
+        best = frame.drop_duplicates("task").set_index("task")["optimum"]
+        tasks = sorted(tasks, key=best.get, reverse=True)
     rows = {task: row for row, task in enumerate(tasks)}
     figure, axes = side_by_side(len(numbers), 0.9 + 0.19 * len(tasks), least=1.35, sharey=True)
     for (algorithm, advantages), ax in zip(numbers, axes):
