@@ -31,7 +31,7 @@ MOST = 5  # sentences
 ENOUGH = 6  # tasks, for an interval over tasks to say anything
 NAMED = 3  # tasks or arms that a sentence or title names one by one
 SHORT = 0.5  # of the usual budget: below it a study says that it is short
-FIGURES = ("windows", "beta_profile", "profile", "learning_curves")  # the first one drawn opens the report
+FIGURES = ("windows", "forks", "beta_profile", "profile", "learning_curves")  # the first one drawn opens the report
 
 
 @dataclass(frozen=True)
@@ -337,6 +337,8 @@ def _bounded(frames):
 
 
 def _own(study, frames):
+    if "forks" in frames and "four_answers" in frames:
+        return [_moves(list(frames["four_answers"].itertuples()), frames)]
     found = []
     name = _where(frames, "beta_profile", "profile")
     if name:
