@@ -17,7 +17,8 @@ test-all: .venv/installed       ## the slow tests too
 	$(PY) -m pytest -q -n auto -m "slow or not slow"
 
 report: .venv/installed         ## the reports of the canonical studies, no training
-	$(PY) -m analysis results/population results/profiles results/table1 results/profiles_raw
+	$(PY) -m analysis results/many_tasks results/population results/profiles results/table1 results/profiles_raw
+	$(PY) -m analysis results/forks
 	$(PY) -m analysis results/table1
 	$(PY) -m analysis results/profiles results/table1 results/profiles_raw results/bounded results/reward_scaling
 	$(PY) -m analysis results/profiles_raw

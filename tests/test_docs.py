@@ -91,13 +91,16 @@ def committed():
 def test_the_numbers_of_the_readme_are_those_of_the_committed_runs():
     readme = (ROOT / "README.md").read_text()
     said = re.findall(r"\S+\s\[\S+, \S+\]", readme.split("## What came out")[1].split("\n## ")[0])
-    names = ("population", "profiles", "table1", "profiles_raw")
-    found = {(each.key, each.label): each for each in answers.answers(load([ROOT / f"results/{n}" for n in names]))}
+    found = {}
+    for names in (("many_tasks", "population", "profiles", "table1", "profiles_raw"), ("forks",)):
+        study = load([ROOT / f"results/{name}" for name in names])
+        found |= {(each.key, each.label): each for each in answers.answers(study)}
     asked = [
         (("A", "β, raw advantages"), ""),
         (("A", "β, normalised advantages"), ""),
-        (("C", "raw advantages, defaults"), "+"),
         (("C", "raw advantages, tuned"), "+"),
+        (("C", "raw advantages, defaults"), "+"),
+        (("B", "raw advantages"), "+"),
         (("mechanism", "raw advantages"), "+"),
     ]
     numbers = [[f"{x:{sign}.3f}" for x in (found[key].effect, found[key].low, found[key].high)] for key, sign in asked]
