@@ -107,6 +107,7 @@ def drawn(draw, frame, width=None, style=None) -> Figure:
 def break_long_lines(figure):
     """Titles and labels of x that leave their column get more lines, or smaller letters; whether there were any."""
     broken = False
+    titles = [ax._left_title for ax in figure.axes if ax._left_title.get_text()]
     for ax in figure.axes:
         spec = ax.get_subplotspec()
         share = figure.bbox.width / spec.get_gridspec().ncols
@@ -121,6 +122,8 @@ def break_long_lines(figure):
         # Long names that lean to the right: the layout takes a second look to hold them.
         leaning = [label for label in ax.get_xticklabels() if label.get_rotation() and label.get_text()]
         broken |= any(label.get_window_extent().x1 > figure.bbox.x1 for label in leaning)
+    for title in titles:  # of one figure, all of one size
+        title.set_fontsize(min(each.get_fontsize() for each in titles))
     return broken
 
 
