@@ -129,15 +129,15 @@ def population(bests, tmp_path, noise=0.02):
 
 def test_a_known_population_is_found(tmp_path):
     generator = np.random.default_rng(3)
-    study = population(10 ** generator.uniform(-1, 2, 14), tmp_path)
+    study = population(10 ** generator.uniform(-1, 2, 30), tmp_path)
     found = {answer.key: answer for answer in answers.answers(study)}
-    assert found["A"].verdict == answers.SHOWN and found["A"].low > 0.05 and found["A"].tasks == 14
+    assert found["A"].verdict == answers.SHOWN and found["A"].low > 0.05 and found["A"].tasks == 30
     assert found["C"].verdict == answers.SHOWN
     assert found["mechanism"].verdict == answers.SHOWN  # the implied beta is twice the best one, and cross-fitted once
 
 
 def test_one_shared_best_value_is_no_price(tmp_path):
-    study = population([3.0] * 14, tmp_path)
+    study = population([3.0] * 30, tmp_path)
     found = {answer.key: answer for answer in answers.answers(study)}
     assert found["A"].verdict == answers.CONTRARY and found["A"].high < 0.05
 

@@ -624,8 +624,9 @@ def test_ctrl_c_is_answered_while_it_starts_and_compiles(workers, moment, tmp_pa
         try:
             said += launcher.communicate(timeout=3)[1]
         except subprocess.TimeoutExpired:
-            # Seconds of its own work: how long they take depends on who else is at work.
-            assert processor_time(launcher.pid) - busy < 4 and time.monotonic() - began < 120, said
+            # Seconds of its own work, whoever else is at work. A press while torch is being imported is answered after
+            # it, which takes up to 5 of them on a busy machine; compiling, which must not be waited for, takes 60.
+            assert processor_time(launcher.pid) - busy < 10 and time.monotonic() - began < 120, said
     assert "Traceback" not in said and "does not work here" not in said, said
     if moment is None:
         assert launcher.returncode == 130 and "stopped with 0 of 2 runs finished" in said, said
