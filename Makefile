@@ -4,7 +4,7 @@ PY := .venv/bin/python
 
 .PHONY: study test test-all report docs benchmark
 
-study: .venv/installed          ## a small study, from nothing to its report (10 to 15 minutes of training)
+study: .venv/installed          ## a small study, from nothing to its report (about 10 minutes of training)
 	$(PY) -m study -m +experiment=quick
 	$(PY) -m analysis results/quick
 
