@@ -33,7 +33,7 @@ CURVE_COLUMNS = [
     "env_steps", "episodes", "return_mean", "return_last100", "kl_after", "kl_attempted",
     "surrogate_gain", "entropy", "beta", "implied_beta", "implied_beta_crossfit",
     "sigma_advantage", "cg_residual", "backtracks", "accepted", "explained_variance",
-    "value_loss", "max_ratio", "score_share", "gradient_norm", "clipped_share", "kl_max",
+    "value_loss", "max_ratio", "score_share", "gradient_norm", "clipped_share", "kl_max", "kl_p99",
 ]  # fmt: skip
 REQUIRED_CURVE_COLUMNS = {"run_id", "iteration", "env_steps", "return_mean", "kl_after"}
 

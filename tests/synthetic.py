@@ -150,6 +150,7 @@ def _curve(task, arm, level, seen, sigma, progress, noise, skew, rng):
         "kl_after": kl,
         "kl_attempted": kl,
         "kl_max": 10 * kl,
+        "kl_p99": 3 * kl,
         "surrogate_gain": kl,
         "entropy": 2.0 - progress,
         "beta": beta,

@@ -462,3 +462,28 @@ def test_without_a_modification_or_three_tasks_there_is_nothing_to_say_of_them(t
     few = load(tmp_path, *synthetic.study([Task("a"), Task("b")], arms, iterations=20))
     with pytest.raises(NotApplicable, match="three tasks"):
         panel.modifications.numbers(few, few.main)
+
+
+def test_the_worst_state_s_kl_is_set_beside_the_mean_by_hand(tmp_path):
+    study = load(tmp_path, *synthetic.study([Task("a"), Task("b", 0, 50)], [TRPO, *fixed([1.0, 10.0])], seeds=3))
+    rng = np.random.default_rng(0)
+    study.curves["kl_max"] = study.curves["kl_after"] * 10 ** rng.uniform(0, 2, len(study.curves))
+    frame = panel.worst_state.numbers(study, study.main)
+    arms = frame[frame["kind"] == "arm"].set_index(["arm", "task"])
+    assert len(arms) == 6 and set(frame.loc[frame["kind"] == "algorithm", "algorithm"]) == {"trpo", "kl_fixed"}
+    medians = study.curves.groupby("run")[["kl_after", "kl_max"]].median()
+    for (arm, task), row in arms.iterrows():
+        runs = study.runs.index[(study.runs["arm"] == arm) & (study.runs["task"] == task)]
+        expected = stats.gmean(medians.loc[runs])
+        np.testing.assert_allclose(row[["kl", "kl_max"]].astype(float), expected, rtol=1e-5)
+    for algorithm, row in frame[frame["kind"] == "algorithm"].set_index("algorithm").iterrows():
+        own = arms[arms["algorithm"] == algorithm]
+        ratios = np.log(own["kl_max"] / own["kl"]).groupby("task").mean()
+        interval = np.exp(stats.t.interval(0.95, 1, ratios.mean(), stats.sem(ratios)))
+        np.testing.assert_allclose(row[["worst_low", "worst_high"]].astype(float), interval, rtol=1e-5)
+        assert row["p99"] == pytest.approx(3, rel=1e-5) and row["tasks"] == 2
+    for width in (None, 3.3):
+        assert len(style.drawn(panel.worst_state.draw, frame, width).axes) == 2
+    study.curves["kl_max"] = np.nan
+    with pytest.raises(NotApplicable, match="kl_max"):
+        panel.worst_state.numbers(study, study.main)
