@@ -27,9 +27,12 @@ def trained(compile: bool, task: str, algorithm: str, runs: int = 3) -> Trainer:
 
 @needs_compiler
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["trpo", "kl_fixed"])
-def test_compiled_is_eager_to_rounding(algorithm):
-    eager, compiled = (trained(compile, "invertedpendulum", algorithm) for compile in (False, True))
+@pytest.mark.parametrize(
+    "algorithm, task",
+    [("trpo", "invertedpendulum"), ("kl_fixed", "invertedpendulum"), ("vmpo", "cartpole"), ("kl_measured", "cartpole")],
+)
+def test_compiled_is_eager_to_rounding(algorithm, task):
+    eager, compiled = (trained(compile, task, algorithm) for compile in (False, True))
     for column in ("kl_after", "surrogate_gain", "implied_beta", "value_loss"):
         np.testing.assert_allclose(compiled.rows[column][0], eager.rows[column][0], rtol=2e-3)
 
