@@ -4,16 +4,16 @@ PY := .venv/bin/python
 
 .PHONY: study test test-all report docs benchmark
 
-study: .venv/installed          ## a small study, from nothing to its report (about 10 minutes of training)
+study: .venv/installed          ## a small study, from nothing to its report
 	$(PY) -m study -m +experiment=quick
 	$(PY) -m analysis results/quick
 
-test: .venv/installed           ## what must hold before every commit
+test: .venv/equipped            ## what must hold before every commit
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest -q -n auto
 
-test-all: .venv/installed       ## the slow tests too
+test-all: .venv/equipped        ## the slow tests too
 	$(PY) -m pytest -q -n auto -m "slow or not slow"
 
 report: .venv/installed         ## the reports of the canonical studies, no training
@@ -25,14 +25,18 @@ report: .venv/installed         ## the reports of the canonical studies, no trai
 	$(PY) -m analysis results/causal results/causal_replay
 	$(PY) -m analysis results/scales results/profiles_raw
 
-docs: .venv/installed           ## the documentation as a site, in site/; it works offline
+docs: .venv/equipped            ## the documentation as a site, in site/; it works offline
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
-benchmark: .venv/installed      ## time beside other libraries, and where it goes; half an hour, on an idle machine
+benchmark: .venv/equipped       ## time beside other libraries, and where it goes; half an hour, on an idle machine
 	$(PY) benchmarks/side_by_side.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/equipped: .venv/installed ## with what the tests, the documentation and the benchmark need
 	$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@

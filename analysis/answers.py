@@ -23,6 +23,7 @@ BESIDE = 0.05  # of the gain: how far above a penalty a constraint has to be
 FIRST = 10  # iterations that the measured beta is taken from
 LEAST = 3  # tasks for an effect
 ENOUGH = {"A": 30, "B": 6, "C": 12, "mechanism": 6}  # tasks for a verdict: with fewer, intervals cover too seldom
+ENOUGH_IN_UNITS = 5  # tasks, where the same task in another unit of reward is what a value is carried to
 UNITS = re.compile(rf"{RAW} reward_scale=([\d.e+-]+)")
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 
@@ -64,7 +65,7 @@ def rule_mechanism(low, high):
 def answers(study):
     """Every answer that the study has runs for."""
     found = []
-    for ask in (price_answers, fork_answers, contest_answers, mechanism_answers):
+    for ask in (unit_answers, price_answers, fork_answers, contest_answers, mechanism_answers):
         try:
             found += ask(study)
         except NotApplicable:
@@ -75,8 +76,8 @@ def answers(study):
 def conditions(study):
     """The kinds of advantages under the plain protocol: (name, runs, the runs that set the gain of each task).
 
-    Where rewards were multiplied by several numbers, raw advantages are read once more with each unit of reward as a
-    problem of its own.
+    Where rewards were multiplied by several numbers, raw advantages are read once more with each unit of reward of a
+    task as a problem of its own.
     """
     kinds = [("raw", study.under(RAW), study.runs), ("normalised", study.under(""), study.runs)]
     units = {RAW: 1.0} | {
@@ -86,9 +87,11 @@ def conditions(study):
     }
     if len(units) > 1:
         runs = study.runs[study.runs["condition"].isin(units)]
-        labels = [f"{task}{UNIT}{units[condition]:g}" for task, condition in zip(runs["task"], runs["condition"])]
-        runs = runs.assign(task=labels, condition=RAW)
-        kinds.append(("raw advantages in several units of reward", runs, runs))
+        labels = {unit: runs["task"] + f"{UNIT}{factor:g}" for unit, factor in units.items()}
+        here = pd.concat([labels[unit][runs["condition"] == unit] for unit in units]).reindex(runs.index)
+        # Returns are in the environment's own unit, so that a task's gain is one for all of them.
+        everywhere = pd.concat([runs.assign(task=labels[unit]) for unit in units], ignore_index=True)
+        kinds.append(("raw advantages in several units of reward", runs.assign(task=here, condition=RAW), everywhere))
     return kinds
 
 
@@ -101,18 +104,18 @@ def in_words(advantages):
 
 def price_answers(study):
     found = []
-    for advantages, runs, everything in conditions(study):
+    for advantages, runs, everything in conditions(study)[:2]:
         for algorithm in ("kl_fixed", "trpo", "kl_adaptive", "clip"):
             scores = grid_of(runs, everything, algorithm)
             if scores is None:
                 continue
-            lost = by_task(dict(zip(scores.tasks, price.prices(scores.normalised, scores.settings))))
+            lost = price.prices(scores.normalised, scores.settings)
             found.append(
                 _answer(
                     "A",
                     f"What does one {SYMBOLS[KNOBS[algorithm][0]]} cost, {in_words(advantages)}?",
                     f"{SYMBOLS[KNOBS[algorithm][0]]}, {in_words(advantages)}",
-                    "share of the gain", lost.to_numpy(), list(lost.index), seeds_of(scores.values),
+                    "share of the gain", lost, scores.tasks, seeds_of(scores.values),
                     rule_a, statistics.skewed_mean_interval,
                     f"Shown: the interval is above {PRICE:g}. Contrary: below {PRICE:g}.",
                 )
@@ -120,9 +123,9 @@ def price_answers(study):
     return found
 
 
-def by_task(effects):
-    """Series, a row per task, of effects {problem: number}: units of one task are one draw of a task."""
-    return pd.Series(effects, dtype=float).groupby(lambda problem: problem.split(UNIT)[0], sort=False).mean()
+def several_seeds(runs):
+    """The runs whose arm has two seeds or more on its task."""
+    return runs[runs.groupby(["task", "arm"])["seed"].transform("size") >= 2]
 
 
 def grid_of(runs, everything, algorithm):
@@ -130,13 +133,87 @@ def grid_of(runs, everything, algorithm):
 
     A task needs three values, each with two seeds; with one there is no telling noise from a difference.
     """
-    chosen = plain(runs, algorithm)
-    chosen = chosen[chosen.groupby(["task", "setting"])["seed"].transform("size") >= 2]
+    chosen = several_seeds(plain(runs, algorithm))
     chosen = chosen[chosen.groupby("task")["setting"].transform("nunique") >= 3]
     if chosen["task"].nunique() < LEAST:
         return None
     scores = price.number(chosen, everything, algorithm)
     return scores if len(scores.tasks) >= LEAST else None
+
+
+# A in units of reward: a value carried to the same task in another unit -------------------
+
+
+def unit_answers(study):
+    """What a number loses that was tuned with rewards in another unit, and TRPO less fixed beta, both tuned so.
+
+    Tuned on all seeds in one unit; beside it stands the best value of the unit it is used in, chosen on all seeds but
+    the one it is read on. Every ordered pair of a task's units counts, every task once. Raw advantages.
+    """
+    if len(kinds := conditions(study)) < 3:
+        raise NotApplicable("needs a sweep of beta on raw advantages in several units of reward")
+    _, runs, everything = kinds[2]
+    found, carried = [], {}
+    for algorithm in ("kl_fixed", "trpo"):
+        scores = price.number(several_seeds(runs), everything, algorithm)
+        if len(scores.settings) < 2:
+            continue
+        names, effects = np.array([problem.split(UNIT)[0] for problem in scores.tasks]), {}
+        for task in dict.fromkeys(names):
+            if (names == task).sum() > 1:
+                effects[task], carried[algorithm, task] = carried_over(scores.normalised[names == task])
+        symbol = SYMBOLS[KNOBS[algorithm][0]]
+        found.append((
+            "A", f"What does a {symbol} lose that was tuned in another unit of reward, raw advantages?", symbol,
+            effects, seeds_of(scores.values), rule_a,
+            f"Shown: the interval is above {PRICE:g}. Contrary: below {PRICE:g}.",
+        ))  # fmt: skip
+    leads = {
+        task: score - carried["kl_fixed", task]
+        for (algorithm, task), score in carried.items()
+        if algorithm == "trpo" and ("kl_fixed", task) in carried
+    }
+    if leads:
+        found.append((
+            "C", "How far is TRPO above a fixed β, both tuned in another unit of reward, raw advantages?",
+            "TRPO less fixed β", leads, found[0][4], rule_c,
+            f"Shown: the interval is above 0. Contrary: its upper end is below {BESIDE:g}.",
+        ))  # fmt: skip
+    return [
+        _answer(
+            key, question, f"{what} tuned in another unit of reward", "share of the gain",
+            np.array(list(effects.values())), list(effects), seeds, rule, statistics.mean_interval, words,
+            ENOUGH_IN_UNITS,
+        )
+        for key, question, what, effects, seeds, rule, words in found
+        if len(effects) >= LEAST
+    ]  # fmt: skip
+
+
+def carried_over(values):
+    """(loss [...], score [...]) of the value tuned in one unit and used in another, means over ordered pairs.
+
+    values  [..., U, H, S] scores of one task's units, settings and seeds, NaN where a seed was not run
+    """
+    means = statistics.seed_means(values)
+    tuned = np.nan_to_num(means, nan=-np.inf).argmax(-1)
+    losses, scores = [], []
+    for used in range(values.shape[-3]):
+        best = best_elsewhere_chosen(values[..., used, :, :])
+        for unit in range(values.shape[-3]):
+            if unit != used:
+                scores.append(price.read(means[..., used, :], tuned[..., unit]))
+                losses.append(best - scores[-1])
+    return np.mean(losses, axis=0), np.mean(scores, axis=0)
+
+
+def best_elsewhere_chosen(values):
+    """[...] mean over seeds of the score at the setting that is best on the other seeds; values [..., H, S]."""
+    found = []
+    for seed in range(values.shape[-1]):
+        others = statistics.seed_means(np.delete(values, seed, axis=-1))
+        found.append(price.read(values[..., seed], np.nan_to_num(others, nan=-np.inf).argmax(-1)))
+    return np.nanmean(found, axis=0)
 
 
 # B: forks -------------------------------------------------------------------------------
@@ -201,7 +278,7 @@ def peak(x, y):
 def contest_answers(study):
     """TRPO less fixed beta, both at the single value best for them, and both at their defaults."""
     found = []
-    for advantages, runs, everything in conditions(study):
+    for advantages, runs, everything in conditions(study)[:2]:
         penalty = grid_of(runs, everything, "kl_fixed")
         if penalty is None:
             continue
@@ -213,14 +290,14 @@ def contest_answers(study):
             ("tuned", which, constraint, at_best_single(penalty)),
             ("defaults", "δ = 0.01, β = 3", default, nearest(penalty, 3.0)),
         ):
-            contrast = by_task({task: ours[task] - own for task, own in zip(penalty.tasks, theirs) if task in ours})
+            contrast = {task: ours[task] - own for task, own in zip(penalty.tasks, theirs) if task in ours}
             if len(contrast) < LEAST:
                 continue
             found.append(
                 _answer(
                     "C", f"How far is TRPO above a fixed β, {in_words(advantages)} ({words})?",
                     f"{in_words(advantages)}, {short}", "share of the gain",
-                    contrast.to_numpy(), list(contrast.index), seeds_of(penalty.values),
+                    np.array(list(contrast.values())), list(contrast), seeds_of(penalty.values),
                     rule_c, statistics.mean_interval,
                     f"Shown: the interval is above 0. Contrary: its upper end is below {BESIDE:g}.",
                 )
@@ -309,12 +386,13 @@ def measured_beta(study, runs):
 # Shared ---------------------------------------------------------------------------------
 
 
-def _answer(key, question, label, unit, by_task, tasks, seeds, decide, interval, rule):
+def _answer(key, question, label, unit, by_task, tasks, seeds, decide, interval, rule, enough=None):
     mean, low, high = interval(by_task)
     frame = pd.DataFrame({"task": tasks, "effect": by_task})
-    if len(tasks) < ENOUGH[key]:
-        rule += f" Undecided with fewer than {ENOUGH[key]} tasks, whose intervals cover too seldom."
-    verdict = decide(low, high) if len(tasks) >= ENOUGH[key] else UNDECIDED
+    enough = enough or ENOUGH[key]
+    if len(tasks) < enough:
+        rule += f" Undecided with fewer than {enough} tasks, whose intervals cover too seldom."
+    verdict = decide(low, high) if len(tasks) >= enough else UNDECIDED
     return Answer(key, question, label, unit, mean, low, high, len(tasks), seeds, verdict, rule, frame)
 
 

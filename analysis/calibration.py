@@ -31,6 +31,9 @@ DESIGNS = {  # seeds of each task
     "15 tasks of 3 seeds, 15 of 2": [3] * 15 + [2] * 15,
     "15 tasks of 3 seeds, 45 of 2": [3] * 15 + [2] * 45,
 }
+IN_UNITS = {"6 tasks of 2 seeds": [2] * 6, "5 tasks of 2 seeds": [2] * 5}
+CARRIED = np.array([0.01, 1.0, 100.0])  # betas of the experiment `quick`
+UNITS = np.array([-2.0, 2.0])  # decades, what its rewards are multiplied by
 OF_FORKS = {"7 tasks of 5 seeds": [5] * 7}
 
 
@@ -107,6 +110,23 @@ def of_prices(world):
         yield design, "noise alone", *judged(price.prices(values, SETTINGS), 0.0, answers.rule_a, skewed)
 
 
+def of_units(world):
+    """Rule A where a value is carried to another unit: units that move the best value and units that do not."""
+    for design, seeds in IN_UNITS.items():
+        for name, shift in (("units are nothing", 0 * UNITS), ("the best follows its unit", UNITS)):
+
+            def look(generator, studies, tasks, shift=shift):
+                shape, best = world.draw(generator, studies, tasks, 0.5)
+                seen_in = [world.at(shape, best + unit - MIDDLE, CARRIED) for unit in shift]
+                values = [seen(means, spreads, [2] * tasks, generator) for means, spreads in seen_in]
+                return answers.carried_over(np.stack(values, axis=2))[0]
+
+            # With two seeds a value is tuned with noise: that is part of what is asked for.
+            truth = float(look(np.random.default_rng(SEED), 1, 10 * MANY).mean())
+            effects = look(np.random.default_rng(SEED + 6), STUDIES, len(seeds))
+            yield design, f"{name}, loss {truth:.2f}", *judged(effects, truth, answers.rule_a)
+
+
 def of_moves(world):
     """Rule B: peaks of parabolas through forks' gains, at two points between which the best value moves."""
     for design, seeds in OF_FORKS.items():
@@ -171,6 +191,8 @@ def table(study):
             world, name = World(scores), f"{SYMBOLS[KNOBS[algorithm][0]]}, {advantages}"
             rows += [("A", name, *row) for row in of_prices(world)]
             if algorithm == "kl_fixed":
+                if advantages == "raw":
+                    rows += [("A", f"{name}, tuned in another unit", *row) for row in of_units(world)]
                 rows += [("B", name, *row) for row in of_moves(world)]
                 trpo = answers.at_default(runs, scores, "trpo")
                 top = np.nanmax(statistics.seed_means(scores.normalised), axis=-1)

@@ -54,6 +54,7 @@ TASKS = {
     "walker_walk": "WalkerWalk",
     "pendulum_swingup": "PendulumSwingup",
     "lqr": "LQR 2-1",
+    "catch": "Catch",
     "hopper_stand": "HopperStand",
     "pusher": "Pusher",
     "fetch_reach": "FetchReach",

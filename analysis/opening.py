@@ -19,6 +19,7 @@ from .names import (
     ALGORITHMS,
     DISPLAY_ORDER,
     SYMBOLS,
+    UNIT,
     algorithm_name,
     arm_name,
     percent,
@@ -176,8 +177,12 @@ def _where(frames, *names):
 def _contest(study, frames, verdicts):
     by_name = {verdict.name: verdict for verdict in verdicts if verdict.tested and len(verdict.numbers)}
     given = list(frames["four_answers"].itertuples()) if "four_answers" in frames else []
-    given = [answer for answer in given if answer.tasks >= ENOUGH]
-    found = [_unit(study, frames, by_name.get(hidden_adaptation.NAME))]
+    units = [answer for answer in given if "unit of reward" in answer.label]
+    given = [answer for answer in given if answer.tasks >= ENOUGH and answer not in units]
+    if units and units[0].tasks >= answers.ENOUGH_IN_UNITS:
+        found = [_carried(study, units, frames), _carried_lead(units, frames)]
+    else:
+        found = [_unit(study, frames, by_name.get(hidden_adaptation.NAME))]
     found.append(_price(given, frames, "β") or _claim_a(by_name.get("A"), frames))
     found.append(_moves(given, frames) or _claim_b(by_name.get("B"), frames))
     found.append(_lead_of_trpo(given, frames) or _compared(study, frames))
@@ -239,8 +244,29 @@ def _price(given, frames, symbol):
     )
 
 
+def _carried(study, units, frames):
+    """What a number tuned in one unit of reward loses in another one."""
+    labels = {label for _, runs, _ in answers.conditions(study)[2:] for label in runs["task"]}
+    factors = _joined([f"× {factor:g}" for factor in sorted({float(label.split(UNIT)[1]) for label in labels})])
+    parts = [
+        f"{answer.label.split()[0]} loses {_interval(answer.effect, answer.low, answer.high)}"
+        for answer in units
+        if answer.key == "A"
+    ]
+    text = f"Tuned with rewards in one unit ({factors}) and used in the other, {_joined(parts)} of the gain"
+    return Sentence(f"{text} ({units[0].tasks} tasks).", _where(frames, "windows", "beta_profile"))
+
+
+def _carried_lead(units, frames):
+    own = next((answer for answer in units if answer.key == "C"), None)
+    if own is None:
+        return None
+    text = f"TRPO less a fixed β, both tuned in the other unit: {_interval(own.effect, own.low, own.high, _signed)}"
+    return Sentence(f"{text} of the gain.", _where(frames, "four_answers"))
+
+
 def _advantages(answer):
-    kinds = ("raw advantages in several units of reward", "raw advantages", "normalised advantages")
+    kinds = ("raw advantages", "normalised advantages")
     return next(kind for kind in kinds if kind in answer.label)
 
 

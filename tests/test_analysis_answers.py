@@ -191,22 +191,43 @@ def test_the_error_of_the_untrained_policy_counts_seeds_and_not_runs(tmp_path):
     np.testing.assert_allclose(study.runs["untrained_error"], expected)
 
 
-def test_each_unit_of_reward_is_a_problem_and_each_task_counts_once(tmp_path):
-    """A best beta that moves with the unit costs a single one much; a constraint, to which units are nothing, gains."""
+def test_a_number_is_carried_from_one_unit_of_reward_to_the_other_by_hand(tmp_path):
+    """A best beta that moves with the unit loses much in the other one; a constraint, to which units are nothing."""
     runs, curves = [], []
     for unit in (0.1, 10.0):
         words = {"advantage_normalization": "none", "reward_scale": unit}
-        trpo = synthetic.Arm("trpo", max_kl=0.01, quality=0.95, settings=tuple(words.items()))
-        arms = [*synthetic.fixed([0.01, 0.1, 1, 10, 100], **words), trpo]
+        arms = [*synthetic.fixed([0.01, 0.1, 1, 10, 100], **words)]
+        arms += [
+            synthetic.Arm("trpo", max_kl=k, quality=q, settings=tuple(words.items()))
+            for k, q in ((0.01, 0.5), (0.1, 0.95))
+        ]
         made = synthetic.study([synthetic.Task(name, best_beta=(unit, unit)) for name in "abcd"], arms, noise=0.01)
         runs.append(made[0]), curves.append(made[1])
     study = load(synthetic.write(tmp_path / "s", pd.concat(runs, ignore_index=True), pd.concat(curves)))
-    kinds = {name: own for name, own, _ in answers.conditions(study)}
-    assert set(kinds["raw advantages in several units of reward"]["task"]) == {
-        f"{task}, rewards × {unit}" for task in "abcd" for unit in ("0.1", "10")
-    }
-    found = {(answer.key, answer.label): answer for answer in answers.answers(study)}
-    cost = found["A", "β, raw advantages in several units of reward"]
-    assert cost.tasks == 4 and cost.effect > 0.1
-    lead = found["C", "raw advantages in several units of reward, tuned"]
-    assert lead.tasks == 4 and lead.low > 0.05
+    found = {answer.label.split(" tuned")[0]: answer for answer in answers.unit_answers(study)}
+    assert list(found) == ["β", "δ", "TRPO less fixed β"]
+    for answer in found.values():
+        assert list(answer.by_task["task"]) == list("abcd") and answer.verdict == answers.UNDECIDED  # four tasks
+    raw = study.runs.assign(unit=study.runs["condition"].str.extract("reward_scale=(.+)")[0].astype(float))
+    scores = raw.groupby(["task", "algorithm", "unit", "setting", "seed"])["auc_score"].first().unstack("seed")
+    best = raw.groupby(["task", "unit", "arm"])["auc_score"].mean().groupby("task").max()
+    floor = raw.groupby("task")["untrained"].first()
+    for k, task in enumerate("abcd"):
+        carried = {}
+        for algorithm, name in (("kl_fixed", "β"), ("trpo", "δ")):
+            small, large = (
+                (scores.loc[task, algorithm, unit].to_numpy() - floor[task]) / (best[task] - floor[task])
+                for unit in (0.1, 10.0)
+            )
+            losses, theirs = [], []
+            for tuned, used in ((small, large), (large, small)):
+                here = used[tuned.mean(-1).argmax()].mean()
+                own = [used[np.delete(used, seed, 1).mean(-1).argmax(), seed] for seed in range(used.shape[1])]
+                losses.append(np.mean(own) - here), theirs.append(here)
+            assert found[name].by_task["effect"][k] == pytest.approx(np.mean(losses))
+            carried[name] = np.mean(theirs)
+        assert found["TRPO less fixed β"].by_task["effect"][k] == pytest.approx(carried["δ"] - carried["β"])
+    assert found["β"].low > 0.3 and abs(found["δ"].effect) < 0.05
+    lead = found["TRPO less fixed β"]
+    interval = stats.t.interval(0.95, 3, lead.effect, stats.sem(lead.by_task["effect"]))
+    assert lead.low > 0.3 and interval == pytest.approx((lead.low, lead.high))

@@ -29,7 +29,7 @@ def numbers(study, runs) -> pd.DataFrame:
         raise NotApplicable("needs kl_max in the curves of runs whose policy moved")
     logs = logs.join(runs[["algorithm", "arm", "task"]])[known]
     arms = logs.groupby(["algorithm", "arm", "task"]).mean().reset_index()
-    rows = [10**arms.select_dtypes("number")]
+    rows = [10 ** arms.select_dtypes("number")]
     rows[0].insert(0, "kind", "arm")
     rows[0] = rows[0].join(arms.select_dtypes(exclude="number"))
     for ratio in ("kl_max", "kl_p99"):
