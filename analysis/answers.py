@@ -23,7 +23,7 @@ BESIDE = 0.05  # of the gain: how far above a penalty a constraint has to be
 FIRST = 10  # iterations that the measured beta is taken from
 LEAST = 3  # tasks for an effect
 ENOUGH = {"A": 30, "B": 6, "C": 12, "mechanism": 6}  # tasks for a verdict: with fewer, intervals cover too seldom
-ENOUGH_IN_UNITS = 5  # tasks, where the same task in another unit of reward is what a value is carried to
+ENOUGH_IN_UNITS = 6  # tasks, where the same task in another unit of reward is what a value is carried to
 UNITS = re.compile(rf"{RAW} reward_scale=([\d.e+-]+)")
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 

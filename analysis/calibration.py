@@ -31,7 +31,7 @@ DESIGNS = {  # seeds of each task
     "15 tasks of 3 seeds, 15 of 2": [3] * 15 + [2] * 15,
     "15 tasks of 3 seeds, 45 of 2": [3] * 15 + [2] * 45,
 }
-IN_UNITS = {"6 tasks of 2 seeds": [2] * 6, "5 tasks of 2 seeds": [2] * 5}
+IN_UNITS = {"6 tasks of 2 seeds": [2] * 6, "7 tasks of 2 seeds": [2] * 7, "10 tasks of 3 seeds": [3] * 10}
 CARRIED = np.array([0.01, 1.0, 100.0])  # betas of the experiment `quick`
 UNITS = np.array([-2.0, 2.0])  # decades, what its rewards are multiplied by
 OF_FORKS = {"7 tasks of 5 seeds": [5] * 7}
@@ -118,7 +118,7 @@ def of_units(world):
             def look(generator, studies, tasks, shift=shift):
                 shape, best = world.draw(generator, studies, tasks, 0.5)
                 seen_in = [world.at(shape, best + unit - MIDDLE, CARRIED) for unit in shift]
-                values = [seen(means, spreads, [2] * tasks, generator) for means, spreads in seen_in]
+                values = [seen(means, spreads, [max(seeds)] * tasks, generator) for means, spreads in seen_in]
                 return answers.carried_over(np.stack(values, axis=2))[0]
 
             # With two seeds a value is tuned with noise: that is part of what is asked for.
