@@ -115,10 +115,10 @@ def of_units(world):
     for design, seeds in IN_UNITS.items():
         for name, shift in (("units are nothing", 0 * UNITS), ("the best follows its unit", UNITS)):
 
-            def look(generator, studies, tasks, shift=shift):
+            def look(generator, studies, tasks, shift=shift, seeds=max(seeds)):
                 shape, best = world.draw(generator, studies, tasks, 0.5)
                 seen_in = [world.at(shape, best + unit - MIDDLE, CARRIED) for unit in shift]
-                values = [seen(means, spreads, [max(seeds)] * tasks, generator) for means, spreads in seen_in]
+                values = [seen(means, spreads, [seeds] * tasks, generator) for means, spreads in seen_in]
                 return answers.carried_over(np.stack(values, axis=2))[0]
 
             # With two seeds a value is tuned with noise: that is part of what is asked for.
