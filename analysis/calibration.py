@@ -114,17 +114,17 @@ def of_units(world):
     """Rule A where a value is carried to another unit: units that move the best value and units that do not."""
     for design, seeds in IN_UNITS.items():
         for name, shift in (("units are nothing", 0 * UNITS), ("the best follows its unit", UNITS)):
-
-            def look(generator, studies, tasks, shift=shift, seeds=max(seeds)):
-                shape, best = world.draw(generator, studies, tasks, 0.5)
-                seen_in = [world.at(shape, best + unit - MIDDLE, CARRIED) for unit in shift]
-                values = [seen(means, spreads, [seeds] * tasks, generator) for means, spreads in seen_in]
-                return answers.carried_over(np.stack(values, axis=2))[0]
-
-            # With two seeds a value is tuned with noise: that is part of what is asked for.
-            truth = float(look(np.random.default_rng(SEED), 1, 10 * MANY).mean())
-            effects = look(np.random.default_rng(SEED + 6), STUDIES, len(seeds))
+            # A value is tuned on few seeds, with noise: that is part of what is asked for.
+            truth = float(losses(world, shift, 1, seeds[:1] * 10 * MANY, np.random.default_rng(SEED)).mean())
+            effects = losses(world, shift, STUDIES, seeds, np.random.default_rng(SEED + 6))
             yield design, f"{name}, loss {truth:.2f}", *judged(effects, truth, answers.rule_a)
+
+
+def losses(world, shift, studies, seeds, generator):
+    """[studies, tasks] what a value loses that was tuned in one unit and used in the other."""
+    shape, best = world.draw(generator, studies, len(seeds), 0.5)
+    units = [seen(*world.at(shape, best + unit - MIDDLE, CARRIED), seeds, generator) for unit in shift]
+    return answers.carried_over(np.stack(units, axis=2))[0]
 
 
 def of_moves(world):
