@@ -1,10 +1,14 @@
 """`make benchmark`: time per environment step beside the libraries a user would pick instead, and where it goes.
 
-Writes results/benchmark/: contenders.csv, families.csv, widths.csv, phases.csv, summary.csv, machine.txt,
-benchmark.png and table.md. Half an hour on an otherwise idle machine; a machine with other work gives other ratios.
+Writes results/benchmark/: contenders.csv, classic.csv, widths.csv, phases.csv, other.csv, summary.csv, machine.txt,
+benchmark.png and table.md. 25 minutes on an otherwise idle machine of two cores, 8 to 9 of them for `make study` in a
+fresh clone; a machine with other work gives other ratios. To stay below half an hour there are 4 rounds, not 5, and
+families.csv (every page with an inner loop, HalfCheetah, 3 minutes) is measured only by `--parts families`.
+`--parts widths,phases` measures these again and leaves the rest as it was.
 
 PPO's protocol everywhere (horizon 2048, 10 epochs, minibatch 64, networks 64-64, diagnostics on), one core each.
-Contenders of a task are kept running side by side and take turns, round by round.
+Contenders of a task are kept running side by side and take turns, round by round. They start together, on any core.
+JAX's libraries have a script of their own, benchmarks/beside_jax.py; `--jax PYTHON` runs it at the end.
 """
 
 import argparse
@@ -16,6 +20,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 TASKS = ("halfcheetah", "hopper", "inverteddoublependulum", "invertedpendulum", "reacher", "swimmer", "walker2d")
+CLASSIC = ("cartpole", "pendulum", "acrobot", "taxi")
 FAMILIES = {  # one arm of each page with an inner loop or a step of its own
     "unpenalised": [],
     "kl_fixed": ["algorithm.beta=3"],
@@ -78,7 +85,10 @@ class Peer:
 
         shared = {"n_steps": HORIZON, "batch_size": MINIBATCH, "device": "cpu", "seed": 0}
         shared["policy_kwargs"] = {"net_arch": list(HIDDEN), "activation_fn": torch.nn.Tanh}
-        environment = gymnasium.make(_id(task))
+        try:
+            environment = gymnasium.make(_id(task))
+        except gymnasium.error.DeprecatedEnv:  # gymnasium has a later version only, of Taxi
+            environment = gymnasium.make(_id(task).split("-v")[0])
         if algorithm == "ppo":
             self.model = stable_baselines3.PPO("MlpPolicy", environment, n_epochs=EPOCHS, **shared)
         else:
@@ -139,10 +149,11 @@ def _copies(task: str, number: int):
 
 
 class Server:
-    def __init__(self, words: list[str], core: int = 0, script: str = __file__):
+    def __init__(self, words: list[str], core: int = 0, script: str = __file__, python: str = sys.executable):
         self.process = subprocess.Popen(
-            [sys.executable, script, "--serve", str(core), *words],
+            [python, script, "--serve", str(core), *words],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )  # fmt: skip
 
     def ready(self) -> "Server":
@@ -176,7 +187,6 @@ class Server:
 
 
 def serve(core: str, kind: str, *words: str) -> None:
-    os.sched_setaffinity(0, {int(core)})
     import torch
 
     torch.set_num_threads(1)
@@ -184,6 +194,8 @@ def serve(core: str, kind: str, *words: str) -> None:
         contender = Ours(words[0], words[1], int(words[2]))
     else:
         contender = CONTENDERS[kind](*words)
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), {int(core)})
     print("> ready", flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
@@ -195,17 +207,24 @@ def serve(core: str, kind: str, *words: str) -> None:
 # What is measured
 
 
-def contenders(tasks, rounds: int) -> pd.DataFrame:
-    rows = []
+def in_turns(words: dict[str, list[str]], rounds: int) -> tuple[pd.DataFrame, dict[str, float]]:
+    """name, round and us_per_step of contenders started by these words; and the peak memory of each, MB."""
+    servers = {name: Server(each) for name, each in words.items()}
+    for server in servers.values():
+        server.ready()
+    rows = [(name, turn, server.round()) for turn in range(rounds) for name, server in servers.items()]
+    times = pd.DataFrame(rows, columns=["name", "round", "us_per_step"])
+    print(times.groupby("name", sort=False)["us_per_step"].median().round(1).to_dict(), flush=True)
+    return times, {name: server.close() for name, server in servers.items()}
+
+
+def contenders(tasks: list[str], names: list[str], rounds: int) -> pd.DataFrame:
+    parts = []
     for task in tasks:
-        servers = {name: Server([name, task]).ready() for name in CONTENDERS}
-        for turn in range(rounds):
-            for name, server in servers.items():
-                rows.append({"task": task, "contender": name, "round": turn, "us_per_step": server.round()})
-        for server in servers.values():
-            server.close()
-        print(pd.DataFrame(rows).query("task == @task").groupby("contender")["us_per_step"].median().round(1).to_dict())
-    return pd.DataFrame(rows)
+        print(task, end=": ")
+        times, _ = in_turns({name: [name, task] for name in names}, rounds)
+        parts.append(times.rename(columns={"name": "contender"}).assign(task=task))
+    return pd.concat(parts)[["task", "contender", "round", "us_per_step"]]
 
 
 def families(rounds: int) -> pd.DataFrame:
@@ -219,14 +238,9 @@ def families(rounds: int) -> pd.DataFrame:
 
 
 def widths(rounds: int) -> pd.DataFrame:
-    rows = []
-    for width in WIDTHS:
-        server = Server(["ours", "halfcheetah", "kl_fixed", str(width)]).ready()
-        times = [server.round() for _ in range(rounds)]
-        memory = server.close()
-        rows += [{"runs": width, "round": i, "us_per_step": t, "peak_mb": memory} for i, t in enumerate(times)]
-        print(rows[-1])
-    return pd.DataFrame(rows)
+    words = {width: ["ours", "halfcheetah", "kl_fixed", str(width)] for width in WIDTHS}
+    times, memory = in_turns(words, rounds)
+    return times.rename(columns={"name": "runs"}).assign(peak_mb=times["name"].map(memory))
 
 
 def two_cores(rounds: int) -> list[float]:
@@ -246,23 +260,46 @@ def two_cores(rounds: int) -> list[float]:
     return ratios
 
 
-def start_up() -> dict[str, float]:
+def _cold(folder: str) -> dict[str, str]:
+    """The environment of a command that finds nothing compiled before."""
+    return os.environ | {
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
+        "TORCH_EXTENSIONS_DIR": f"{folder}/extensions",
+    }
+
+
+def start_up(rounds: int) -> dict[str, float]:
     """Seconds of a whole command that trains two runs, compiled, for one iteration (0.3 s of it).
 
-    Cold and warm are torch's compile caches; the operating system's file cache is warm in both.
+    Cold and warm are the caches of compiled code; the operating system's file cache is warm in both.
     """
     words = ["task=halfcheetah", "algorithm=kl_fixed", "algorithm.beta=3", "seed=0,1", "total_steps=2048"]
     words += ["execution.compile=true", "execution.workers=1"]
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
-        for which in ("cold", "warm"):
+        for which in ("start_cold", *(f"start_warm_{turn}" for turn in range(rounds))):
             began = time.perf_counter()
             subprocess.run(
                 [sys.executable, "-m", "study", "-m", *words, f"name={which}", f"execution.results={folder}"],
-                check=True, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": folder},
+                check=True, cwd=ROOT, stdout=subprocess.DEVNULL, env=_cold(folder),
             )  # fmt: skip
             seconds[which] = time.perf_counter() - began
+            print(f"{which}: {seconds[which]:.1f} s", flush=True)
     return seconds
+
+
+def study() -> dict[str, float]:
+    """Minutes of `make study` in a fresh clone of what is committed, nothing compiled before; pip may have its cache.
+
+    Whether the contrast is to be seen, its report says: what it prints is passed on.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), f"{folder}/clone"], check=True)
+        make = ["make", "study", f"PYTHON={os.path.realpath(sys.executable)}"]
+        outside = {key: x for key, x in _cold(folder).items() if key != "PYTHONPATH"}
+        subprocess.run(make, check=True, cwd=f"{folder}/clone", env=outside)
+        return {"study_minutes": (time.perf_counter() - began) / 60}
 
 
 def phases(algorithm: str, rounds: int) -> list[dict]:
@@ -344,48 +381,88 @@ def update_flops(task: str, algorithm: str) -> float:
 # What is made of it
 
 
-def ratio(over: pd.DataFrame, under: pd.DataFrame, rng) -> tuple[float, float, float]:
-    """Mean over tasks of the medians over rounds, over / under, and a 95 % bootstrap interval over rounds.
+def spread(of: Callable, rounds: int, rng: np.random.Generator) -> tuple[float, float, float]:
+    """of(numbers of rounds) for all rounds, and its 95 % bootstrap interval over rounds."""
+    drawn = [of(rng.integers(rounds, size=rounds)) for _ in range(2000)]
+    return of(np.arange(rounds)), *np.quantile(drawn, (0.025, 0.975))
 
-    Both are indexed by task, one column per round; rounds are resampled in pairs.
-    """
 
-    def of(rounds):
-        return over.iloc[:, rounds].median(axis=1).mean() / under.iloc[:, rounds].median(axis=1).mean()
+def level(times: pd.DataFrame, rounds: np.ndarray) -> float:
+    """Mean over tasks of the medians over rounds; indexed by task, one column per round."""
+    return times.iloc[:, rounds].median(axis=1).mean()
 
-    count = over.shape[1]
-    drawn = [of(rng.integers(count, size=count)) for _ in range(2000)]
-    return of(np.arange(count)), *np.quantile(drawn, (0.025, 0.975))
+
+def _times(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path).pivot_table("us_per_step", ["contender", "task"], "round")
 
 
 def summarise(folder: Path) -> pd.DataFrame:
-    times = pd.read_csv(folder / "contenders.csv").pivot_table("us_per_step", ["contender", "task"], "round")
-    width = pd.read_csv(folder / "widths.csv")
-    phase = pd.read_csv(folder / "phases.csv")
+    """A row per measure, of the parts that were measured."""
+    from analysis import names
+
     other = pd.read_csv(folder / "other.csv", index_col="what")["value"]
-    rng = np.random.default_rng(0)
+    rng, rows = np.random.default_rng(0), []
+
+    def row(measure, value, most=None, least=None, low=np.nan, high=np.nan):
+        target, met = (f"<= {most}", value <= most) if least is None else (f">= {least}", value >= least)
+        rows.append((measure, value, low, high, target, met))
+
+    def spread_row(measure, of, count, **target):
+        value, low, high = spread(of, count, rng)
+        row(measure, value, low=low, high=high, **target)
+
+    def ratio_row(measure, over, under, **target):
+        spread_row(measure, lambda rounds: level(over, rounds) / level(under, rounds), over.shape[1], **target)
+
+    times = _times(folder / "contenders.csv")
     tasks = times.loc[OURS].index
-    rows = []
-    for name, peer, target in ((OURS, PPO, 8), (OUR_TRPO, TRPO, 5)):
-        value = ratio(times.loc[peer], times.loc[name], rng)
-        rows.append((f"{peer} / {name}", *value, f">= {target}", value[0] >= target))
+    for name, peer, target in ((OURS, PPO, 12), (OUR_TRPO, TRPO, 5)):
+        ratio_row(f"{peer} / {name}", times.loc[peer], times.loc[name], least=target)
     for name in (OURS, OUR_TRPO):
         update = pd.Series({task: update_flops(task, name.split()[-1]) for task in tasks}) / other["gemm_flops_per_us"]
-        floor = times.loc[PHYSICS].add(update, axis=0)
-        value = ratio(times.loc[name], floor, rng)
-        rows.append((f"{name} / floor", *value, "<= 1.25", value[0] <= 1.25))
-    both = other.filter(like="two_cores")
-    rows.append(("two cores / one core", both.median(), both.min(), both.max(), ">= 1.9", both.median() >= 1.9))
+        ratio_row(f"{name} / floor", times.loc[name], times.loc[PHYSICS].add(update, axis=0), most=1.25)
+    for name in (OURS, OUR_TRPO):
+        learning = times.loc[name] - times.loc[PHYSICS]
+        spread_row(f"{name}, all but physics, us per step", partial(level, learning), learning.shape[1], most=15)
+    if (folder / "classic.csv").exists():
+        times = _times(folder / "classic.csv")
+        for task in [task for task in CLASSIC[:3] if task in times.loc[OURS].index]:
+            ours = times.loc[OURS].loc[[task]]
+            spread_row(
+                f"{names.TASKS[task]}, physics included, us per step", partial(level, ours), ours.shape[1], most=16
+            )
+        for task in [task for task in CLASSIC if task in times.loc[OURS].index and task != "pendulum"]:
+            ratio_row(
+                f"{names.TASKS[task]}: {PPO} / {OURS}",
+                times.loc[PPO].loc[[task]],
+                times.loc[OURS].loc[[task]],
+                least=30,
+            )
+    if len(both := other.filter(like="two_cores")):
+        row("two cores / one core", both.median(), least=1.9, low=both.min(), high=both.max())
+    phase = pd.read_csv(folder / "phases.csv")
     for algorithm, share in phase.query("phase == 'diagnostics'").set_index("algorithm")["share"].items():
-        rows.append((f"diagnostics, share of {algorithm}'s time", share, np.nan, np.nan, "<= 0.1", share <= 0.1))
-    median = width.groupby("runs")["us_per_step"].median()
-    rise = (median / median.cummin()).max()
-    rows.append(("widest rise of time per run as the fleet grows", rise, np.nan, np.nan, "<= 1.1", rise <= 1.1))
-    memory = width.set_index("runs")["peak_mb"].groupby("runs").first()[32] / 32
-    rows.append(("peak memory of a fleet of 32, per run, MB", memory, np.nan, np.nan, "<= 50", memory <= 50))
-    for which, limit in (("cold", 60), ("warm", 15)):
-        seconds = other[f"start_{which}"]
-        rows.append((f"start-up, {which} compile cache, s", seconds, np.nan, np.nan, f"<= {limit}", seconds <= limit))
+        row(f"diagnostics, share of {algorithm}'s time", share, most=0.1)
+    width = pd.read_csv(folder / "widths.csv")
+    each = width.pivot_table("us_per_step", "runs", "round")
+    median = each.median(axis=1)
+    row("widest rise of time per run as the fleet grows", (median / median.cummin()).max(), most=1.1)
+    if max(WIDTHS) in each.index:
+
+        def rise(rounds):
+            median = each.iloc[:, rounds].median(axis=1)
+            return median[max(WIDTHS)] / median.min()
+
+        spread_row(f"time per run, fleet of {max(WIDTHS)} / best width", rise, each.shape[1], most=1.05)
+    memory = width.set_index("runs")["peak_mb"].groupby("runs").first()
+    if 32 in memory.index:
+        row("peak memory of a fleet of 32, per run, MB", memory[32] / 32, most=50)
+    for which, most in (("cold", 30), ("warm", 8)):
+        if len(seconds := other.filter(like=f"start_{which}")):
+            ends = (seconds.min(), seconds.max()) if len(seconds) > 1 else (np.nan, np.nan)
+            row(f"start-up, {which} compile cache, s", seconds.median(), most=most, low=ends[0], high=ends[1])
+    if "study_minutes" in other:
+        row("`make study`, from clone to report, minutes", other["study_minutes"], most=8)
     return pd.DataFrame(rows, columns=["measure", "value", "low", "high", "target", "met"])
 
 
@@ -414,6 +491,7 @@ def draw(folder: Path) -> None:
         1, 3, figsize=(14, 4.6), layout="constrained", gridspec_kw={"width_ratios": (5, 2.2, 3)}
     )
     times = pd.read_csv(folder / "contenders.csv")
+    tasks = times["task"].unique()
     sns.barplot(
         times, x="task", y="us_per_step", hue="contender", estimator="median", errorbar=("pi", 100),
         hue_order=[PPO, TRPO, OURS, OUR_TRPO, PHYSICS], ax=left,
@@ -421,7 +499,7 @@ def draw(folder: Path) -> None:
     left.set(yscale="log", xlabel="", ylabel="microseconds per environment step", ylim=(10, None))
     left.set(yticks=(10, 20, 50, 100, 200, 500), yticklabels=(10, 20, 50, 100, 200, 500))
     left.yaxis.set_minor_formatter(plt.NullFormatter())
-    left.set_xticks(range(len(TASKS)), [names.TASKS[task] for task in TASKS], rotation=30, ha="right")
+    left.set_xticks(range(len(tasks)), [names.TASKS[task] for task in tasks], rotation=30, ha="right")
     left.legend(title=None, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
     width = pd.read_csv(folder / "widths.csv")
     sns.lineplot(width, x="runs", y="us_per_step", estimator="median", errorbar=("pi", 100), marker="o", ax=middle)
@@ -450,30 +528,64 @@ def machine() -> str:
     )
 
 
+def _note(folder: Path, values: dict[str, float], prefix: str) -> None:
+    """Puts values into other.csv in place of those there that begin so."""
+    path = folder / "other.csv"
+    kept = pd.read_csv(path, index_col="what")["value"].to_dict() if path.exists() else {}
+    kept = {what: value for what, value in kept.items() if not what.startswith(prefix)}
+    pd.Series(kept | values, name="value").rename_axis("what").to_csv(path)
+
+
+def measure(part: str, folder: Path, tasks: list[str], rounds: int) -> None:
+    if part == "contenders":
+        contenders(tasks, list(CONTENDERS), rounds).to_csv(folder / "contenders.csv", index=False)
+    elif part == "classic":
+        contenders(list(CLASSIC), [OURS, PPO], rounds).to_csv(folder / "classic.csv", index=False)
+    elif part == "widths":
+        widths(rounds).to_csv(folder / "widths.csv", index=False)
+    elif part == "families":
+        families(rounds).to_csv(folder / "families.csv", index=False)
+    elif part == "cores":
+        _note(folder, {f"two_cores_{i}": x for i, x in enumerate(two_cores(rounds))}, "two_cores")
+    elif part == "start":
+        _note(folder, start_up(min(rounds, 3)), "start_")
+    elif part == "study":
+        _note(folder, study(), "study_")
+    elif part == "phases":
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {0})
+        pd.DataFrame(phases("kl_fixed", rounds) + phases("trpo", rounds)).to_csv(folder / "phases.csv", index=False)
+        _note(folder, {"gemm_flops_per_us": gemm_rate()}, "gemm_")
+        os.sched_setaffinity(0, cores)
+
+
+PARTS = ("contenders", "classic", "widths", "cores", "start", "phases", "study")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=ROOT / "results/benchmark")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tasks", default=",".join(TASKS))
-    parser.add_argument("--no-families", action="store_true", help="leave families.csv as it is")
+    parser.add_argument("--results", type=Path, default=ROOT / "results/benchmark")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--tasks", default=",".join(TASKS), help="of the part 'contenders'")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"what to measure: {', '.join(PARTS)}, families")
+    parser.add_argument("--jax", metavar="PYTHON", help="that has what benchmarks/beside_jax.py needs: run it too")
     parser.add_argument("--draw", action="store_true", help="only the summary, table and figure of what is there")
     options = parser.parse_args()
-    folder, rounds = options.folder, options.rounds
+    folder, began = options.results.absolute(), time.perf_counter()
+    parts = [] if options.draw else options.parts.split(",")
+    if unknown := set(parts) - {*PARTS, "families"}:
+        raise SystemExit(f"--parts: no part is called {', '.join(sorted(unknown))}")
     folder.mkdir(parents=True, exist_ok=True)
-    if not options.draw:
+    if parts:
         if os.getloadavg()[0] > 0.5:
             print(f"the machine is not idle (load {os.getloadavg()[0]:.1f}): the ratios will be off", file=sys.stderr)
         (folder / "machine.txt").write_text(machine())
-        contenders(options.tasks.split(","), rounds).to_csv(folder / "contenders.csv", index=False)
-        widths(rounds).to_csv(folder / "widths.csv", index=False)
-        if not options.no_families:
-            families(rounds).to_csv(folder / "families.csv", index=False)
-        other = {f"two_cores_{i}": x for i, x in enumerate(two_cores(rounds))}
-        other |= {f"start_{which}": seconds for which, seconds in start_up().items()}
-        os.sched_setaffinity(0, {0})
-        pd.DataFrame(phases("kl_fixed", rounds) + phases("trpo", rounds)).to_csv(folder / "phases.csv", index=False)
-        other["gemm_flops_per_us"] = gemm_rate()
-        pd.Series(other, name="value").rename_axis("what").to_csv(folder / "other.csv")
+    for part in parts:
+        print(f"{(time.perf_counter() - began) / 60:.1f} min: {part}", flush=True)
+        measure(part, folder, options.tasks.split(","), options.rounds)
+    if options.jax:
+        words = ["--ours", sys.executable, "--results", str(folder)]
+        subprocess.run([options.jax, str(ROOT / "benchmarks/beside_jax.py"), *words], check=True)
     summary = summarise(folder)
     summary.to_csv(folder / "summary.csv", index=False)
     (folder / "table.md").write_text(table(summary))

@@ -172,7 +172,13 @@ def benchmark():
     return f"{(folder / 'table.md').read_text().strip()}\n\n*{(folder / 'machine.txt').read_text().strip()}*"
 
 
-PARTS = {part.__name__: part for part in (settings, arms, tasks, experiments, columns, gallery, benchmark)}
+def beside_jax():
+    """The committed table of benchmarks/beside_jax.py."""
+    path = ROOT / "results/benchmark/jax.md"
+    return path.read_text().strip() if path.exists() else "Not measured yet."
+
+
+PARTS = {part.__name__: part for part in (settings, arms, tasks, experiments, columns, gallery, benchmark, beside_jax)}
 
 
 def _numbers(path):
