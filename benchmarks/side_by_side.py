@@ -389,7 +389,7 @@ def spread(of: Callable, rounds: int, rng: np.random.Generator) -> tuple[float, 
 
 def level(times: pd.DataFrame, rounds: np.ndarray) -> float:
     """Mean over tasks of the medians over rounds; indexed by task, one column per round."""
-    return times.iloc[:, rounds].median(axis=1).mean()
+    return np.median(times.to_numpy()[:, rounds], axis=1).mean()
 
 
 def _times(path: Path) -> pd.DataFrame:
@@ -450,8 +450,8 @@ def summarise(folder: Path) -> pd.DataFrame:
     if max(WIDTHS) in each.index:
 
         def rise(rounds):
-            median = each.iloc[:, rounds].median(axis=1)
-            return median[max(WIDTHS)] / median.min()
+            median = np.median(each.to_numpy()[:, rounds], axis=1)
+            return median[-1] / median.min()
 
         spread_row(f"time per run, fleet of {max(WIDTHS)} / best width", rise, each.shape[1], most=1.05)
     memory = width.set_index("runs")["peak_mb"].groupby("runs").first()
