@@ -371,15 +371,16 @@ def _one_budget_per_task(runs):
 def _missing(runs):
     """Runs that the grid implies and the files lack.
 
-    Expected are, in each cell (task, arm) that has any run, the seeds of the same arm on other
-    tasks and of the same algorithm's other arms on the task. A cell without any run is not
-    expected: grids may differ between tasks.
+    Expected are, in each cell (task, arm) that has any run, the seeds of the same algorithm's other arms on the task,
+    and those of its seeds on other tasks that the task has with any arm. So tasks may have different numbers of seeds,
+    and a cell without any run is not expected: grids may differ, too.
     """
     rows = []
     seeds_of_arm = runs.groupby(["condition", "arm"])["seed"].agg(set)
+    seeds_of_task = runs.groupby(["condition", "task"])["seed"].agg(set)
     for (task, _, condition), group in runs.groupby(["task", "algorithm", "condition"]):
         for arm, cell in group.groupby("arm"):
-            expected = set(group["seed"]) | seeds_of_arm[condition, arm]
+            expected = set(group["seed"]) | seeds_of_arm[condition, arm] & seeds_of_task[condition, task]
             first = cell.iloc[0]
             for seed in sorted(expected - set(cell.loc[~cell["failed"], "seed"])):
                 command = f"python -m study {first['overrides']} seed={seed} {_folder(first)}"

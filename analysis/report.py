@@ -150,10 +150,11 @@ def _refusal(item, refused, missing):
     commands = missing["command"].tolist()
     rest = f"\n# and {len(commands) - COMMANDS_SHOWN} more" if len(commands) > COMMANDS_SHOWN else ""
     text = "\n".join(commands[:COMMANDS_SHOWN]) + rest
-    line = f"{what}: {len(commands)} runs are missing. These commands make them:"
+    line = f"{what}: {len(commands)} {'run is' if len(commands) == 1 else 'runs are'} missing."
     return (
-        f'<div class="refused"><p>{html.escape(line)}</p><pre>{html.escape(text)}</pre></div>',
-        f"{line}\n\n```sh\n{text}\n```",
+        f'<div class="refused"><p>{html.escape(line)}</p><details><summary>The commands that make them</summary>'
+        f"<pre>{html.escape(text)}</pre></details></div>",
+        f"{line} The commands that make them:\n\n```sh\n{text}\n```",
     )
 
 

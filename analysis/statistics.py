@@ -194,11 +194,13 @@ def first_and_last_best(means):
 
 
 def resampled_means(grid, resamples=RESAMPLES, seed=0):
-    """[B, E, H] means over seeds drawn with replacement: by task, the same draw for all settings."""
-    tasks, _, seeds = grid.shape
+    """[B, E, H] means over seeds drawn with replacement: by task, of its own seeds, the same draw for all settings."""
     generator = np.random.default_rng(seed)
-    counts = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=(resamples, tasks)).astype(float)
     known = np.isfinite(grid)
+    ran = known.any(1)
+    count = ran.sum(-1)
+    chances = np.where(count[:, None], ran / np.maximum(1, count)[:, None], 1 / ran.shape[-1])
+    counts = generator.multinomial(count, chances, size=(resamples, len(grid))).astype(float)
     total = np.einsum("bes,ehs->beh", counts, np.where(known, grid, 0.0))
     weight = np.einsum("bes,ehs->beh", counts, known.astype(float))
     # No draw of a ragged cell: fall back on its plain mean.
@@ -206,20 +208,23 @@ def resampled_means(grid, resamples=RESAMPLES, seed=0):
 
 
 def split_means(grid, splits=200, seed=0):
-    """Two arrays [K, E, H]: means over one random half of the seeds and over the other.
+    """Two arrays [K, E, H]: means over one random half of a task's seeds and over the other.
 
-    What is selected on the one and evaluated on the other has no maximisation bias. Needs two seeds.
+    What is selected on the one and evaluated on the other has no maximisation bias. A task's one seed is in both.
+    A setting without a run in a half takes the mean of those it has.
     """
     tasks, _, seeds = grid.shape
     generator = np.random.default_rng(seed)
     order = generator.permuted(np.broadcast_to(np.arange(seeds), (splits, tasks, seeds)), axis=-1)
-    chosen = order < seeds // 2
+    ran = np.isfinite(grid).any(1)
+    order = np.where(ran, order, seeds).argsort(-1).argsort(-1)  # places among the seeds that were run
+    count = ran.sum(-1)[:, None]
+    first, alone = order < count // 2, ran & (count == 1)
+    means = seed_means(grid)
     halves = []
-    for half in (chosen, ~chosen):
-        values = np.where(half[:, :, None, :], grid[None], np.nan)
-        known = np.isfinite(values)
-        total = np.where(known, values, 0.0).sum(-1)
-        halves.append(total / np.maximum(known.sum(-1), 1))
+    for half in (first | alone, (ran & ~first) | alone):
+        own = seed_means(np.where(half[:, :, None, :], grid[None], np.nan))
+        halves.append(np.where(np.isfinite(own), own, means))
     return halves
 
 

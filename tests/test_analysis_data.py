@@ -29,6 +29,16 @@ def test_missing_run_is_named_with_the_command_that_makes_it(tmp_path, quick):
     )
 
 
+def test_tasks_may_have_different_numbers_of_seeds_but_an_arm_lacks_those_of_its_task(tmp_path, quick):
+    runs, curves = quick
+    fewer = runs[~((runs["task"] == "hopper") & (runs["seed"] == 2))]
+    assert load([synthetic.write(tmp_path / "fewer", fewer, curves)]).missing.empty
+    constraint = (runs["task"] == "hopper") & (runs["algorithm"] == "trpo") & (runs["seed"] == 1)
+    assert constraint.sum() == 1
+    study = load([synthetic.write(tmp_path / "one", fewer.drop(index=runs.index[constraint]), curves)])
+    assert study.missing[["task", "algorithm", "seed"]].values.tolist() == [["hopper", "trpo", 1]]
+
+
 def test_failed_run_counts_as_missing_and_is_not_scored(tmp_path, quick):
     runs, curves = quick[0].copy(), quick[1]
     runs.loc[5, "status"] = "failed"

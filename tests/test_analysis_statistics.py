@@ -210,3 +210,17 @@ def test_a_setting_not_run_on_a_task_is_neither_blamed_nor_trusted():
     assert p_suffices[0] < 0.01  # its absent rival does not stand in the way
     assert p_suffices[2] == 1.0
     assert p_fails[2] == 1.0
+
+
+def test_resampled_and_split_seeds_are_a_task_s_own():
+    """A task with three of six seeds is drawn from those three: the variance of its mean is theirs over three."""
+    grid = np.random.default_rng(1).normal(size=(3, 4, 6))
+    grid[1, :, 3:], grid[2, :, 1:] = np.nan, np.nan
+    drawn = statistics.resampled_means(grid, 20_000)
+    np.testing.assert_allclose(drawn[:, 1].var(0), grid[1, :, :3].var(-1) / 3, rtol=0.05)
+    np.testing.assert_allclose(drawn[:, 2], np.broadcast_to(grid[2, :, 0], (20_000, 4)))
+    first, second = statistics.split_means(grid)
+    of_three = {tuple(grid[1, :, [seed]].ravel().round(9)) for seed in range(3)}
+    assert {tuple(half.round(9)) for half in first[:, 1]} == of_three  # one seed in one half, two in the other
+    np.testing.assert_allclose((first[:, 1] + 2 * second[:, 1]) / 3, np.broadcast_to(grid[1, :, :3].mean(-1), (200, 4)))
+    np.testing.assert_array_equal(first[:, 2], second[:, 2])
