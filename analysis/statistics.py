@@ -259,9 +259,9 @@ def transfer(select, evaluate):
 
 
 def window(means, floor, share=0.1):
-    """[..., H] bool: settings within `share` of the way from the best mean down to `floor`."""
+    """[..., H] bool: settings within `share` of the way from the best mean down to `floor`; the best one always."""
     best = means.max(-1, keepdims=True)
-    return means >= best - share * (best - np.asarray(floor)[..., None])
+    return means >= best - share * np.maximum(0, best - np.asarray(floor)[..., None])
 
 
 def effective_dimensionality(scores, share=0.95):

@@ -224,3 +224,8 @@ def test_resampled_and_split_seeds_are_a_task_s_own():
     assert {tuple(half.round(9)) for half in first[:, 1]} == of_three  # one seed in one half, two in the other
     np.testing.assert_allclose((first[:, 1] + 2 * second[:, 1]) / 3, np.broadcast_to(grid[1, :, :3].mean(-1), (200, 4)))
     np.testing.assert_array_equal(first[:, 2], second[:, 2])
+
+
+def test_the_best_setting_is_in_its_window_even_where_it_is_worse_than_the_untrained_policy():
+    assert statistics.window(np.array([[-3.0, -2.0, -2.1]]), np.zeros(1)).tolist() == [[False, True, False]]
+    assert statistics.window(np.array([[3.0, 2.0, 2.8]]), np.zeros(1)).tolist() == [[True, False, True]]
