@@ -52,6 +52,7 @@ TASKS = {
     "cheetah_run": "CheetahRun",
     "walker_stand": "WalkerStand",
     "walker_walk": "WalkerWalk",
+    "walker_run": "WalkerRun",
     "pendulum_swingup": "PendulumSwingup",
     "lqr": "LQR 2-1",
     "catch": "Catch",
