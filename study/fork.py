@@ -29,8 +29,10 @@ def point(trainer, row: int) -> dict:
     return tree_map(lambda leaf: leaf.detach().cpu().clone(), held)
 
 
-def begin(trainer, points: list[dict]) -> None:
-    """Puts every run of a new fleet of forks at its source's point."""
+def begin(trainer, points: list[dict] | None) -> None:
+    """Puts every run of a new fleet of forks at its source's point, one for each run. Raises ValueError without them."""
+    if points is None or len(points) != len(trainer.configs):
+        raise ValueError(f"a fleet of {len(trainer.configs)} forks needs as many points, got {len(points or ())}")
     like, device = trainer.theta, trainer.fleet.device
 
     def stack(name: str) -> list[Tensor]:

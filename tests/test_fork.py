@@ -87,3 +87,9 @@ def test_a_fork_without_a_point_is_refused_in_one_line(source):
     damaged.write_bytes(damaged.read_bytes()[:-9])
     with pytest.raises(ConfigError, match="train the source study again"):
         snapshots.check([later])
+
+
+def test_a_fleet_of_forks_without_their_points_is_refused_in_one_line(source):
+    for points in (None, [{}]):
+        with pytest.raises(ValueError, match="a fleet of 2 forks needs as many points"):
+            Trainer([kl_fixed(source, "forks", 3.0, seed, 2, begin="source") for seed in (0, 1)], points=points)

@@ -34,7 +34,7 @@ def numbers(study, runs) -> pd.DataFrame:
         ratio = study.curves["kl_after"].to_numpy(dtype=float)[inside] / target
         ratio = ratio[ratio > 0]
         if len(ratio):
-            names = ["p5", "p25", "median", "p75", "p95"]
+            names = ["low", "p25", "median", "p75", "high"]
             rows.append(
                 pd.DataFrame(
                     {
@@ -54,9 +54,9 @@ def numbers(study, runs) -> pd.DataFrame:
                     "kind": "beta",
                     "task": task,
                     "progress": np.arange(1, parts + 1) / parts,
-                    "p5": low,
+                    "low": low,
                     "median": middle,
-                    "p95": high,
+                    "high": high,
                     "runs": len(group),
                 }
             )
@@ -72,7 +72,7 @@ def draw(frame) -> Figure:
     left.axvspan(1 / TOLERANCE, TOLERANCE, color=FAINT, alpha=0.25, lw=0)
     for y, row in enumerate(ratios.itertuples()):
         colour = colours[row.task]
-        left.plot([row.p5, row.p95], [y, y], color=colour, lw=1.2)
+        left.plot([row.low, row.high], [y, y], color=colour, lw=1.2)
         left.plot([row.p25, row.p75], [y, y], color=colour, lw=5, alpha=0.6, solid_capstyle="butt")
         left.plot(row.median, y, "o", color=colour, ms=4, mec=INK, mew=0.5)
         left.annotate(
@@ -88,7 +88,7 @@ def draw(frame) -> Figure:
     ends = {}
     for task, curve in betas.groupby("task"):
         right.plot(curve["progress"], curve["median"], color=colours[task])
-        right.fill_between(curve["progress"], curve["p5"], curve["p95"], color=colours[task], alpha=0.13, lw=0)
+        right.fill_between(curve["progress"], curve["low"], curve["high"], color=colours[task], alpha=0.13, lw=0)
         known = curve.dropna(subset=["median"])
         if len(known):
             ends[task] = (1.0, known["median"].iloc[-1], colours[task])
