@@ -15,10 +15,14 @@ from .implied_beta import positive_root
 TITLE = "Is advantage normalisation the hidden adaptation?"
 CAPTION = """
 The β that TRPO implied (cross-fitted) in the units of normalised and of raw advantages, and the final return of
-fixed betas trained on either. Where the curves of the tasks lie on top of each other one β can serve them all.
+fixed betas trained on either. Where the curves of the tasks lie on top of each other one β can serve them all. Returns
+below −1.5 are out of view; of more than 14 tasks neither names nor intervals are drawn.
 """
 PART, ORDER = "unit", 20
 NEEDS = ("kl_fixed", "trpo")
+
+NAMED = 14  # tasks in the legend
+LOWEST = -1.5  # of returns as shares of the gain, in view
 
 
 def numbers(study, runs) -> pd.DataFrame:
@@ -53,12 +57,16 @@ def draw(frame) -> Figure:
     figure = Figure(figsize=(available.get(), 2.35 * len(kinds) + 0.5), layout="constrained")
     colours = task_colours(frame["task"])
     grid = figure.subplots(len(kinds), 2, sharey="row", squeeze=False)
+    named = len(colours) <= NAMED  # more colours than that nobody tells apart
     for row, kind in enumerate(kinds):
         for ax, advantages in zip(grid[row], ("normalised", "raw")):
             for task, curve in frame[(frame["kind"] == kind) & (frame["advantages"] == advantages)].groupby("task"):
                 colour = colours[task]
-                ax.plot(curve["x"], curve["mean"], color=colour, marker="o", ms=3, label=task_name(task))
-                ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
+                ax.plot(
+                    curve["x"], curve["mean"], color=colour, marker="o", ms=3, label=task_name(task) if named else None
+                )
+                if named:
+                    ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
             ax.set_title(f"{advantages} advantages")
             if kind == "implied":
                 ax.set_yscale("log")
@@ -68,6 +76,10 @@ def draw(frame) -> Figure:
             else:
                 log_beta_axis(ax, frame.loc[(frame["kind"] == kind) & (frame["advantages"] == advantages), "x"])
                 ax.set_xlabel("β (fixed)")
+        if kind == "profile":
+            means = frame.loc[frame["kind"] == kind, "mean"]
+            grid[row][0].set_ylim(max(LOWEST, means.min() - 0.1), min(-LOWEST, means.max() + 0.1))
         grid[row][0].set_ylabel("implied β" if kind == "implied" else "final return\n(untrained 0, best arm 1)")
-    legend_below(figure, grid.flat, most=5)
+    if named:
+        legend_below(figure, grid.flat, most=5)
     return figure

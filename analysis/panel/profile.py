@@ -24,7 +24,13 @@ def numbers(study, runs) -> pd.DataFrame:
         raise NotApplicable("needs a method other than fixed β with at least 2 values of its number")
     if set(others) <= set(swept_algorithms(runs, least=3)):
         raise NotApplicable("its numbers are in the figure of all methods")
-    return pd.concat([profile_of(runs, name).assign(of=name) for name in others], ignore_index=True)
+    return pd.concat([profile_of(swept(runs, name), name).assign(of=name) for name in others], ignore_index=True)
+
+
+def swept(runs, name):
+    """Without the algorithm's runs on tasks where its number has one value."""
+    values = plain(runs, name).groupby("task")["setting"].nunique()
+    return runs[(runs["family"] != name) | runs["task"].isin(values.index[values > 1])]
 
 
 def draw(frame) -> Figure:
