@@ -112,12 +112,13 @@ def skewed_mean_interval(values, resamples=RESAMPLES, seed=0):
 
     Each end is the outer one of Student's interval and of the studentised bootstrap's (Efron and Tibshirani 1993,
     chapter 12), which is longer on the side of the tail. For prices, which are rarely negative and now and then large,
-    either alone covers too seldom (analysis/calibration.py).
+    either alone covers too seldom (analysis/calibration.py). Of fewer than six values too many draws hold one alone,
+    and the bootstrap's ends mean nothing: Student's interval then.
     """
     values = np.asarray(values, dtype=float)
     average, low, high = mean_interval(values)
     count = len(values)
-    if count < 3:
+    if count < 6:
         return average, low, high
     error = values.std(0, ddof=1) / np.sqrt(count)
     ratios = np.empty((resamples, *values.shape[1:]))

@@ -101,6 +101,8 @@ def test_the_skewed_interval_is_the_envelope_and_covers_where_students_does_not(
         ratios.append((again.mean() - column.mean()) / stats.sem(again))
     expected = column.mean() - np.percentile(ratios, [97.5, 2.5]) * stats.sem(column)
     np.testing.assert_allclose([low[0], high[0]], [min(expected[0], t_low[0]), max(expected[1], t_high[0])])
+    few = [0.0, 0.01, 0.02, 0.5]
+    assert statistics.skewed_mean_interval(few) == pytest.approx(statistics.mean_interval(few))
 
 
 def test_the_prediction_interval_holds_one_more_value():
