@@ -30,7 +30,7 @@ def point(trainer, row: int) -> dict:
 
 
 def begin(trainer, points: list[dict] | None) -> None:
-    """Puts every run of a new fleet of forks at its source's point, one for each run. Raises ValueError without them."""
+    """Puts every run of a new fleet of forks at its source's point, one for each run; ValueError without them."""
     if points is None or len(points) != len(trainer.configs):
         raise ValueError(f"a fleet of {len(trainer.configs)} forks needs as many points, got {len(points or ())}")
     like, device = trainer.theta, trainer.fleet.device
