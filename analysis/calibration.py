@@ -32,8 +32,8 @@ DESIGNS = {  # seeds of each task
     "15 tasks of 3 seeds, 45 of 2": [3] * 15 + [2] * 45,
 }
 IN_UNITS = {"6 tasks of 2 seeds": [2] * 6, "7 tasks of 2 seeds": [2] * 7, "10 tasks of 3 seeds": [3] * 10}
-CARRIED = np.array([0.01, 1.0, 100.0])  # betas of the experiment `quick`
-UNITS = np.array([-2.0, 2.0])  # decades, what its rewards are multiplied by
+CARRIED = np.array([0.01, 0.1, 1.0])  # betas of the experiment `quick`
+UNITS = np.array([-2.0, 0.0])  # decades, what its rewards are multiplied by
 OF_FORKS = {"7 tasks of 5 seeds": [5] * 7}
 
 
