@@ -24,6 +24,11 @@ typedef int64_t Int;
 
 static V load(const float* x) { return *reinterpret_cast<const Loose*>(x); }
 static void store(float* x, V v) { *reinterpret_cast<Loose*>(x) = v; }
+static float sum(V v) {
+    float total = 0;
+    for (int i = 0; i < LANES; i++) total += v[i];
+    return total;
+}
 static Int padded(Int n) { return (n + LANES - 1) / LANES * LANES; }
 
 // c[m][n] += sum_k a(m, k) b[k][n]; the rows of a, M of them, are `am` apart and its columns `ak`. With a bias c starts
@@ -153,6 +158,79 @@ struct Network {
     }
 };
 
+// Inputs of which few differ from one row of their run, as one-hot ones do however they are normalised: 500 inputs then
+// cost little more than one. A block keeps their places, then the differences, in the first rows of its inputs.
+struct Few {
+    Int limit;                // of differences in a sample
+    const Int* most;          // [R] differences in any sample of the run; 0: its inputs are passed as they are
+    const float* base;        // [R, inputs]
+    const int32_t* place;     // [R, N, limit]
+    const float* difference;  // [R, N, limit], zeros behind a sample's last
+};
+
+// Of one run, or of none where `most` is 0.
+struct Sparse {
+    Int most = 0, limit = 0;
+    const float* base = nullptr;
+    const int32_t* place = nullptr;
+    const float* difference = nullptr;
+
+    static Sparse of(const Few* few, Int run, Int samples, Int inputs) {
+        if (!few || !few->most[run]) return {};
+        return {few->most[run], few->limit, few->base + run * inputs, few->place + run * samples * few->limit,
+                few->difference + run * samples * few->limit};
+    }
+
+    // Of the samples `rows` of the run, or of those from `first` on.
+    void gather(const Int* rows, Int first, Int count, float* kept) const {
+        std::memset(kept, 0, 4 * 2 * most * BLOCK);
+        auto places = reinterpret_cast<int32_t*>(kept);
+        for (Int n = 0; n < count; n++) {
+            Int from = (rows ? rows[n] : first + n) * limit;
+            for (Int j = 0; j < most; j++) {
+                places[j * BLOCK + n] = place[from + j];
+                kept[(most + j) * BLOCK + n] = difference[from + j];
+            }
+        }
+    }
+
+    // next [outs][64] = W x + bias
+    void forward(const float* weight, Int in, Int outs, const float* kept, const float* bias, float* next) const {
+        auto places = reinterpret_cast<const int32_t*>(kept);
+        for (Int o = 0; o < outs; o++, weight += in, next += BLOCK) {
+            float constant = bias[o] + dot(weight, base, in);
+            for (Int n = 0; n < BLOCK; n++) {
+                next[n] = constant;
+                for (Int j = 0; j < most; j++)
+                    next[n] += kept[(most + j) * BLOCK + n] * weight[places[j * BLOCK + n]];
+            }
+        }
+    }
+
+    // Adds sum_n u_n x_n^T to gradient [outs][in]; total [outs] is sum_n u_n.
+    void transposed(const float* u, Int in, Int outs, const float* kept, const float* total, Int count,
+                    float* gradient) const {
+        auto places = reinterpret_cast<const int32_t*>(kept);
+        for (Int o = 0; o < outs; o++, gradient += in, u += BLOCK) {
+            float* __restrict to = gradient;
+            for (Int i = 0; i < in; i++) to[i] += total[o] * base[i];
+            for (Int j = 0; j < most; j++)
+                for (Int n = 0; n < count; n++)
+                    to[places[j * BLOCK + n]] += u[n] * kept[(most + j) * BLOCK + n];
+        }
+    }
+
+    static float dot(const float* a, const float* b, Int n) {
+        V sums[4] = {};
+        Int i = 0;
+        for (; i + 4 * LANES <= n; i += 4 * LANES)
+            for (int k = 0; k < 4; k++) sums[k] += load(a + i + k * LANES) * load(b + i + k * LANES);
+        float total = sum(sums[0] + sums[1] + (sums[2] + sums[3]));
+        for (; i < n; i++) total += a[i] * b[i];
+        return total;
+    }
+};
+
 // [count][features] at `rows` of a table, or in order, to [features][64]; zeros behind count.
 static void gather(const float* table, const Int* rows, Int count, Int features, float* to) {
     for (Int n = 0; n < BLOCK; n++) {
@@ -167,12 +245,16 @@ static void scatter(const float* from, Int count, Int features, float* to) {
 }
 
 // kept [features()][64], its first rows the inputs: fills the rest and out [outputs][64].
-static void forward_block(const Network& net, const float* theta, float* kept, Int count, float* out) {
+static void forward_block(const Network& net, const float* theta, const Sparse& sparse, float* kept, Int count,
+                          float* out) {
     Int columns = padded(count);
     for (Int l = 0; l < net.layers; l++) {
         Int in = net.in(l), outs = net.out(l);
         float* next = l + 1 < net.layers ? kept + in * BLOCK : out;
-        product(outs, columns, in, theta, in, 1, kept, BLOCK, next, BLOCK, theta + in * outs);
+        if (l == 0 && sparse.most)
+            sparse.forward(theta, in, outs, kept, theta + in * outs, next);
+        else
+            product(outs, columns, in, theta, in, 1, kept, BLOCK, next, BLOCK, theta + in * outs);
         if (l + 1 < net.layers)
             for (Int f = 0; f < outs; f++)
                 for (Int n = 0; n < columns; n += LANES)
@@ -183,22 +265,25 @@ static void forward_block(const Network& net, const float* theta, float* kept, I
 }
 
 // Adds J^T u to gradient; u [outputs][64] with zeros behind count is overwritten.
-static void transposed_block(const Network& net, const float* theta, const float* kept, Int count, float* u, float* spare,
-                             float* turned, float* gradient) {
+static void transposed_block(const Network& net, const float* theta, const Sparse& sparse, const float* kept, Int count,
+                             float* u, float* spare, float* turned, float* gradient) {
     Int columns = padded(count);
     theta += net.parameters(), gradient += net.parameters(), kept += net.features() * BLOCK;
     for (Int l = net.layers - 1; l >= 0; l--) {
         Int in = net.in(l), outs = net.out(l);
         theta -= (in + 1) * outs, gradient -= (in + 1) * outs, kept -= in * BLOCK;
+        for (Int o = 0; o < outs; o++) {
+            V some = V{};
+            for (Int n = 0; n < columns; n += LANES) some += load(u + o * BLOCK + n);
+            turned[o] = sum(some);
+            gradient[in * outs + o] += turned[o];
+        }
+        if (l == 0 && sparse.most) {
+            sparse.transposed(u, in, outs, kept, turned, count, gradient);
+            break;
+        }
         transpose(kept, in, turned);
         product(outs, in, columns, u, BLOCK, 1, turned, padded(in), gradient, in);
-        for (Int o = 0; o < outs; o++) {
-            V sum = V{};
-            for (Int n = 0; n < columns; n += LANES) sum += load(u + o * BLOCK + n);
-            float total = 0;
-            for (int i = 0; i < LANES; i++) total += sum[i];
-            gradient[in * outs + o] += total;
-        }
         if (l == 0) break;
         std::memset(spare, 0, 4 * in * BLOCK);
         product(in, columns, outs, theta, 1, in, u, BLOCK, spare, BLOCK);
@@ -211,12 +296,15 @@ static void transposed_block(const Network& net, const float* theta, const float
 }
 
 // J v, to t [widest][64].
-static float* tangent_block(const Network& net, const float* theta, const float* kept, const float* v, Int count,
-                            float* t, float* spare) {
+static float* tangent_block(const Network& net, const float* theta, const Sparse& sparse, const float* kept,
+                            const float* v, Int count, float* t, float* spare) {
     Int columns = padded(count);
     for (Int l = 0; l < net.layers; l++) {
         Int in = net.in(l), outs = net.out(l);
-        product(outs, columns, in, v, in, 1, kept, BLOCK, spare, BLOCK, v + in * outs);
+        if (l == 0 && sparse.most)
+            sparse.forward(v, in, outs, kept, v + in * outs, spare);
+        else
+            product(outs, columns, in, v, in, 1, kept, BLOCK, spare, BLOCK, v + in * outs);
         if (l > 0) product(outs, columns, in, theta, in, 1, t, BLOCK, spare, BLOCK);
         kept += in * BLOCK;
         if (l + 1 < net.layers)
@@ -282,63 +370,72 @@ extern "C" {
 
 // out [R, N, outputs] of x [R, table, inputs], or of those of its rows that `order` [R, ...] begins with for each run.
 void forward(Int layers, const Int* sizes, Int runs, Int samples, Int stride, const float* theta, const float* x,
-             Int table, const Int* order, Int order_stride, float* kept, float* out) {
+             const Few* few, Int table, const Int* order, Int order_stride, float* kept, float* out) {
     Network net{layers, sizes};
     Scratch own(net, 0);
     std::vector<float> passing(kept ? 0 : net.features() * BLOCK);
-    for (Int run = 0; run < runs; run++)
+    for (Int run = 0; run < runs; run++) {
+        Sparse sparse = Sparse::of(few, run, table, net.in(0));
         for (Int b = 0; b < blocks(samples); b++) {
             float* block = kept ? kept + (run * blocks(samples) + b) * net.features() * BLOCK : passing.data();
             Int count = within(samples, b);
-            const float* from = x + (run * table + (order ? 0 : b * BLOCK)) * net.in(0);
-            gather(from, order ? order + run * order_stride + b * BLOCK : nullptr, count, net.in(0), block);
-            forward_block(net, theta + run * stride, block, count, own.u.data());
+            const Int* rows = order ? order + run * order_stride + b * BLOCK : nullptr;
+            if (sparse.most)
+                sparse.gather(rows, b * BLOCK, count, block);
+            else
+                gather(x + (run * table + (order ? 0 : b * BLOCK)) * net.in(0), rows, count, net.in(0), block);
+            forward_block(net, theta + run * stride, sparse, block, count, own.u.data());
             scatter(own.u.data(), count, net.out(layers - 1), out + (run * samples + b * BLOCK) * net.out(layers - 1));
         }
+    }
 }
 
 // gradient [S, stride] = J^T u of u [S, N, outputs], row s at run s % R.
 void transposed(Int layers, const Int* sizes, Int runs, Int samples, Int stride, const float* theta, const float* kept,
-                Int vectors, const float* u, float* gradient) {
+                const Few* few, Int vectors, const float* u, float* gradient) {
     Network net{layers, sizes};
     Scratch own(net, 0);
     for (Int s = 0; s < vectors; s++) {
         Int run = s % runs, outputs = net.out(layers - 1);
+        Sparse sparse = Sparse::of(few, run, 0, net.in(0));
         std::memset(gradient + s * stride, 0, 4 * net.parameters());
         for (Int b = 0; b < blocks(samples); b++) {
             gather(u + (s * samples + b * BLOCK) * outputs, nullptr, within(samples, b), outputs, own.u.data());
-            transposed_block(net, theta + run * stride, kept + (run * blocks(samples) + b) * net.features() * BLOCK,
-                             within(samples, b), own.u.data(), own.spare.data(), own.turned.data(),
-                             gradient + s * stride);
+            transposed_block(net, theta + run * stride, sparse,
+                             kept + (run * blocks(samples) + b) * net.features() * BLOCK, within(samples, b),
+                             own.u.data(), own.spare.data(), own.turned.data(), gradient + s * stride);
         }
     }
 }
 
 // made [S, N, outputs] = J v of v [S, stride], row s at run s % R.
 void tangent(Int layers, const Int* sizes, Int runs, Int samples, Int stride, const float* theta, const float* kept,
-             Int vectors, const float* v, float* made) {
+             const Few* few, Int vectors, const float* v, float* made) {
     Network net{layers, sizes};
     Scratch own(net, 0);
-    for (Int s = 0; s < vectors; s++)
+    for (Int s = 0; s < vectors; s++) {
+        Sparse sparse = Sparse::of(few, s % runs, 0, net.in(0));
         for (Int b = 0; b < blocks(samples); b++) {
             Int run = s % runs, count = within(samples, b), outputs = net.out(layers - 1);
-            float* t = tangent_block(net, theta + run * stride,
+            float* t = tangent_block(net, theta + run * stride, sparse,
                                      kept + (run * blocks(samples) + b) * net.features() * BLOCK, v + s * stride, count,
                                      own.u.data(), own.spare.data());
             scatter(t, count, outputs, made + (s * samples + b * BLOCK) * outputs);
         }
+    }
 }
 
 // A step down J^T u, and down `rest` [R, stride - network's parameters] in the parameters behind the network's.
 void descend(Int layers, const Int* sizes, Int runs, Int samples, Int stride, float* theta, const float* kept,
-             const float* u, const float* rest, Rule rule) {
+             const Few* few, const float* u, const float* rest, Rule rule) {
     Network net{layers, sizes};
     Scratch own(net, stride);
     Int parameters = net.parameters();
     for (Int run = 0; run < runs; run++) {
         float* gradient = own.gradient.data();
+        Few its = few ? Few{few->limit, few->most + run, few->base + run * net.in(0), nullptr, nullptr} : Few{};
         transposed(layers, sizes, 1, samples, stride, theta + run * stride,
-                   kept + run * blocks(samples) * net.features() * BLOCK, 1,
+                   kept + run * blocks(samples) * net.features() * BLOCK, few ? &its : nullptr, 1,
                    u + run * samples * net.out(layers - 1), gradient);
         std::memcpy(gradient + parameters, rest + run * (stride - parameters), 4 * (stride - parameters));
         step(rule, run, stride, theta + run * stride, gradient);
@@ -347,13 +444,14 @@ void descend(Int layers, const Int* sizes, Int runs, Int samples, Int stride, fl
 
 // Epochs of minibatches of steps down mean (network - target)^2, one output; x [R, N, inputs], target [R, N], order
 // [R, epochs, N].
-void fit_squares(Int layers, const Int* sizes, Int runs, Int samples, float* theta, const float* x,
+void fit_squares(Int layers, const Int* sizes, Int runs, Int samples, float* theta, const float* x, const Few* few,
                  const float* target, const Int* order, Int epochs, Int size, Rule rule) {
     Network net{layers, sizes};
     Int parameters = net.parameters();
     Scratch own(net, parameters);
     std::vector<float> kept(net.features() * BLOCK);
-    for (Int run = 0; run < runs; run++, theta += parameters, x += samples * net.in(0), target += samples)
+    for (Int run = 0; run < runs; run++, theta += parameters, x += samples * net.in(0), target += samples) {
+        Sparse sparse = Sparse::of(few, run, samples, net.in(0));
         for (Int epoch = 0; epoch < epochs; epoch++, order += samples)
             for (Int start = 0; start < samples; start += size) {
                 Int batch = std::min(size, samples - start);
@@ -362,14 +460,38 @@ void fit_squares(Int layers, const Int* sizes, Int runs, Int samples, float* the
                     const Int* rows = order + start + b * BLOCK;
                     Int count = within(batch, b);
                     float* u = own.u.data();
-                    gather(x, rows, count, net.in(0), kept.data());
-                    forward_block(net, theta, kept.data(), count, u);
+                    if (sparse.most)
+                        sparse.gather(rows, 0, count, kept.data());
+                    else
+                        gather(x, rows, count, net.in(0), kept.data());
+                    forward_block(net, theta, sparse, kept.data(), count, u);
                     for (Int n = 0; n < BLOCK; n++)
                         u[n] = n < count ? 2 * (u[n] - target[rows[n]]) / batch : 0;
-                    transposed_block(net, theta, kept.data(), count, u, own.spare.data(), own.turned.data(),
+                    transposed_block(net, theta, sparse, kept.data(), count, u, own.spare.data(), own.turned.data(),
                                      own.gradient.data());
                 }
                 step(rule, run, parameters, theta, own.gradient.data());
             }
+    }
+}
+
+// Of x [R, N, inputs] what Few holds: a run's base is what its first rows have in common.
+void differences(Int runs, Int samples, Int inputs, Int limit, const float* x, Int* most, float* base, int32_t* place,
+                 float* difference) {
+    for (Int run = 0; run < runs; run++, base += inputs) {
+        const float *first = x + run * samples * inputs, *second = first + inputs, *third = second + inputs;
+        for (Int i = 0; i < inputs; i++) base[i] = first[i] == third[i] ? first[i] : second[i];
+        most[run] = 1;
+        for (Int n = 0; n < samples && most[run]; n++) {
+            const float* row = first + n * inputs;
+            Int from = (run * samples + n) * limit, found = 0;
+            for (Int i = 0; i < inputs && found <= limit; i++)
+                if (row[i] != base[i] && found++ < limit) {
+                    place[from + found - 1] = i;
+                    difference[from + found - 1] = row[i] - base[i];
+                }
+            most[run] = found > limit ? 0 : std::max(most[run], found);
+        }
+    }
 }
 }

@@ -62,6 +62,73 @@ def test_the_networks_derivatives_are_autograds(shape, samples, rng):
         assert (made[1][s, -2:] == 0).all()
 
 
+def one_hot(runs, samples, inputs, rng, places=1):
+    """[R, N, D] with so many ones in each row, normalised like observations: no number of them is 0 or 1 any more."""
+    where = torch.rand(runs, samples, inputs, generator=rng).topk(places).indices
+    x = torch.zeros(runs, samples, inputs).scatter_(2, where, 1.0)
+    mean, scale = x.mean(1, keepdim=True), (x.var(1, keepdim=True) + 1e-8).sqrt()
+    return ((x - mean) / scale).clip(-5, 5).contiguous()
+
+
+@pytest.mark.parametrize("inputs, places", [(40, 1), (64, 1), (300, 1), (300, 2)])
+@pytest.mark.parametrize("samples", [64, 150])
+def test_one_hot_inputs_are_looked_up(inputs, places, samples, rng):
+    """Forwards, J^T u, J v and a value fit against float64; the second run's inputs are dense."""
+    network, critic = Network((inputs, 20, 7, 3)), Network((inputs, 20, 7, 1))
+    x = one_hot(2, samples, inputs, rng, places)
+    x[1] = torch.randn(samples, inputs, generator=rng)
+    few = fused.Few.of(x)
+    assert few.most[0] > 0 and few.most[1] == 0
+    theta = 0.4 * torch.randn(2, network.parameters, generator=rng)
+    order = torch.stack([torch.randperm(samples, generator=rng) for _ in range(2)])
+    u = torch.randn(2, samples, 3, generator=rng)
+    v = torch.randn(2, network.parameters, generator=rng)
+    kernel = fused.Kernel(network)
+    kept = kernel.keep(2, samples)
+    made = kernel.forward(theta, x, kept, order, few)
+    made = made, kernel.transposed(theta, kept, u, few), kernel.tangent(theta, kept, samples, v, few)
+    for run in range(2):
+
+        def function(parameters, run=run):
+            return network(parameters, x[run, order[run]].double())
+
+        at = theta[run].double()
+        out, transposed = torch.func.vjp(function, at)
+        _, tangent = torch.func.jvp(function, (at,), (v[run].double(),))
+        for mine, true in zip(made, (out, transposed(u[run].double())[0], tangent)):
+            torch.testing.assert_close(mine[run].double(), true, rtol=1e-4, atol=1e-5 * float(true.abs().max()))
+
+    theta = 0.1 * torch.randn(2, critic.parameters, generator=rng)
+    target, order, rate, size = (
+        torch.randn(2, samples, generator=rng),
+        order.unsqueeze(1),
+        torch.full((2,), 1e-2),
+        samples // 2,
+    )
+    mine, _ = fused.fit_squares(critic, theta, Adam.start(theta), x, target, order, rate, size)
+    slow = unfused(problem(Gaussian(2), rng)[0])
+    true, _ = sgd.minimise(
+        slow, value.loss, critic, theta, Adam.start(theta), Targets(x, target), order, rate, size=size
+    )
+    torch.testing.assert_close(mine, true, rtol=0, atol=1e-5)
+    alone, _ = fused.fit_squares(critic, theta[:1], Adam.start(theta[:1]), x[:1], target[:1], order[:1], rate[:1], size)
+    assert torch.equal(alone[0], mine[0]), "a run's bits are its own"
+
+
+def test_dense_inputs_are_not_looked_up(rng):
+    x = one_hot(1, 64, 300, rng, places=20)
+    assert fused.Few.of(x) is None and fused.Few.of(x[..., :31]) is None and fused.Few.of(x[:, :2]) is None
+
+
+@pytest.mark.parametrize("algorithm", ["kl_fixed", "trpo"])
+def test_fused_is_eager_on_one_hot_observations(algorithm):
+    eager, made = (trained("taxi", algorithm, compile) for compile in (False, "auto"))
+    for column in COLUMNS:
+        np.testing.assert_allclose(made.rows[column][0], eager.rows[column][0], rtol=2e-3, atol=1e-6, err_msg=column)
+    torch.testing.assert_close(made.theta, eager.theta, rtol=0, atol=2e-4)
+    torch.testing.assert_close(made.critic_theta, eager.critic_theta, rtol=0, atol=2e-4)
+
+
 @pytest.mark.parametrize("algorithm, task", suited(NAMES, ["cartpole", "invertedpendulum"]))
 def test_fused_is_eager_to_rounding(task, algorithm):
     eager, made = (trained(task, algorithm, compile) for compile in (False, "auto"))
