@@ -73,26 +73,34 @@ def answers(study):
     return found
 
 
-def conditions(study):
-    """The kinds of advantages under the plain protocol: (name, runs, the runs that set the gain of each task).
+def kinds_of_advantages(study):
+    """Raw and normalised advantages, all else as the protocol has it: (name, runs, runs that set each task's gain)."""
+    return [("raw", study.under(RAW), study.runs), ("normalised", study.under(""), study.runs)]
 
-    Where rewards were multiplied by several numbers, raw advantages are read once more with each unit of reward of a
-    task as a problem of its own.
+
+def units_of_reward(study):
+    """The same of raw advantages with rewards in several units: each unit of a task is a problem of its own.
+
+    A list with one entry, or none where all rewards have one unit.
     """
-    kinds = [("raw", study.under(RAW), study.runs), ("normalised", study.under(""), study.runs)]
     units = {RAW: 1.0} | {
         condition: float(found[1])
         for condition in study.runs["condition"].unique()
         if (found := UNITS.fullmatch(condition))
     }
-    if len(units) > 1:
-        runs = study.runs[study.runs["condition"].isin(units)]
-        labels = {unit: runs["task"] + f"{UNIT}{factor:g}" for unit, factor in units.items()}
-        here = pd.concat([labels[unit][runs["condition"] == unit] for unit in units]).reindex(runs.index)
-        # Returns are in the environment's own unit, so that a task's gain is one for all of them.
-        everywhere = pd.concat([runs.assign(task=labels[unit]) for unit in units], ignore_index=True)
-        kinds.append(("raw advantages in several units of reward", runs.assign(task=here, condition=RAW), everywhere))
-    return kinds
+    if len(units) == 1:
+        return []
+    runs = study.runs[study.runs["condition"].isin(units)]
+    labels = {unit: runs["task"] + f"{UNIT}{factor:g}" for unit, factor in units.items()}
+    here = pd.concat([labels[unit][runs["condition"] == unit] for unit in units]).reindex(runs.index)
+    # Returns are in the environment's own unit, so that a task's gain is one for all of them.
+    everywhere = pd.concat([runs.assign(task=labels[unit]) for unit in units], ignore_index=True)
+    return [("raw advantages in several units of reward", runs.assign(task=here, condition=RAW), everywhere)]
+
+
+def conditions(study):
+    """All that a number may be read under: the kinds of advantages, then units of reward."""
+    return kinds_of_advantages(study) + units_of_reward(study)
 
 
 def in_words(advantages):
@@ -104,7 +112,7 @@ def in_words(advantages):
 
 def price_answers(study):
     found = []
-    for advantages, runs, everything in conditions(study)[:2]:
+    for advantages, runs, everything in kinds_of_advantages(study):
         for algorithm in ("kl_fixed", "trpo", "kl_adaptive", "clip"):
             scores = grid_of(runs, everything, algorithm)
             if scores is None:
@@ -150,9 +158,9 @@ def unit_answers(study):
     Tuned on all seeds in one unit; beside it stands the best value of the unit it is used in, chosen on all seeds but
     the one it is read on. Every ordered pair of a task's units counts, every task once. Raw advantages.
     """
-    if len(kinds := conditions(study)) < 3:
+    if not (units := units_of_reward(study)):
         raise NotApplicable("needs a sweep of beta on raw advantages in several units of reward")
-    _, runs, everything = kinds[2]
+    ((_, runs, everything),) = units
     found, carried = [], {}
     for algorithm in ("kl_fixed", "trpo"):
         scores = price.number(several_seeds(runs), everything, algorithm)
@@ -278,7 +286,7 @@ def peak(x, y):
 def contest_answers(study):
     """TRPO less fixed beta, both at the single value best for them, and both at their defaults."""
     found = []
-    for advantages, runs, everything in conditions(study)[:2]:
+    for advantages, runs, everything in kinds_of_advantages(study):
         penalty = grid_of(runs, everything, "kl_fixed")
         if penalty is None:
             continue
@@ -328,7 +336,7 @@ def at_default(runs, scores, algorithm):
     }
 
 
-# Mechanism: does the constraint know the best beta? --------------------------------------
+# Mechanism: does the implied beta predict the best one? ----------------------------------
 
 
 def mechanism_answers(study):

@@ -246,7 +246,7 @@ def _price(given, frames, symbol):
 
 def _carried(study, units, frames):
     """What a number tuned in one unit of reward loses in another one."""
-    labels = {label for _, runs, _ in answers.conditions(study)[2:] for label in runs["task"]}
+    labels = {label for _, runs, _ in answers.units_of_reward(study) for label in runs["task"]}
     factors = _joined([f"× {factor:g}" for factor in sorted({float(label.split(UNIT)[1]) for label in labels})])
     parts = [
         f"{answer.label.split()[0]} loses {_interval(answer.effect, answer.low, answer.high)}"

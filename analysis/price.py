@@ -6,6 +6,7 @@ smoothed before its top is looked for: each point is the mean of the values run,
 linear in the scores and works on leading axes, so that a thousand imagined studies cost little more than one.
 """
 
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,7 +134,23 @@ def windows(scores: Grid, seed=0):
     return 10 ** at[single], made
 
 
+_found = []  # (reference to runs, column, tasks) of the last frames, since every number of a report asks again
+
+
 def learned_tasks(runs, column="auc_score"):
+    """(tasks on which some arm surely gains over the untrained policy, the others), as `find_learned_tasks` has them.
+
+    Found once for a frame, which must not change afterwards.
+    """
+    for known, of, tasks in _found:
+        if known() is runs and of == column:
+            return tasks
+    tasks = find_learned_tasks(runs, column)
+    _found[:] = [entry for entry in _found[-7:] if entry[0]() is not None] + [(weakref.ref(runs), column, tasks)]
+    return tasks
+
+
+def find_learned_tasks(runs, column="auc_score"):
     """(tasks on which some arm surely gains over the untrained policy, the others).
 
     Surely: Student's one-sided p of its gain, times the number of arms, is below NEVER. The spread between seeds is

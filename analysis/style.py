@@ -1,4 +1,4 @@
-"""One function per figure: frame in, Figure out. No number is computed here.
+"""What all figures share: size, colours, axes and legends. No number is computed here.
 
 Colours: fixed betas form an ordered ramp, light for small and dark for large; every other
 algorithm has one colour and one line style of its own (Okabe and Ito's palette, told apart with
@@ -27,6 +27,7 @@ from .names import task_name
 INK = "#1b1f24"
 FAINT = "#8b9097"
 WIDTH = 7.2  # inches: the text width of a two-column paper
+NARROW = 5  # inches: below it a figure is for one column of such a paper
 available = ContextVar("available", default=WIDTH)  # inches that the figure being drawn may take; at most WIDTH
 DOTTED = (0, (2, 1.5))
 
@@ -79,6 +80,7 @@ ALGORITHM_STYLE = {
 }
 OTHER_COLOURS = ["#88ccee", "#117733", "#ddcc77", "#aa4499", "#999933", "#661100"]
 TASK_COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#882255", "#e69f00", "#1b1f24"]
+TASK_MARKERS = ["", "o", "^", "s", "D"]  # of the tasks that have the first colours, the same colours again, ...
 ALGORITHM_ORDER = ["unpenalised", "clip", "kl_adaptive", "kl_fixed", "trpo"]
 BETA_RAMP = seaborn.color_palette("flare", as_cmap=True)  # even steps to the eye, light to dark
 
@@ -99,6 +101,8 @@ def drawn(draw, frame, width=None, style=None) -> Figure:
             if break_long_lines(figure):
                 figure.draw_without_rendering()
             figure.set_layout_engine("none")
+            for ax in figure.axes:  # the last bits of a layout are no part of a file
+                ax.set_position(np.round(ax.get_position().bounds, 6))
     finally:
         available.reset(before)
     return figure
@@ -210,6 +214,11 @@ def task_colours(tasks):
     return dict(zip(sorted(set(tasks)), TASK_COLOURS * 10))
 
 
+def task_markers(tasks):
+    """{task: marker}, which tells tasks of one colour apart."""
+    return {task: TASK_MARKERS[i // len(TASK_COLOURS) % len(TASK_MARKERS)] for i, task in enumerate(sorted(set(tasks)))}
+
+
 def arm_styles(frame):
     """{arm: (colour, line style)} for a frame with arm, algorithm and setting, in the order of legends."""
     arms = frame[["arm", "algorithm", "setting"]].dropna(subset=["arm"]).drop_duplicates()
@@ -241,17 +250,22 @@ def arm_curves(frame):
                 yield task, arm, curve, colour, line, 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
 
 
-def legend_below(figure, axes, most=6):
-    """One legend for all axes, without repeats, under the figure; to be read row by row, as wide as fits."""
+def legend_below(figure, axes, most=6, order=()):
+    """One legend for all axes, without repeats, under the figure; to be read row by row, as wide as fits.
+
+    order  the labels that come first, in this order
+    """
     entries = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels()):
             entries.setdefault(label, handle)
+    entries = {label: entries[label] for label in dict.fromkeys([*order, *entries]) if label in entries}
+    tight = {} if available.get() >= NARROW else {"handlelength": 1.6, "columnspacing": 1.0, "handletextpad": 0.5}
     for columns in range(min(most, len(entries)), 0, -1):
         # Matplotlib fills columns first.
         order = [label for column in range(columns) for label in list(entries)[column::columns]]
         handles = [entries[label] for label in order]
-        legend = figure.legend(handles, order, loc="outside lower center", ncols=columns)
+        legend = figure.legend(handles, order, loc="outside lower center", ncols=columns, **tight)
         # 0.9: at other resolutions letters are up to a tenth wider.
         if columns == 1 or legend.get_window_extent().width <= 0.9 * figure.bbox.width:
             rows = -(-len(entries) // columns)
@@ -313,7 +327,7 @@ def label_ends(ax, ends):
     """Task names beside the right ends of lines; `ends` maps a task to (x, y, colour). Log y. Call last."""
     ends = {name: end for name, end in ends.items() if np.isfinite(end[1]) and end[1] > 0}
     low, high = np.log10(ax.get_ylim())
-    inches = 0.7 * ax.figure.get_figheight()  # of the axes, roughly
+    inches = 0.7 * ax.figure.get_figheight() / ax.get_subplotspec().get_gridspec().nrows  # of the axes, roughly
     gap = 8.5 / 72 / inches * (high - low)
     position = -np.inf
     for name, (x, y, colour) in sorted(ends.items(), key=lambda item: item[1][1]):
@@ -322,6 +336,14 @@ def label_ends(ax, ends):
             task_name(name), (x, y), (x * 1.03, 10**position), color=colour, fontsize=7, va="center",
             annotation_clip=False,
         )  # fmt: skip
+
+
+def table_blocks(rows, columns, least=0.3):
+    """The columns of a table in blocks that fit below each other, cells at least `least` inches wide."""
+    names = 0.25 + 0.058 * max(map(len, rows))  # inches
+    blocks = -(-len(columns) // max(1, int((available.get() - names) / least)))
+    size = -(-len(columns) // blocks)
+    return [columns[start : start + size] for start in range(0, len(columns), size)]
 
 
 def table_axes(ax, rows, columns):

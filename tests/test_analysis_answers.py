@@ -181,6 +181,17 @@ def test_where_nothing_is_learned_a_task_hardly_ever_counts_and_where_something_
     assert price.learned_tasks(frame_of_arms(noise[:, :1] + 50, 0.0)) == ([], ["a"])  # one seed tells nothing
 
 
+def test_learned_tasks_are_found_once_for_a_study(tmp_path, monkeypatch):
+    asked, find = [], price.find_learned_tasks
+    monkeypatch.setattr(price, "find_learned_tasks", lambda *given: asked.append(given) or find(*given))
+    tasks = [synthetic.Task(name) for name in "abc"]
+    synthetic.write(tmp_path, *synthetic.study(tasks, [*synthetic.fixed([0.3, 1, 3]), synthetic.TRPO]))
+    study = load(tmp_path)
+    assert len(answers.answers(study)) == 3 and len(asked) == 1
+    assert price.learned_tasks(study.runs) == find(study.runs) and len(asked) == 1
+    assert price.learned_tasks(study.runs.copy()) == find(study.runs) and len(asked) == 2
+
+
 def test_the_error_of_the_untrained_policy_counts_seeds_and_not_runs(tmp_path):
     tasks = [synthetic.Task("a")]
     runs, curves = synthetic.study(tasks, [synthetic.Arm("trpo"), synthetic.Arm("clip")], seeds=4)

@@ -331,6 +331,21 @@ def test_same_data_give_the_same_figure_files(tmp_path, moved):
         assert (tmp_path / f"first.{kind}").read_bytes() == (tmp_path / f"second.{kind}").read_bytes()
 
 
+def test_a_layout_that_differs_in_its_last_bits_gives_the_same_file(tmp_path, moved, monkeypatch):
+    """Clip paths are named by a digest of the axes' exact place."""
+    frame = panel.decomposition.numbers(moved, moved.main)
+    first = style.save(style.drawn(panel.decomposition.draw, frame), tmp_path / "first")
+    plain = style.Figure.draw_without_rendering
+
+    def shaken(figure):
+        plain(figure)
+        for ax in figure.axes:
+            ax.set_position([side * (1 + 1e-12) for side in ax.get_position().bounds])
+
+    monkeypatch.setattr(style.Figure, "draw_without_rendering", shaken)
+    assert style.save(style.drawn(panel.decomposition.draw, frame), tmp_path / "second") == first
+
+
 @pytest.mark.parametrize("width", [style.WIDTH, 3.6])
 @pytest.mark.parametrize("dpi", [72, 160])
 def test_a_legend_of_long_names_is_as_wide_as_fits_and_takes_nothing_from_the_panels(width, dpi):

@@ -90,7 +90,7 @@ def committed():
 
 def test_the_numbers_of_the_readme_are_those_of_the_committed_runs():
     readme = (ROOT / "README.md").read_text()
-    said = re.findall(r"\S+\s\[\S+, \S+\]", readme.split("## What came out")[1].split("\n## ")[0])
+    said = re.findall(r"\S+\s\[\S+, \S+\]", readme.split("## Results so far")[1].split("\n## ")[0])
     found = {}
     for names in (("many_tasks", "population", "profiles", "table1", "profiles_raw"), ("forks",)):
         study = load([ROOT / f"results/{name}" for name in names])

@@ -464,7 +464,8 @@ def test_status_of_a_stopped_and_of_a_finished_study(tmp_path, finished, monkeyp
     arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
     _interrupt(monkeypatch, capfd, arguments, iteration=3)
     assert _status(tmp_path / "s", monkeypatch, capfd).endswith(
-        "cartpole kl_fixed 4 cartpole trpo 4 nobody is at work; 1 fleet has a checkpoint; the same command goes on"
+        "cartpole kl_fixed 4 cartpole trpo 4 no process is training; 1 fleet has a checkpoint; "
+        "the same command continues"
     )
     assert _status(finished, monkeypatch, capfd).endswith("cartpole kl_fixed 4 cartpole trpo 4 nothing is left to do")
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ..arms import NotApplicable, default_arm, need, plain
 from ..names import arm_name
-from ..style import arm_curves, facets, labels, legend_below, log_axis, steps_axis
+from ..style import arm_curves, arm_styles, facets, labels, legend_below, log_axis, steps_axis
 from .learning_curves import over_training
 
 TITLE = "What a fixed beta does to the step"
@@ -57,5 +57,5 @@ def draw(frame) -> Figure:
         log_axis(ax.yaxis)
         steps_axis(ax)
     labels(axes.values(), "environment steps", "achieved KL (nats)")
-    legend_below(figure, axes.values())
+    legend_below(figure, axes.values(), order=map(arm_name, arm_styles(frame)))
     return figure

@@ -77,7 +77,7 @@ def draw(frame) -> Figure:
         left.plot(row.median, y, "o", color=colour, ms=4, mec=INK, mew=0.5)
         left.annotate(
             f"{100 * row.share_inside:.0f} % inside", (1.0, y), xycoords=("axes fraction", "data"), fontsize=6.5,
-            va="bottom", ha="right",
+            va="bottom", ha="right", xytext=(0, 2), textcoords="offset points",
         )  # fmt: skip
     left.set_xscale("log")
     log_axis(left.xaxis)

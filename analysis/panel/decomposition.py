@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from .. import statistics
 from ..arms import NotApplicable, default_arm, implied_squares, need
 from ..names import task_name
-from ..style import DOTTED, legend_below, log_axis, side_by_side, task_colours
+from ..style import DOTTED, legend_below, log_axis, side_by_side, task_colours, task_markers
 from .implied_beta import ESTIMATES, positive_root
 
 TITLE = "Why it moves"
@@ -66,7 +66,7 @@ def draw(frame) -> Figure:
         "implied": "implied β, raw advantages",
     }
     figure, axes = side_by_side(3, 2.7)
-    colours = task_colours(frame["task"])
+    colours, markers = task_colours(frame["task"]), task_markers(frame["task"])
     for (quantity, title), ax in zip(titles.items(), axes):
         ax.set_title(title)
         ax.set_yscale("log")
@@ -75,6 +75,7 @@ def draw(frame) -> Figure:
             ax.plot(
                 curve["progress"], curve["mean"], color=colours[task], lw=1.5 if solid else 0.9,
                 ls="-" if solid else DOTTED, label=task_name(task) if solid else None,
+                marker=markers[task] if solid else "", ms=3.5,
             )  # fmt: skip
             if solid:
                 ax.fill_between(curve["progress"], curve["low"], curve["high"], color=colours[task], alpha=0.13, lw=0)

@@ -10,9 +10,8 @@ from ..style import BETA_RAMP, FAINT, facets, labels, legend_below, log_beta_axi
 
 TITLE = "One beta for all of training?"
 CAPTION = """
-Return gained by going on from one point of the same runs, against the beta that training goes on with: mean over
-seeds with 95 % interval, a line per point of training. If one beta served all of training, the lines of a task would
-peak at the same beta.
+Return gained when runs continue from one point of training under another beta: mean over seeds with 95 % interval, a
+line per point. If one beta served all of training, the lines of a task would peak at the same beta.
 """
 PART, ORDER = "within", 10
 NEEDS = ()
@@ -40,11 +39,11 @@ def draw(frame) -> Figure:
         error = np.nan_to_num(np.abs([curve["mean"] - curve["low"], curve["high"] - curve["mean"]]))
         ax.errorbar(
             curve["setting"], curve["mean"], error, color=colours[at], marker="o", ms=3.5, lw=1.2, elinewidth=1,
-            label=f"after {at / 1e6:.2g} M steps",
+            label=f"after {at / 1e3:.3g}k steps",
         )  # fmt: skip
         ax.axhline(0, color=FAINT, lw=0.8, ls=":")
     for ax in axes.values():
         log_beta_axis(ax, frame["setting"])
-    labels(axes.values(), "β that training goes on with", "return gained")
+    labels(axes.values(), "β from that point on", "return gained")
     legend_below(figure, axes.values())
     return figure

@@ -1,17 +1,19 @@
 """One row per question: effect, interval, tasks, seeds, verdict (answers.Answer)."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import answers
 from ..arms import NotApplicable
-from ..style import FAINT, FIXED, INK, available
+from ..style import FAINT, FIXED, INK, NARROW, available
 
 TITLE = "The questions and their answers"
 CAPTION = """
-Effect of each question, mean over tasks with its 95 % interval over tasks; the grey stretch is what its rule takes
-for nothing. Filled: the rule is met one way or the other; hollow: undecided.
+Effect of each question, mean over tasks with its 95 % interval over tasks; grey marks effects that its rule counts as
+none. Filled: the rule decides, for the claim or against it; hollow: undecided.
 """
 PART, ORDER = "overview", 10
 NEEDS = ()
@@ -27,14 +29,16 @@ def numbers(study, runs) -> pd.DataFrame:
 
 
 def draw(frame) -> Figure:
-    """A row per question, one panel per unit: the effect with its interval against what the rule takes for nothing."""
-    groups = [("A", "price of one value\n(share of the gain)", (0, 0.05)),
-              ("C", "TRPO less fixed β\n(share of the gain)", (-1e9, 0)),
-              ("B", "move of the best β within a run\n(decades)", (-0.25, 0.25)),
-              ("mechanism", "error of the measured β less a constant’s\n(decades)", (0, 1e9))]  # fmt: skip
+    """A row per question, one panel per unit: the effect with its interval against what the rule counts as none."""
+    groups = [("A", "price of one value (share of the gain)", (0, 0.05)),
+              ("C", "TRPO less fixed β (share of the gain)", (-1e9, 0)),
+              ("B", "move of the best β within a run (decades)", (-0.25, 0.25)),
+              ("mechanism", "error of the measured β less a constant’s (decades)", (0, 1e9))]  # fmt: skip
     groups = [group for group in groups if (frame["key"] == group[0]).any()]
     heights = [(frame["key"] == key).sum() for key, *_ in groups]
-    figure = Figure(figsize=(available.get(), 0.27 * sum(heights) + 0.62 * len(groups)), layout="constrained")
+    narrow = available.get() < NARROW
+    row_height = 0.32 if narrow else 0.27  # inches
+    figure = Figure(figsize=(available.get(), row_height * sum(heights) + 0.62 * len(groups)), layout="constrained")
     axes = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[count + 0.4 for count in heights]).flat
     for (key, label, nothing), ax in zip(groups, axes):
         here = frame[frame["key"] == key].iloc[::-1]
@@ -46,9 +50,9 @@ def draw(frame) -> Figure:
         ax.axvspan(*np.clip(nothing, *view), color=FAINT, alpha=0.2, lw=0)
         ax.axvline(0, color=INK, lw=0.8)
         ax.set_xlim(view)
-        short = [answer.label for answer in here.itertuples()]
-        ax.set_yticks(range(len(here)), [f"{name}, {n} tasks" for name, n in zip(short, here["tasks"])])
+        names = [f"{answer.label}, {answer.tasks} tasks" for answer in here.itertuples()]
+        ax.set_yticks(range(len(here)), [textwrap.fill(name, 23) for name in names] if narrow else names)
         ax.set_ylim(-0.6, len(here) - 0.4)
-        ax.set_title(label.replace("\n", " "))
+        ax.set_title(label)
         ax.grid(axis="y", visible=False)
     return figure

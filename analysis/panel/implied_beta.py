@@ -91,7 +91,10 @@ def draw(frame) -> Figure:
         for beta in frame.loc[frame["kind"] == "grid", "mean"]:
             if low < beta < high:
                 ax.axhline(beta, color=FAINT, lw=0.8, ls="--", zorder=0)
-                ax.annotate(f"β={beta:g}", (0.01, beta), fontsize=6.5, color=FAINT, va="bottom")
+                ax.annotate(
+                    f"β={beta:g}", (0.01, beta), fontsize=6.5, color=FAINT, va="center",
+                    bbox={"fc": "#ffffff", "lw": 0, "pad": 0.5},
+                )  # fmt: skip
     next(iter(grid.values())).set_ylabel("implied β")
     handles = [
         matplotlib.lines.Line2D([], [], color=INK, lw=1.6, label="cross-fitted (noise removed)"),

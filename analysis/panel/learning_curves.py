@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from .. import statistics
 from ..arms import headline
 from ..names import arm_name
-from ..style import arm_curves, facets, labels, legend_below, steps_axis
+from ..style import arm_curves, arm_styles, facets, labels, legend_below, steps_axis
 
 TITLE = "Learning curves"
 CAPTION = """
@@ -46,5 +46,5 @@ def draw(frame) -> Figure:
     for ax in axes.values():
         steps_axis(ax)
     labels(axes.values(), "environment steps", "return")
-    legend_below(figure, axes.values())
+    legend_below(figure, axes.values(), order=map(arm_name, arm_styles(frame)))
     return figure

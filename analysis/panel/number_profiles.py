@@ -11,7 +11,7 @@ from .. import statistics
 from ..arms import NotApplicable, grid, learned, log_median_kl, plain, swept_algorithms
 from ..data import KNOBS
 from ..names import ALGORITHMS, SYMBOLS, task_name
-from ..style import ALGORITHM_STYLE, INK, facets, legend_below, task_colours
+from ..style import ALGORITHM_STYLE, INK, facets, legend_below, task_colours, task_markers
 
 TITLE = "One number for all tasks, method by method"
 CAPTION = """
@@ -55,11 +55,15 @@ def draw(frame) -> Figure:
     algorithms = list(dict.fromkeys(frame["algorithm"]))
     titles = {name: f"{ALGORITHMS[name]}: {SYMBOLS[KNOBS[name][0]]}" for name in algorithms} | {"steps": "step size"}
     figure, axes = facets(titles, height=1.9, columns=3, title=titles.get, sharey=True)
-    colours = task_colours(frame.loc[frame["task"] != "all tasks", "task"])
+    tasks = frame.loc[frame["task"] != "all tasks", "task"]
+    colours, markers = task_colours(tasks), task_markers(tasks)
     for algorithm, here in frame.groupby("algorithm"):
         ax = axes[algorithm]
         for task, line in here[here["task"] != "all tasks"].groupby("task"):
-            ax.plot(line["setting"], line["mean"], color=colours[task], lw=0.9, label=task_name(task))
+            ax.plot(
+                line["setting"], line["mean"], color=colours[task], marker=markers[task], ms=3, lw=0.9,
+                label=task_name(task),
+            )  # fmt: skip
         whole = here[here["task"] == "all tasks"]
         colour, style = ALGORITHM_STYLE[algorithm]
         for x, where, shown in ((whole["setting"], ax, INK), (whole["median_kl"], axes["steps"], colour)):

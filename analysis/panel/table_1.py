@@ -2,6 +2,8 @@
 one.
 """
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,7 +12,7 @@ from .. import statistics
 from ..arms import NotApplicable, headline, normalised_scores, per_task
 from ..names import arm_name
 from ..published import PPO_TABLE_1, PPO_TASKS
-from ..style import INK, arm_styles, available, shade, table_axes
+from ..style import INK, arm_styles, available, shade, table_axes, table_blocks
 
 TITLE = "Scores by task, as in PPO’s Table 1"
 CAPTION = """
@@ -56,23 +58,22 @@ def draw(frame) -> Figure:
     columns = sorted(set(frame["task"]) - {"average", "published"})
     columns += [name for name in ("average", "published") if name in set(frame["task"])]
     cells = frame.set_index(["arm", "task"])
+    names = [arm_name(arm) for arm in arms]
+    blocks = table_blocks(names, columns)
     figure = Figure(
-        figsize=(min(available.get(), max(3.6, 1.6 + 0.8 * len(columns))), 0.75 + 0.23 * len(arms)),
+        figsize=(
+            min(available.get(), max(3.6, 1.6 + 0.8 * len(blocks[0]))),
+            (0.75 + 0.23 * len(arms)) * len(blocks),
+        ),
         layout="constrained",
     )
-    ax = table_axes(figure.subplots(), [arm_name(arm) for arm in arms], columns)
-    for y, arm in enumerate(arms):
-        for x, column in enumerate(columns):
+    for block, ax in zip(blocks, figure.subplots(len(blocks), 1, squeeze=False).flat):
+        table_axes(ax, names, block)
+        for (y, arm), (x, column) in product(enumerate(arms), enumerate(block)):
             if (arm, column) in cells.index:
-                cell = cells.loc[(arm, column)]
-                shade(
-                    ax,
-                    x,
-                    y,
-                    cell["mean"],
-                    f"{cell['mean']:.2f}".replace("-0.00", "0.00"),
-                    "#0072b2",
-                    bold=column == "average",
-                )
-    ax.axvline(sum(name not in ("average", "published") for name in columns) - 0.5, color=INK, lw=0.8)
+                mean = cells.loc[(arm, column), "mean"]
+                text = f"{mean:.2f}".replace("-0.00", "0.00")
+                shade(ax, x, y, mean, text, "#0072b2", bold=column == "average")
+        if "average" in block:
+            ax.axvline(block.index("average") - 0.5, color=INK, lw=0.8)
     return figure

@@ -7,7 +7,7 @@ from .. import statistics
 from ..arms import NotApplicable, grid, learned, swept_algorithms
 from ..data import KNOBS
 from ..names import ALGORITHMS, SYMBOLS, task_name
-from ..style import INK, available, shade, table_axes
+from ..style import INK, NARROW, available, shade, table_axes, table_blocks
 
 TITLE = "What a number tuned elsewhere costs"
 CAPTION = """
@@ -55,29 +55,25 @@ def draw(frame) -> Figure:
     """Loss on the column task of the setting tuned on the row task, one matrix per number."""
     algorithms = list(frame["algorithm"].unique())
     tasks = sorted(frame["run_on"].unique())
-    columns = min(2 if available.get() > 5 else 1, len(algorithms))
-    rows = -(-len(algorithms) // columns)
-    width = available.get() if columns > 1 else min(available.get(), 2.0 + 0.5 * len(tasks))
+    blocks = table_blocks([f"{task_name(task)}, 0.001" for task in tasks], tasks, least=0.24)
+    columns = min(2 if available.get() > NARROW and len(blocks) == 1 else 1, len(algorithms))
+    parts = [(algorithm, block) for algorithm in algorithms for block in blocks]
+    rows = -(-len(parts) // columns)
+    width = available.get() if columns > 1 else min(available.get(), 2.0 + 0.5 * len(blocks[0]))
     figure = Figure(figsize=(width, rows * (1.15 + 0.22 * (len(tasks) + 1))), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    for algorithm, ax in zip(algorithms, grid.flat):
-        here = frame[frame["algorithm"] == algorithm]
+    for (algorithm, block), ax in zip(parts, grid.flat):
+        here = frame[(frame["algorithm"] == algorithm) & frame["run_on"].isin(block)]
         setting = here.drop_duplicates("tuned_on").set_index("tuned_on")["setting"]
         names = [name for name in [*tasks, "all tasks"] if name in setting.index]
-        table_axes(ax, [f"{task_name(name)}, {setting[name]:g}" for name in names], tasks)
+        table_axes(ax, [f"{task_name(name)}, {setting[name]:g}" for name in names], block)
         for (tuned_on, run_on), cell in here.set_index(["tuned_on", "run_on"]).iterrows():
-            x, y = tasks.index(run_on), names.index(tuned_on)
+            text = f"{100 * cell['loss'] + 0.0:.0f}".replace("-0", "0")
             shade(
-                ax,
-                x,
-                y,
-                cell["loss"],
-                f"{100 * cell['loss'] + 0.0:.0f}".replace("-0", "0"),
-                "#d55e00",
-                tuned_on == "all tasks",
+                ax, block.index(run_on), names.index(tuned_on), cell["loss"], text, "#d55e00", tuned_on == "all tasks"
             )
         ax.axhline(len(names) - 1.5, color=INK, lw=0.8)
         ax.set_ylabel(f"{ALGORITHMS[algorithm]}: {SYMBOLS[KNOBS[algorithm][0]]} tuned on")
-    for ax in grid.flat[len(algorithms) :]:
+    for ax in grid.flat[len(parts) :]:
         ax.remove()
     return figure

@@ -11,7 +11,7 @@ from .. import answers, price
 from ..arms import NotApplicable
 from ..data import KNOBS
 from ..names import SYMBOLS, UNIT, algorithm_name, task_name
-from ..style import ALGORITHM_STYLE, FIXED, INK, log_axis, side_by_side
+from ..style import ALGORITHM_STYLE, FIXED, INK, available, log_axis, side_by_side
 
 TITLE = "Which values serve which task"
 CAPTION = """
@@ -49,10 +49,17 @@ def draw(frame) -> Figure:
     if not any(UNIT in task for task in tasks):  # pairs of units stay together
         best = frame.drop_duplicates("task").set_index("task")["optimum"]
         tasks = sorted(tasks, key=best.get, reverse=True)
-    rows = {task: row for row, task in enumerate(tasks)}
-    figure, axes = side_by_side(len(numbers), 0.9 + 0.19 * len(tasks), least=1.35, sharey=True)
-    for (algorithm, advantages), ax in zip(numbers, axes):
-        here = frame[(frame["algorithm"] == algorithm) & (frame["advantages"] == advantages)]
+    parts = [frame[(frame["algorithm"] == name) & (frame["advantages"] == kind)] for name, kind in numbers]
+    shown = [tasks] * len(numbers)
+    if available.get() >= 1.35 * len(numbers):
+        figure, axes = side_by_side(len(numbers), 0.9 + 0.19 * len(tasks), least=1.35, sharey=True)
+    else:  # below each other, each with its own tasks alone
+        shown = [[task for task in tasks if task in set(here["task"])] for here in parts]
+        heights = [0.9 + 0.19 * len(tasks) for tasks in shown]
+        figure = Figure(figsize=(available.get(), sum(heights)), layout="constrained")
+        axes = figure.subplots(len(numbers), 1, squeeze=False, height_ratios=heights).flat
+    for (algorithm, advantages), here, tasks, ax in zip(numbers, parts, shown, axes):
+        rows = {task: row for row, task in enumerate(tasks)}
         colour = FIXED if algorithm == "kl_fixed" else ALGORITHM_STYLE[algorithm][0]
         first, last = here["smallest"].iloc[0], here["largest"].iloc[0]
         for window in here.itertuples():

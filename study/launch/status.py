@@ -70,7 +70,7 @@ def show(folder: Path, out: Console) -> None:
     if not alive and waiting:
         held = len(list(store.checkpoints.glob("*.pt")))
         held = f"{held} fleet has a checkpoint" if held == 1 else f"{held} fleets have checkpoints"
-        out.print(f"nobody is at work; {held}; the same command goes on", highlight=False)
+        out.print(f"no process is training; {held}; the same command continues", highlight=False)
     elif not alive:
         out.print("nothing is left to do" if not failed else "the same command tries the failed runs again")
 
