@@ -1,4 +1,4 @@
-"""Figures and tables of the report: each is a page, a module of `panel/` or `table/`, and is found there.
+"""Figures and tables of the report: each is described by a module of `panel/` or `table/`, called its page.
 
 A page has
 

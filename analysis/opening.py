@@ -37,7 +37,7 @@ FIGURES = ("windows", "forks", "beta_profile", "profile", "learning_curves")  # 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One thing seen, and the figure or table where it can be checked ("" where none is drawn)."""
+    """One finding, and the figure or table where it can be checked ("" where none is drawn)."""
 
     text: str
     anchor: str = ""
@@ -160,11 +160,15 @@ def _spaced(number):
     return f"{int(float(f'{number:.2g}')) if isinstance(number, float) else number:,}".replace(",", " ")
 
 
-# What came ------------------------------------------------------------------------------
+# What the runs show ---------------------------------------------------------------------
 
 
 def sentences(study, frames, verdicts):
-    """At most five, in the order of the report. frames: {name: numbers} of what was drawn; verdicts of claims."""
+    """At most five findings, in the order of the report.
+
+    frames    {name: numbers} of the figures and tables that were drawn
+    verdicts  of the claims
+    """
     found = _contest(study, frames, verdicts) if contest(study) else _own(study, frames)
     return found[:MOST]
 
@@ -359,7 +363,7 @@ def _bounded(frames):
     )
 
 
-# The user's own -------------------------------------------------------------------------
+# A user's own sweep ---------------------------------------------------------------------
 
 
 def _own(study, frames):

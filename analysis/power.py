@@ -1,8 +1,8 @@
-"""How many seeds would settle a claim, were the runs at hand a true picture of their arms.
+"""How many seeds would settle a claim, if the means and spreads of the measured runs were the true ones.
 
-Studies with other numbers of seeds are imagined, run by run, from normal distributions with the
-means and covariances of the runs at hand, and judged by the rules of the claims. That is a plan, no
-evidence: the best of several means is too high, so that a chance to show a claim is flattered.
+Studies with other numbers of seeds are simulated, run by run, from normal distributions with the
+means and covariances of the measured runs, and judged by the rules of the claims. This is for
+planning and no evidence: the best of several means is too high, which makes power look too large.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ STUDIES = 200
 
 
 def several(values) -> int:
-    """Fewest seeds of any cell that has some; one has no spread to imagine others from: raises NotApplicable."""
+    """Fewest seeds of any cell that has some. Raises NotApplicable for one seed, which has no spread."""
     count = np.isfinite(values).sum(-1)
     fewest = int(count[count > 0].min())
     if fewest < 2:
@@ -27,8 +27,8 @@ def imagined(values, seeds, generator, together=None, studies=STUDIES) -> np.nda
     """[studies, ..., seeds] runs of the means and covariances of `values` [..., S], NaN where a seed was not run.
 
     together  an axis of `values` along which one run was measured several times, as in phases of
-              training: what is drawn is correlated along it as the runs at hand are. Other axes
-              are drawn independently.
+              training: draws are correlated along it as the measured runs are. Other axes are
+              drawn independently.
     """
     residuals = values - statistics.seed_means(values)[..., None]
     known = np.isfinite(residuals)

@@ -3,7 +3,7 @@
 A response is the mean score of a method against the decimal logarithm of its number on one task, as a share of the
 gain there (untrained policy 0, best arm 1). Neighbouring values carry information about each other, so a response is
 smoothed before its top is looked for: each point is the mean of the values run, weighted by a Gaussian. All of it is
-linear in the scores and works on leading axes, so that a thousand imagined studies cost little more than one.
+linear in the scores and works on leading axes, so that a thousand simulated studies cost little more than one.
 """
 
 import weakref
@@ -77,8 +77,8 @@ def prices(values, settings):
     """[..., E] what the best single value costs on each task, in gains: smoothed best less smoothed score there.
 
     values  [..., E, H, S] scores as shares of the gain, NaN where a seed was not run.
-    The single value is the one best in the mean over these tasks: the kindest choice for whoever claims that one value
-    serves all. Where each task's best is found and read on the same few seeds, noise makes prices too large. The
+    The single value is the one best in the mean over these tasks, which favours the claim that one value serves all.
+    Where each task's best is found and read on the same few seeds, noise makes prices too large. The
     jackknife (Quenouille 1956) takes most of that away: with n seeds, n times the price less n - 1 times the mean price
     with one seed left out.
     """

@@ -3,7 +3,7 @@
 import os
 import sys
 
-if __name__ == "__main__":  # Ctrl-C while libraries load is no error of theirs
+if __name__ == "__main__":  # Ctrl-C while libraries load: one line instead of a traceback
 
     def _hook(kind, error, trace):
         if kind is not KeyboardInterrupt:
@@ -22,7 +22,7 @@ if __name__ == "__main__":
     try:
         main()
     except SystemExit as end:
-        if end.code in (130, 143):  # at once: torch takes seconds to say goodbye
+        if end.code in (130, 143):  # at once: torch takes seconds to shut down
             multiprocessing.util._exit_function()  # semaphores, which outlive a process
             sys.stdout.flush()
             os._exit(end.code)

@@ -1,4 +1,4 @@
-"""torch.compile where it pays and works; elsewhere one line says what was lost."""
+"""torch.compile where it pays and works; elsewhere one line says that it does not."""
 
 import re
 import shlex
@@ -46,7 +46,7 @@ def compiled(function: Callable, name: str) -> Callable:
 
 
 _lost: list[str] = []  # why it does not work in this process
-busy = False  # whether it is at work; a compiler that Ctrl-C ends is none that does not work
+busy = False  # whether it is compiling; a compiler stopped by Ctrl-C is not a broken one
 
 
 def _first(function: Callable, arguments: tuple) -> tuple[Callable, Any]:
@@ -58,7 +58,7 @@ def _first(function: Callable, arguments: tuple) -> tuple[Callable, Any]:
         try:
             fast = torch.compile(function, dynamic=True)
             return fast, fast(*arguments)
-        except Exception as error:  # no compiler, or one that does not get through: whatever that raises
+        except Exception as error:  # no compiler, or one that fails: whatever it raises
             if _removed(error):
                 continue
             made = function(*arguments)  # the function's own errors are raised here
@@ -72,7 +72,7 @@ def _first(function: Callable, arguments: tuple) -> tuple[Callable, Any]:
 def _removed(error: Exception) -> bool:
     """Whether the error is of a library in torch's cache that cannot be loaded, now deleted.
 
-    A linker that is stopped leaves one unfinished, which torch takes for whole and would fail on for ever.
+    A linker that is stopped leaves one unfinished, which torch takes for whole: every later load would fail.
     """
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
@@ -89,8 +89,8 @@ def lost(error: Exception) -> None:
     _lost.append(" ".join(str(error).split())[:160])
     if len(_lost) == 1:
         console.print(
-            f"torch.compile does not work here ({_lost[0]}): training goes on without, updates take about "
-            "three times as long; a C++ compiler (g++) mends it, execution.compile=false hides this",
+            f"torch.compile does not work here ({_lost[0]}): training continues without, updates take about "
+            "three times as long; a C++ compiler (g++) helps, execution.compile=false hides this",
             highlight=False,
         )
 

@@ -55,7 +55,7 @@ class Fork(Strict):
 
 
 class Execution(Strict):
-    """How a run is computed, not what: never part of its identity."""
+    """How a run is computed. It is no part of a run's identity."""
 
     compile: bool | Literal["auto"]
     device: str

@@ -1,4 +1,4 @@
-"""Where everything that is said goes: standard error, wrapped by the terminal alone."""
+"""The console for messages: standard error, wrapped by the terminal alone."""
 
 import sys
 import warnings
@@ -9,11 +9,11 @@ from rich.markup import escape
 console = Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 120)
 
 
-said: set[str] = set()  # what gymnasium warned of, in this process or in the one that sent the work
+said: set[str] = set()  # gymnasium's warnings so far, in this process or in the one that sent the work
 
 
 def hear_gymnasium() -> None:
-    """Each of gymnasium's warnings is said once: not for every copy, nor again by every worker."""
+    """Each of gymnasium's warnings is shown once: not for every copy, nor again by every worker."""
     from gymnasium import logger
 
     if getattr(logger.warn, "heard", False):
@@ -24,7 +24,7 @@ def hear_gymnasium() -> None:
         text = msg % args if args else msg
         if text in said:
             return
-        with warnings.catch_warnings(record=True) as heard:  # nothing where a filter leaves it out
+        with warnings.catch_warnings(record=True) as heard:  # stays empty where a filter drops the warning
             original(msg, *args, stacklevel=stacklevel + 1, **options)
         if heard:
             said.add(text)
@@ -35,5 +35,5 @@ def hear_gymnasium() -> None:
 
 
 def printer() -> Console:
-    """For answers, on standard output; wide where nobody says how wide."""
+    """The console for answers: standard output, 120 columns wide where that is no terminal."""
     return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)

@@ -36,7 +36,7 @@ from study.task import Copies
 class Fleet:
     """What an update may use: the policy, the numbers that differ per run, and `each`.
 
-    samples  how many are to come from all runs; many are worth compiling for.
+    samples  environment steps to come, of all runs together; with many it pays to compile.
     """
 
     def __init__(self, configs: list[Config], policy: Policy, dtype=torch.float32, samples: int = 0):
@@ -58,7 +58,7 @@ class Fleet:
         self.settings = self._settings()
         self.fused = fused.serves(shared.execution.compile, self.device, dtype)
         self.compile = compiler.wanted(shared.execution.compile, samples, self.fused)
-        self.unfused: set[Callable] = set()  # losses that look at more than the network's outputs
+        self.unfused: set[Callable] = set()  # losses that use more than the network's outputs
         self.made: dict[tuple, Callable] = {}
 
     def _settings(self) -> SimpleNamespace | None:
@@ -72,7 +72,7 @@ class Fleet:
         return settings
 
     def part(self, rows: slice) -> "Fleet":
-        """The fleet of some of the runs; what is compiled, they share."""
+        """The fleet of some of the runs; both share what is compiled."""
         configs = self.configs[rows]
         samples = len(configs) * self.iterations * configs[0].horizon
         part = Fleet(configs, self.policy, self.dtype, samples)
@@ -118,7 +118,7 @@ class Fleet:
 def in_blocks(function: Callable, samples: int = 2048) -> Callable:
     """function(trees of [R, ...]) on a few runs at a time where arguments are [R, N, ...] with a large N.
 
-    What passes from one layer to the next then stays in a core's cache: a Fisher-vector product for 40 runs
+    Activations then stay in a core's cache: a Fisher-vector product for 40 runs
     of 512 samples takes 1.1 us per sample instead of 1.6.
     """
 
@@ -138,7 +138,7 @@ def in_blocks(function: Callable, samples: int = 2048) -> Callable:
 @dataclass(frozen=True)
 class Rollout:
     batch: Batch  # fields [R, N, ...]
-    order: Tensor  # [R, epochs, N] who is in which minibatch
+    order: Tensor  # [R, epochs, N] the samples in the order of the minibatches
 
     def part(self, rows: slice) -> "Rollout":
         return Rollout(tree_map(lambda field: field[rows], self.batch), self.order[rows])
@@ -146,10 +146,10 @@ class Rollout:
 
 @dataclass
 class Part:
-    """Runs of a fleet that are updated together: neighbours of one algorithm."""
+    """Runs of a fleet that are updated together: consecutive rows of one algorithm."""
 
     rows: slice
-    page: Any  # the algorithm's module
+    page: Any  # the algorithm's module (study.algorithm)
     fleet: Fleet
     state: Any  # the algorithm's, a tree of [R, ...]
 
@@ -164,8 +164,8 @@ class Result:
     auc_return: float
     wall_seconds: float  # its share of the fleet's time
     fleet_runs: int  # how many shared it
-    curves: pd.DataFrame | None  # the columns of record.CURVES; a failed run has none
-    environment: str  # its code's origin
+    curves: pd.DataFrame | None  # the columns of record.CURVES; None for a failed run
+    environment: str  # packages and versions it comes from
     cause: str = ""  # of a diverged run: what was not finite first
 
 
@@ -212,7 +212,7 @@ def _cause(experience: Experience, run: int) -> str:
 
 
 class Trainer:
-    """All that changes while a fleet trains, and the loop that changes it."""
+    """The state of a fleet in training, and the training loop."""
 
     def __init__(self, configs: list[Config], dtype: torch.dtype = torch.float32, points: list[dict] | None = None):
         """points: of forks, where each run's source was (fork.point)."""
@@ -275,7 +275,7 @@ class Trainer:
                 if self.iteration % self.config.chapter == 0:
                     self._open_chapter()
                 self._iterate()
-                # What updates took is theirs already
+                # The time of updates is counted in _update
                 self.seconds += (time.perf_counter() - began - self._updating) / len(self.configs)
                 if report is not None:
                     report(self)
@@ -308,7 +308,7 @@ class Trainer:
             self.reward_scale.update(reward, ended, self.gamma)
             reward = self.reward_scale(reward)
         first = not self.moments.count.any()
-        if first:  # the very first policy hardly looks: it may learn from its batch standardised by itself
+        if first:  # the initial policy nearly ignores observations: its batch is standardised by its own statistics
             self.moments.update(experience.observation)
         observation = fleet.tensor(self.moments.standardise(experience.observation))
         next_observation = fleet.tensor(self.moments.standardise(experience.next_observation))
@@ -458,7 +458,7 @@ class Trainer:
             self.causes[run],
         )
 
-    # What a chapter's boundary leaves, where no environment is open: tensors, arrays as tensors, and numbers.
+    # The state at a chapter's boundary, where no environment is open: tensors, arrays as tensors, and numbers.
 
     def state(self) -> dict:
         arrays = {name: np.array(values, dtype=float) for name, values in self.rows.items()}

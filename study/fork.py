@@ -1,6 +1,6 @@
 """Forks: one point of a source run, from which training goes on under other numbers.
 
-Runs of different beta differ in all that went before. To ask what a beta does at one point of training, the source's
+Runs of different beta differ in their whole history. To ask what a beta does at one point of training, the source's
 runs are kept as they are after some number of steps (execution.snapshots), and every fork begins there: with the
 source's policy, value net, optimizer states and observation statistics, in new environments. Forks of one point meet
 the same environments and draws, whatever their numbers.

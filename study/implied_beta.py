@@ -29,7 +29,7 @@ class Implied(NamedTuple):
 
 
 def implied_beta(fleet, theta: Tensor, batch: Batch, max_kl: Tensor) -> Implied:
-    """All of it at theta [R, P], the policy that acted.
+    """The implied beta and its diagnostics at theta [R, P], the policy that acted.
 
     g_a and g_b are the gradients of the first and the second half of the rollout. Noise that the halves
     do not share drops out of g_a^T F^-1 g_b on average; single values may be negative, so the root keeps

@@ -53,12 +53,12 @@ def fisher_vector_product(policy: Policy, theta: Tensor, observation: Tensor, ve
 
 
 def killed(ratio: Tensor, advantage: Tensor, clip_epsilon: Tensor) -> Tensor:
-    """[N] bool: the samples whose gradient PPO's clipping kills, those that have already gone far enough."""
+    """[N] bool: the samples whose gradient is 0 under PPO's clipping, because their ratio is beyond the range."""
     return torch.where(advantage > 0, ratio > 1 + clip_epsilon, (ratio < 1 - clip_epsilon) & (advantage < 0))
 
 
 def clipped_share(policy: Policy, theta: Tensor, batch: Batch, clip_epsilon: Tensor) -> Tensor:
-    """Share of the batch's samples that are killed at theta."""
+    """Share of the batch's samples whose gradient is clipped to 0 at theta."""
     r = ratio(policy, policy(theta, batch.observation), batch)
     return killed(r, batch.advantage, clip_epsilon).to(theta.dtype).mean()
 

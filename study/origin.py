@@ -1,4 +1,4 @@
-"""Whose code an environment is: the packages it comes from with their versions, a user's own files by their digest."""
+"""Where an environment's code comes from: installed packages with versions, a user's own files by their digest."""
 
 import ast
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-SUFFIXES = {".py", ".so", ".pyd", ".xml", ".urdf", ".json", ".yaml", ".yml", ".toml"}  # what decides how it acts
+SUFFIXES = {".py", ".so", ".pyd", ".xml", ".urdf", ".json", ".yaml", ".yml", ".toml"}  # what decides its behaviour
 PATHS = sysconfig.get_paths()
 
 

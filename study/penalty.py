@@ -1,4 +1,4 @@
-"""A penalty coefficient that changes between updates: what the pages that move beta have in common."""
+"""A penalty coefficient that changes between updates: what the algorithms that change beta have in common."""
 
 from typing import NamedTuple
 

@@ -242,8 +242,8 @@ class Policy:
     def actor(self, theta: Tensor) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """Under one theta [R, P], actions [R, A] for observations [R, D] and noise [R, .], in NumPy.
 
-        Every call finds the caches cold after a step of the simulators, and NumPy makes fewer and smaller
-        ones than torch: 3 instead of 8 us per environment step in a fleet of 20.
+        Every call finds the caches cold after a step of the simulators, and NumPy needs less of them than
+        torch: 3 instead of 8 us per environment step in a fleet of 20.
         """
         *network, extra = (part.numpy(force=True) for part in self.split(theta))
         network, sample, dtype = self.network.at(tuple(network)), self.family.sampler(extra), extra.dtype
@@ -260,6 +260,6 @@ class Policy:
         return *self.network.split(network), extra
 
     def initial(self, rng: np.random.Generator) -> Tensor:
-        """[P] float64. The last layer is shrunk by 100, so that the first policy hardly looks; std 1."""
+        """[P] float64. The last layer is shrunk by 100, so that the first policy nearly ignores observations; std 1."""
         network = self.network.initial(rng, last_gain=0.01)
         return torch.cat([network, torch.zeros(self.family.extra, dtype=network.dtype)])

@@ -1,11 +1,11 @@
-"""This process, fitted to training on one core."""
+"""Settings of this process for training on one core: threads and memory."""
 
 import ctypes
 import sys
 
 
 def fit() -> None:
-    """One thread, and memory that is kept once it was had.
+    """One thread, and freed memory that is not given back to the system.
 
     glibc gives freed memory back to the system and takes it again, zeroed, for the next tensor; what Dask sets for
     its workers makes that worse. A fleet of 28 made 100,000 page faults per second; without them an iteration takes
@@ -23,10 +23,10 @@ def fit() -> None:
 
 
 def trim() -> None:
-    """Gives memory that is free back to the system after all; every tenth iteration, where its cost is not to be seen.
+    """Gives free memory back to the system after all; called every tenth iteration, where its cost is negligible.
 
     The allocator of glibc 2.36 finds few of the aligned blocks again that torch has freed, and takes new ones: fleets
-    of 12 grew by 10 to 15 MB per iteration, to several GB by their end, and the next fleet went on from there.
+    of 12 grew by 10 to 15 MB per iteration, to several GB by their end, and the next fleet started at that size.
     """
     if hasattr(libc := _libc(), "malloc_trim"):
         libc.malloc_trim(0)

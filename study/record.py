@@ -3,7 +3,7 @@
 RUNS = {
     "run_id": "hash of the run's resolved configuration",
     "task": "short name, with what differs from its file (environment arguments, backend, time limit)",
-    "algorithm": "page under study/algorithm/",
+    "algorithm": "module in study/algorithm/",
     "arm": "algorithm with its numbers and whatever else differs from the defaults",
     "condition": "the part of arm that is not the algorithm's own; null in studies older than the column",
     "overrides": "words of a command line that compose the run, but for seed and study, JSON; null where older",
@@ -53,7 +53,7 @@ CURVES = {
     "temperature": "eta of the E-step's weights, in units of the advantages; null where there are no such weights",
     "fixup_steps": "gradient steps of the fix-up after the epochs; null where there is none",
     "epochs_run": "epochs before the KL stopped the run; null where there is no such stop",
-    "clipped_share": "share of samples whose gradient clipping kills, after the update; null where there is no clip",
+    "clipped_share": "share of samples whose gradient is 0 by clipping, after the update; null where there is no clip",
     "explained_variance": "1 - Var(target - value) / Var(target) before the value fit",
     "value_loss": "mean squared error after the value fit, in squared units of the scaled reward",
     "max_ratio": "largest pi_new / pi_old among the batch's actions after the update",
@@ -74,7 +74,7 @@ def readme() -> str:
 
     return f"""# Results
 
-Each study is a folder with two files; `LOG.md` tells what each was for and what came of it.
+Each study is a folder with two files; `LOG.md` tells what each was for and its result.
 `python -m analysis results/NAME` makes its report.
 
 ## runs.parquet: one row per run

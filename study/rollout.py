@@ -1,7 +1,7 @@
-"""Rollouts: what the fleet saw in one iteration, and what its actions were worth.
+"""Rollouts: the experience of a fleet in one iteration, and the advantages of its actions.
 
-Everything a run draws in an iteration comes from its own seed and the iteration's number alone, so a
-run's draws depend on no fleet-mate, and a resumed run needs no stored generator state.
+Everything a run draws in an iteration comes from its own seed and the iteration's number alone. So a run's
+draws do not depend on the other runs of its fleet, and a resumed run needs no stored generator state.
 """
 
 from dataclasses import dataclass

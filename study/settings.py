@@ -1,4 +1,4 @@
-"""What an algorithm's page says its numbers with: their types and bounds."""
+"""The types of an algorithm's numbers, with their bounds."""
 
 from typing import Annotated
 
@@ -22,9 +22,9 @@ class Strict(BaseModel):
 
 
 class AlgorithmSettings(Strict):
-    """What every algorithm's page extends with its own numbers.
+    """The base of every algorithm's own settings.
 
-    A float may differ between the runs of a fleet and reaches the page as an [R] tensor;
+    A float may differ between the runs of a fleet and reaches the algorithm as an [R] tensor;
     everything else is shared by the fleet.
     """
 

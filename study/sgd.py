@@ -31,7 +31,7 @@ class Adam(NamedTuple):
 def adam_step(theta: Tensor, gradient: Tensor, adam: Adam, rate: Tensor) -> tuple[Tensor, Adam]:
     """Kingma & Ba 2015, algorithm 1, with epsilon 1e-5 as in PPO's code; one run.
 
-    The bias corrections are carried along: powers of count the compiled step would take anew for every 16
+    The bias corrections are part of the state: the compiled step would compute powers of count anew for every 16
     parameters.
     """
     first, first_weight = (0.9 * old + 0.1 * new for old, new in ((adam.first, gradient), (adam.first_weight, 1)))
@@ -76,7 +76,7 @@ def minibatch_step(loss: Callable, rule: Callable = adam_step) -> Callable:
 
 
 def minibatches(batch: NamedTuple, order: Tensor, size: int) -> Iterator[NamedTuple]:
-    """Those of one epoch, fields [R, size, ...]; batch fields [R, N, ...], order [R, at most N]."""
+    """The minibatches of one epoch, fields [R, size, ...]; batch fields [R, N, ...], order [R, at most N]."""
     runs, samples = batch[0].shape[:2]
     # Whole rows of a flat table: 0.07 us per sample where indexing by run and sample takes 0.17.
     table = [field.flatten(0, 1) for field in batch]
@@ -102,8 +102,8 @@ def minimise(
 ):
     """Epochs x minibatches of steps down `loss(network, theta, batch, *numbers)`: theta [R, P] and Adam's state.
 
-    order [R, epochs, N] says who meets whom; rate, numbers and the bound of the gradient's norm are [R]; size is
-    the minibatch's, the fleet's unless given.
+    order [R, epochs, N] gives the samples of the minibatches; rate, numbers and the bound of the gradient's norm are
+    [R]; size is the minibatch's, the fleet's unless given.
     """
     size = size or fleet.minibatch_size
     if fleet.fuses(loss):
@@ -111,7 +111,7 @@ def minimise(
             return fused.minimise(
                 fleet, loss, network, theta, adam, batch, order, rate, numbers, optimizer, bound, size
             )
-        except Exception:  # whatever a loss makes of a network that is not there: its own faults are raised below
+        except Exception:  # a loss that cannot be traced without the network; its own errors are raised below
             fleet.unfused.add(loss)
     rule = OPTIMIZERS[optimizer]
     if bound is not None:

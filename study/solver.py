@@ -1,6 +1,6 @@
 """Conjugate gradients, the backtracking line search and bisection, for a fleet at once.
 
-Nothing here stops for one run on account of another: where a run is done, a mask holds it.
+No run waits for another or is stopped by it: a mask holds the runs that are done.
 """
 
 import math
@@ -65,8 +65,8 @@ def backtracking_line_search(
 ) -> Search:
     """The first acceptable theta + factor^k step, k = 0 ... backtracks (Schulman et al. 2015, app. C).
 
-    change(theta) gives the surrogate's gain and KL(old || new), [R] each. Each length is tested on its
-    own merits: nothing compounds from one k to the next.
+    change(theta) gives the surrogate's gain and KL(old || new), [R] each. Each candidate is computed from
+    theta alone, so that no error accumulates from one k to the next.
     """
     best = theta
     accepted = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)

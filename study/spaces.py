@@ -1,14 +1,14 @@
 """Observations of any countable shape as rows of numbers, by gymnasium's rules and in one order.
 
 Entries of a Dict come in the order of their sorted names, of a Tuple in theirs; Discrete and MultiDiscrete
-become one-hot; all else is laid out row by row.
+become one-hot; everything else is flattened row by row.
 """
 
 from typing import Any
 
 import numpy as np
 
-PIXELS = 8  # a side; MiniGrid's view of 7 x 7 coded cells is none
+PIXELS = 8  # of an image's side, at least; MiniGrid's view of 7 x 7 coded cells is no image
 MOST = 10_000  # one-hot inputs of one number
 
 

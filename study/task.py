@@ -21,7 +21,7 @@ from study.console import console
 from study.policy import Categorical, Categoricals, Gaussian, Policy
 from study.settings import ConfigError
 
-OWN = {"num_envs", "batch_size", "num_threads", "env_seed", "seed"}  # of EnvPool's arguments, ours to say
+OWN = {"num_envs", "batch_size", "num_threads", "env_seed", "seed"}  # EnvPool's arguments that the study sets
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Copies:
 
     @property
     def origin(self) -> str:
-        """Whose code the environment is, and which version of it."""
+        """The packages and versions that the environment comes from."""
         return self._copies.origin
 
     def reset(self) -> np.ndarray:
@@ -84,7 +84,7 @@ class Copies:
         return Step(self._flat(final), self._flat(observation), reward, terminated, truncated)
 
     def close(self) -> None:
-        """Whatever it raises: what was learned does not hang on it."""
+        """Whatever it raises is one note: results do not depend on it."""
         try:
             self._copies.close()
         except Exception as error:
@@ -220,7 +220,7 @@ class _EnvPool:
             self.action_space, self._space = self._pool.action_space, _canonical(task, self._pool.observation_space)
             self.observation_space = _flat_space(self._space)
         self._id, self._runs = task.id, len(seeds)
-        # Kept here too: EnvPool's CliffWalking takes a time limit and has none.
+        # Kept here too: EnvPool's CliffWalking accepts a time limit and ignores it.
         self._limit = task.max_episode_steps or task.kwargs.get("max_episode_steps") or np.inf
         self._age = np.zeros(len(seeds))
 

@@ -1,4 +1,4 @@
-"""The claims under test, one page each; what their rules have in common is in `analysis.rules`.
+"""The claims under test, one module ("page") each; what their rules have in common is in `analysis.rules`.
 
 A page has
 
@@ -7,7 +7,7 @@ A page has
     NEEDS                 algorithms whose runs must be complete
     RAW_TOO               True where those on raw advantages must be complete as well
     judge(study)          -> (verdict, sentence with its numbers, frame they come from). Raises NotApplicable.
-    imagine(study, runs)  -> (judge, seeds at hand), where the rule's power is imagined (`analysis.power`):
+    imagine(study, runs)  -> (judge, seeds measured), where the rule's power is simulated (`analysis.power`):
                           judge(seeds, generator) -> (shown, contrary shown), both [STUDIES]. Raises NotApplicable.
 """
 

@@ -12,8 +12,8 @@ from ..style import FIXED, INK, facets, labels
 TITLE = "The best beta by phase of training"
 CAPTION = """
 Return of runs with a constant β in each fifth of training: the β with the highest mean (line, 95 % bootstrap
-interval) and how near the others come (tint; none when half of the task’s gain is lost). Each run keeps its β from
-the start, so a phase also carries what the β did before it.
+interval) and how near the others come (tint; none where half of the task’s gain is lost). Each run keeps its β from the
+start, so the return in a phase also depends on what the β did before it.
 """
 PART, ORDER = "within", 20
 NEEDS = ("kl_fixed",)

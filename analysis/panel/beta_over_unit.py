@@ -11,10 +11,9 @@ from .reward_scales import mean_returns, rescaled
 
 TITLE = "β in the task’s own unit"
 CAPTION = """
-Raw advantages, rewards multiplied by c (colours): fixed β against β / c (points), and TRPO (dashed lines); final
-return, and the median KL of an update (geometric mean over runs). The penalty’s objective depends on β / c alone,
-so as far as it decides, points of all colours lie on one curve; the value fit sees the unit too, and moves the
-lines apart as well.
+Raw advantages, rewards multiplied by c (colours): final return and median KL of an update (geometric mean over runs) of
+fixed β against β / c (points) and of TRPO (dashed lines). The penalty’s objective depends on β / c alone, so that
+without the value fit points of all colours would lie on one curve.
 """
 PART, ORDER = "unit", 60
 NEEDS = ("kl_fixed", "trpo")

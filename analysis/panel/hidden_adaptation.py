@@ -15,8 +15,8 @@ from .implied_beta import positive_root
 TITLE = "Is advantage normalisation the hidden adaptation?"
 CAPTION = """
 The β that TRPO implied (cross-fitted) in the units of normalised and of raw advantages, and the final return of
-fixed betas trained on either. Where the curves of the tasks lie on top of each other one β can serve them all. Returns
-below −1.5 are out of view; of more than 14 tasks neither names nor intervals are drawn.
+fixed betas trained on either. Where the curves of the tasks lie on top of each other, one β can serve them all. Returns
+below −1.5 are out of view; with more than 14 tasks neither names nor intervals are drawn.
 """
 PART, ORDER = "unit", 20
 NEEDS = ("kl_fixed", "trpo")
@@ -57,7 +57,7 @@ def draw(frame) -> Figure:
     figure = Figure(figsize=(available.get(), 2.35 * len(kinds) + 0.5), layout="constrained")
     colours = task_colours(frame["task"])
     grid = figure.subplots(len(kinds), 2, sharey="row", squeeze=False)
-    named = len(colours) <= NAMED  # more colours than that nobody tells apart
+    named = len(colours) <= NAMED  # more colours cannot be told apart
     for row, kind in enumerate(kinds):
         for ax, advantages in zip(grid[row], ("normalised", "raw")):
             for task, curve in frame[(frame["kind"] == kind) & (frame["advantages"] == advantages)].groupby("task"):

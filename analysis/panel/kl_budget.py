@@ -1,4 +1,4 @@
-"""How the KL of updates is distributed and what large steps do: per arm rows of kind "histogram" (shares of updates by
+"""How the KL of updates is distributed and what large steps do. Per arm: rows of kind "histogram" (shares of updates by
 log10 KL / δ) and one row for each share or number of `kind`.
 """
 

@@ -12,13 +12,13 @@ from ..arms import NotApplicable, log_median_kl, scale
 from ..names import ALGORITHMS, task_name
 from ..style import FAINT, INK, available, legend_below, log_axis, side_by_side, task_colours
 
-TITLE = "What each modification buys"
+TITLE = "What each modification gains"
 CAPTION = """
-Left: area under the learning curve of each method less that of the best constant β, in shares of what the task’s
-best arm gains; each at the value of its own number that is best on the other tasks. Points are tasks, bars the mean
-with Student’s 95 % interval over tasks; filled where it excludes 0 after Holm’s correction. Middle: median KL of an
-update, mean over states (filled) and worst state (open); geometric means over runs. Right: time of a run relative
-to a fixed β’s.
+Left: area under the learning curve of each method less that of the best constant β, as a share of the task’s gain;
+points are tasks, bars the mean with Student’s 95 % interval, diamonds filled where it excludes 0 after Holm’s
+correction. Middle and right: median KL of an update (filled: mean over states; open: worst state) and time of a run
+relative to a fixed β’s. Each method has the value of its number that is best on the other tasks; KL and time are
+geometric means over runs.
 """
 PART, ORDER = "others", 10
 

@@ -12,9 +12,8 @@ from ..style import arm_styles, facets, labels, legend_below, log_axis
 
 TITLE = "Rewards multiplied by a number"
 CAPTION = """
-Final return when every reward the algorithm sees is multiplied by a number. A step under a constraint does not see
-the number, nor does any on normalised advantages; what moves them is the value fit, whose Adam has a fixed rate. A
-penalty on raw advantages sees it twice: its β would have to be multiplied by it too.
+Final return when every reward the algorithm sees is multiplied by a number. Only a penalty on raw advantages changes
+its step with the number; other arms change through the value fit, whose Adam has a fixed rate.
 """
 PART, ORDER = "unit", 70
 NEEDS = ("kl_fixed", "trpo")

@@ -13,10 +13,10 @@ from ..style import ALGORITHM_STYLE, FAINT, INK, OTHER_COLOURS, legend_below, lo
 
 TITLE = "The worst state’s step"
 CAPTION = """
-KL(old‖new) of an update: mean over the batch’s states against the state where it is largest. TRPO’s theory bounds the
-largest, its practice the mean; a dashed line is a constant ratio. Left: a point is an arm on a task, the geometric mean
-over runs of a run’s median update. Right: ratio of the worst state’s KL (filled) and of the 99th percentile over states
-(open) to the mean; geometric mean over tasks, bars Student’s 95 % interval over tasks.
+KL(old‖new) of an update in its worst state against the mean over states (left: a point per arm and task; dashed:
+constant ratios), and the ratio of the two (right; filled: worst state, open: 99th percentile over states, with 95 %
+interval over tasks). TRPO’s theory bounds the largest KL, its practice the mean. Points are geometric means over runs
+of a run’s median update, ratios over tasks; intervals are Student’s.
 """
 PART, ORDER = "others", 20
 

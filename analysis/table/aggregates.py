@@ -1,4 +1,4 @@
-"""The numbers of the figure `comparison` but for its profiles."""
+"""The numbers of the figure `comparison`, without its profiles."""
 
 import pandas as pd
 

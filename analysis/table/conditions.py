@@ -13,8 +13,8 @@ from .steps import WILD_KL, updates
 TITLE = "The same arms under other conditions"
 CAPTION = f"""
 Final return in the mean over tasks (untrained policy = 0, best arm of the main condition = 1) under another condition
-and without it, their difference, and what TRPO has more without it (95 % intervals by Welch’s t over seeds, stratified
-by task); share of updates whose KL is more than {WILD_KL} times the run’s median.
+and without it, their difference, and the lead of TRPO without it over the arm with it. Then the share of updates whose
+KL is more than {WILD_KL} times the run’s median. 95 % intervals by Welch’s t over seeds, stratified by task.
 """
 PART, ORDER = "ruled_out", 10
 PER_TASK = False

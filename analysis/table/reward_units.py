@@ -13,9 +13,9 @@ from ..panel.reward_scales import rescaled
 
 TITLE = "One β for all units of the reward"
 CAPTION = """
-Final return in the mean over tasks (untrained policy = 0, best arm of the main condition = 1) of arms that were run
-with every factor of the rewards; its mean over the factors, and what TRPO with the same advantages has more of that
-(95 % interval by Welch’s t over seeds, stratified by task and factor).
+Final return in the mean over tasks (untrained policy = 0, best arm of the main condition = 1) with rewards multiplied
+by each factor. Then its mean over the factors, and TRPO’s lead in that mean, with the same advantages (95 % interval by
+Welch’s t over seeds, stratified by task and factor).
 """
 PART, ORDER = "unit", 80
 NEEDS = ("kl_fixed", "trpo")

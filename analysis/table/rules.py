@@ -1,4 +1,4 @@
-"""How often each rule decides by mistake and by right, and how often its interval holds the truth: imagined studies."""
+"""How often each rule decides wrongly and rightly, and how often its interval holds the truth, in simulated studies."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from ..names import percent
 
 TITLE = "How the rules decide when the truth is known"
 CAPTION = """
-A thousand imagined studies per row, read by the rules that read this one (python -m analysis.calibration): how often
-a claim or its contrary is shown, and how often the 95 % interval holds the truth.
+A thousand simulated studies per row, judged by the rules of this report (python -m analysis.calibration): how often a
+claim or its contrary is shown, and how often the 95 % interval holds the truth.
 """
 PART, ORDER = "ruled_out", 60
 NEEDS = ()

@@ -1,4 +1,4 @@
-"""How many seeds would settle a claim: a row per claim and number of seeds, with the shares of imagined studies that
+"""How many seeds would settle a claim: a row per claim and number of seeds, with the shares of simulated studies that
 show the claim and its contrary (`analysis.power`).
 """
 
@@ -12,10 +12,11 @@ from ..power import SEEDS, STUDIES
 
 TITLE = "How many seeds would settle it"
 CAPTION = f"""
-Were the means and covariances of these runs the true ones, and runs normal: the share of studies with so many seeds in
-which the rule shows the claim / shows its contrary, the rest being undecided ({STUDIES} imagined studies each,
-standard error at most {percent(0.5 / STUDIES**0.5)}). A plan, not evidence: the best of several means is too high,
-which flatters the claim. Fix the seeds beforehand; who adds seeds until a claim is shown will see it shown.
+Share of simulated studies with so many seeds in which the rule shows the claim / shows its contrary; the rest are
+undecided. For planning, not evidence: the best of several means is too high, which favours the claim. Runs are drawn
+from normal distributions with the means and covariances of these runs ({STUDIES} studies each, standard error at most
+{percent(0.5 / STUDIES**0.5)}). Fix the number of seeds beforehand: adding seeds until a claim is shown shows it in the
+end.
 """
 PART, ORDER = "ruled_out", 50
 PER_TASK = False
@@ -44,5 +45,5 @@ def text(frame) -> pd.DataFrame:
         cells = {
             f"{row.seeds} seeds": f"{percent(row.shown)} / {percent(row.contrary_shown)}" for row in group.itertuples()
         }
-        rows.append({"claim": claim, **cells, "seeds at hand": str(group["seeds_at_hand"].iloc[0])})
+        rows.append({"claim": claim, **cells, "seeds measured": str(group["seeds_at_hand"].iloc[0])})
     return pd.DataFrame(rows)

@@ -9,7 +9,7 @@ from ..panel import transfer
 TITLE = "What one value for all tasks gives up"
 CAPTION = """
 Per cent of the task’s gain lost by the best single value against the task’s own best, selected and evaluated on
-different halves of the seeds; in brackets the 95 % bootstrap interval with both selected anew in each resample (not
+different halves of the seeds. In brackets the 95 % bootstrap interval with both selected anew in each resample (not
 free of maximisation bias, so it can lie above the estimate).
 """
 PART, ORDER = "windows_of_values", 80

@@ -1,4 +1,4 @@
-"""What every way to a β has less than TRPO in the mean over all tasks but one: a row per arm and task left out."""
+"""Each source of β less TRPO, in the mean over all tasks but one: a row per arm and task left out."""
 
 import pandas as pd
 
@@ -9,8 +9,8 @@ from .sources import SOURCES, arms_and_rivals, source_name
 
 TITLE = "Where beta comes from, without one task"
 CAPTION = """
-What each source of β has less than TRPO, as above, in the mean over all tasks but one: how far a single task
-decides it.
+Each source of β less TRPO, as above, in the mean over all tasks but one. It shows how far a single task decides the
+difference.
 """
 PART, ORDER = "tuned", 80
 NEEDS = SOURCES

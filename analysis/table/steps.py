@@ -13,10 +13,10 @@ WILD_RATIO = 100  # pi_new / pi_old of some action of the batch
 
 TITLE = "Which updates run away"
 CAPTION = f"""
-The KL(old‖new) of a run’s median update (geometric mean over runs), the share of updates whose KL is more than
-{WILD_KL} times that median, in all of training and in its first and last fifth, and the share after which some action
-of the batch is more than {WILD_RATIO} times as likely as before. Means over tasks and runs with 95 % interval over
-runs.
+KL(old‖new) of a run’s median update, and the share of updates whose KL is more than {WILD_KL} times that median, in
+all of training and in its first and last fifth. Last, the share of updates after which some action of the batch is more
+than {WILD_RATIO} times as likely as before. Means over tasks and runs with 95 % interval over runs; of the KL a
+geometric mean over runs.
 """
 PART, ORDER = "ruled_out", 30
 
@@ -43,7 +43,7 @@ def updates(study) -> dict:
     """What the updates of each run are like: name -> Series by the rows of study.runs."""
     run, kl, ratio, progress = (study.curves[name] for name in ("run", "kl_after", "max_ratio", "progress"))
     median = kl.groupby(run).median().reindex(study.runs.index)
-    # What is not known is neither wild nor tame.
+    # An unknown KL stays unknown.
     wild = (kl > WILD_KL * median.to_numpy()[run]).where(kl.notna())
     wild_ratio = (ratio > WILD_RATIO).where(ratio.notna())
 

@@ -1,12 +1,12 @@
-"""One page per algorithm.
+"""One module per algorithm, called its page.
 
-A page is a module with
+A page has
 
     Settings                                 its numbers, with bounds; a float may differ per run
     start(fleet, theta) -> state             a NamedTuple of [R, ...] tensors, kept between updates
     update(fleet, theta, state, rollout) -> (theta, state, facts)
 
-A page may lie outside of the package: algorithm=custom algorithm.module=my_package.my_page.
+A page may be outside of the package: algorithm=custom algorithm.module=my_package.my_page.
 
 theta is [R, P]; facts are columns of curves.parquet, [R] each. Losses are written for one run.
 """

@@ -1,6 +1,6 @@
 """A KL penalty whose coefficient is solved for in every update, so that the same SGD ends on the constraint (ours).
 
-maximise  mean_n [ ratio_n A_n  -  beta KL(old || new)_n ]  by the very inner loop of kl_fixed, with the beta
+maximise  mean_n [ ratio_n A_n  -  beta KL(old || new)_n ]  by the same SGD as kl_fixed, with the beta
 
     beta_k :  mean_n KL(old || new)_n = kl_target  within tolerance,  on the full batch after the loop
 

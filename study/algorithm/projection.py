@@ -49,7 +49,7 @@ def project_std(log_std, old_log_std, bound):
     """Of the logarithms [A], the same in every state; s = 1 / (1 + eta)."""
     d = torch.expm1(2 * (old_log_std - log_std))
     far = std_part(1, d)[0] > bound
-    d = torch.where(far, d, 1)  # where nothing is to be done: any problem that can be solved
+    d = torch.where(far, d, 1)  # elsewhere any value that can be solved for
     low, high = torch.zeros_like(bound), torch.ones_like(bound)
     for _ in range(20):
         s = (low + high) / 2

@@ -7,7 +7,7 @@ maximise  sum_n psi_n log pi(a_n | s_n)  -  beta mean_n KL(old || new)_n,  then,
 
     log beta  <-  log beta + step_size (d / d_targ - 1),  d = mean_n KL(old || new)_n of the full batch
 
-So the difference to kl_dual is what weighs the samples; beta is in units of psi, free of the rewards'. Departures
+So the difference to kl_dual is the weight of the samples; beta is in units of psi, free of the rewards'. Departures
 from the authors (arXiv 1909.12238; rlax and Stoix were read): eta is solved for once per rollout, where theirs takes an
 Adam step beside each of the policy's; one KL and one beta, where Gaussians have two there, of mean and std; beta
 moves between updates; old is the policy that acted, where theirs is a target network renewed every few updates.

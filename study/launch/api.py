@@ -1,4 +1,4 @@
-"""The command line's own way through Hydra and the runner, from Python: frames for files, exceptions for exits."""
+"""Training from Python, through Hydra and the runner as the command line does: returns frames, raises ConfigError."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ from study.settings import ConfigError
 
 
 class Frames(NamedTuple):
-    """What was asked for, whether trained now or finished before; the columns are in results/README.md."""
+    """The runs asked for, whether trained now or finished before; the columns are in results/README.md."""
 
     runs: pd.DataFrame
     curves: pd.DataFrame

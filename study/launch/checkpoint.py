@@ -1,4 +1,4 @@
-"""A fleet's training that outlives its process: kept at chapters' boundaries, gone on from where the code agrees."""
+"""Checkpoints of a fleet: written at chapters' boundaries, resumed where the code is the same."""
 
 import hashlib
 import importlib
@@ -19,7 +19,7 @@ RUN = LAUNCH.parent
 
 
 def train(trainer, report: Callable | None = None, path: Path | None = None, study: Path | None = None) -> list:
-    """trainer.train(report), from the checkpoint `path` on if there is one; kept there.
+    """trainer.train(report), resumed from the checkpoint `path` if there is one; new checkpoints go there.
 
     A damaged checkpoint, or one that other code has written, is set aside and not used. Points that forks may begin
     from (execution.snapshots) are kept in the folder `study`.
@@ -53,7 +53,7 @@ def load(trainer, path: Path) -> None:
     content = disk.read_signed(path)
     try:
         held = torch.load(content, weights_only=True)
-    except Exception as error:  # whatever its bytes lead to; nothing in them is executed
+    except Exception as error:  # damaged bytes may raise anything; nothing in them is executed
         raise disk.Damaged(f"cannot be read: {type(error).__name__}") from None
     belongs = _belongs(trainer)
     if held["code"] != belongs["code"]:
@@ -67,7 +67,7 @@ def load(trainer, path: Path) -> None:
 
 
 def _belongs(trainer) -> dict:
-    """What a checkpoint is of: it is used where all of it agrees."""
+    """What a checkpoint belongs to; it is used only if all of this is the same."""
     modules = {config.algorithm.module for config in trainer.configs} - {None}
     return {
         "code": code(tuple(sorted(modules))),
@@ -78,7 +78,7 @@ def _belongs(trainer) -> dict:
 
 @cache
 def code(modules: tuple[str, ...] = ()) -> str:
-    """A hash of all that decides a run's bits besides its configuration: study/ without study/launch/, torch, the
+    """A hash of all that decides a run's numbers besides its configuration: study/ without study/launch/, torch, the
     simulators, and the modules of algorithms of one's own."""
     sha = hashlib.sha256()
     for file in sorted([*RUN.rglob("*.py"), *RUN.rglob("*.cpp")]):

@@ -1,4 +1,4 @@
-"""Who trains a fleet: this process, or the workers of a Dask cluster, local or anywhere."""
+"""Where a fleet is trained: in this process, or on the workers of a Dask cluster, local or remote."""
 
 import atexit
 import logging
@@ -35,7 +35,7 @@ BATCH_SYSTEMS = {
 
 
 class Lost(Exception):
-    """The cluster is gone."""
+    """The cluster cannot be reached any more."""
 
 
 class Stopped(Exception):
@@ -44,12 +44,12 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a fleet: its results, or why there are none."""
+    """The result of a fleet's training, or why there is none."""
 
     results: list | None = None
     error: str | None = None  # it raised, or its worker died; one line
     trace: str = ""
-    hopeless: bool = False  # no other fleet would fare better (disk full)
+    hopeless: bool = False  # every other fleet would fail too (disk full)
     stopped: bool = False
 
 
@@ -63,7 +63,7 @@ class Work:
     said: frozenset[str] = frozenset()  # gymnasium's warnings that the user has read
 
     def train(self, report: Callable[[Progressed], None]) -> Outcome:
-        """To its end. Whatever the fleet raises comes back as an outcome; stopping and dying do not."""
+        """Trains the fleet to its end. Whatever it raises comes back as an outcome."""
         process.fit()
         console.said.update(self.said)
         try:
@@ -124,7 +124,7 @@ class Here:
         return [(work.fleet, work.train(self._report))]
 
     def stop(self) -> None:
-        """Nothing to tell anybody: the report raises."""
+        """Nothing to do: the report raises."""
 
     def _report(self, progressed: Progressed) -> None:
         self.report(progressed)
@@ -133,7 +133,7 @@ class Here:
 
 
 class Dask:
-    """The workers of a Dask cluster. Only as many fleets are handed out as there are threads to train them,
+    """The workers of a Dask cluster. Only as many fleets are submitted as there are threads to train them,
     so that other launchers find work too. A fleet whose worker died is trained by another one, from its
     checkpoint where that one sees it."""
 
@@ -162,11 +162,11 @@ class Dask:
         return [(self.futures.pop(future), _outcome(future)) for future in list(self.futures) if future.done()]
 
     def stop(self) -> None:
-        """Workers see within one iteration that their fleet is not wanted any more."""
+        """Workers see within one iteration that their fleet is cancelled."""
         try:
             self.client.cancel(list(self.futures), force=True)
         except (OSError, TimeoutError):
-            pass  # it is gone, or going
+            pass  # it has ended, or is ending
 
 
 def _train(work: Work, topic: str) -> Outcome:
@@ -214,7 +214,7 @@ def _outcome(future) -> Outcome:
 
 @contextmanager
 def engine(choice: str | dict, workers: int, report: Callable, stopping: Callable[[], bool]):
-    """Here for one local worker, else Dask. Raises ConfigError if the cluster cannot be had."""
+    """Here for one local worker, else Dask. Raises ConfigError if the cluster cannot be reached."""
     if choice == "local" and workers == 1:
         yield Here(report, stopping)
         return
@@ -223,7 +223,7 @@ def engine(choice: str | dict, workers: int, report: Callable, stopping: Callabl
     from distributed.deploy.spec import close_clusters
 
     for name in list(logging.root.manager.loggerDict):
-        if name.split(".")[0] == "distributed":  # a dying worker is our news, told in one line
+        if name.split(".")[0] == "distributed":  # a dying worker is reported by us, in one line
             logging.getLogger(name).setLevel(logging.CRITICAL)
     before = set(multiprocessing.active_children())
     cluster = client = None
@@ -240,8 +240,8 @@ def engine(choice: str | dict, workers: int, report: Callable, stopping: Callabl
             yield Dask(client, report)
         finally:
             if choice == "local" and stopping():
-                atexit.unregister(close_clusters)  # a second wait for what is gone
-                # A compiling worker hears nothing, and has nothing to lose
+                atexit.unregister(close_clusters)  # it would wait a second time
+                # A compiling worker does not see the request to stop, and has nothing to lose
                 for nanny in getattr(cluster, "workers", {}).values():
                     nanny.auto_restart = False
                 for child in set(multiprocessing.active_children()) - before:
@@ -251,7 +251,7 @@ def engine(choice: str | dict, workers: int, report: Callable, stopping: Callabl
                     if opened is not None:
                         opened.close(timeout=0.5 if stopping() else 5)
                 except (OSError, TimeoutError):
-                    pass  # the results are kept; whatever does not go by itself goes with this process
+                    pass  # the results are kept; what does not end by itself ends with this process
 
 
 @contextmanager
@@ -267,8 +267,8 @@ def _script_unseen():
 
 
 def _loop():
-    """Dask's own thread, with Ctrl-C blocked in it and so in the workers it starts: it reaches every process of the
-    terminal, and is the client's to say what follows."""
+    """Dask's own thread, with Ctrl-C blocked in it and so in the workers it starts: the signal reaches every process of
+    the terminal, and only the client is to act on it."""
     from multiprocessing import resource_tracker
 
     from distributed.utils import LoopRunner

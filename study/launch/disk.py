@@ -1,7 +1,7 @@
 """Files that are whole or not there, and that are believed only if their digest agrees.
 
-A write goes to a temporary file beside, is flushed to the disk and renamed; a power cut leaves the old
-file or the new one. What fails its check is renamed into set-aside/, named on the console, and made anew.
+A write goes to a temporary file in the same folder, is flushed to the disk and renamed; a power cut leaves the
+old file or the new one. What fails its check is renamed into set-aside/, named on the console, and made anew.
 """
 
 import errno
@@ -25,16 +25,16 @@ from study.console import console
 DIGEST = b"study.sha256"  # key of a Parquet file's metadata
 SIGNED = b"penalty-versus-constraint checkpoint 1\n"  # how a signed file begins
 
-# What no retry mends: the sweep stops, keeps what is finished, and says why.
+# Errors that a retry does not solve: the sweep stops, keeps what is finished, and says why.
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
 class Damaged(Exception):
-    """A file that is not what was written; the message says how."""
+    """A file whose content is not what was written; the message says how."""
 
 
 class Unwritable(Exception):
-    """The disk is full or closed to us; one line."""
+    """The disk is full or not writable; one line."""
 
 
 def write(path: Path, fill: Callable) -> None:
@@ -84,7 +84,7 @@ def set_aside(path: Path, reason: str, folder: Path) -> None:
     try:
         path.rename(aside)
     except FileNotFoundError:
-        return  # somebody else was quicker
+        return  # another process has moved it
     console.print(f"[red]damaged:[/] {path}: {reason}; set aside as {aside}, made anew", highlight=False)
 
 
@@ -122,7 +122,7 @@ def read_table(path: Path, columns: list[str], keys: list[str] | None = None) ->
         seen = digest(frame).encode() if written is not None else None
     except FileNotFoundError:
         raise
-    except Exception as error:  # a damaged file raises whatever its bytes lead to
+    except Exception as error:  # damaged bytes may raise anything
         raise Damaged(" ".join(f"{type(error).__name__}: {error}".split())[:200]) from None
     if missing:
         raise Damaged(f"has no column {', '.join(missing)}")

@@ -1,6 +1,6 @@
-"""Which runs share a fleet, written down, so that a sweep that goes on packs as it did.
+"""Which runs share a fleet, kept in a file, so that a resumed sweep has the same fleets.
 
-A run's numbers depend on its fleet-mates by rounding only; with the plan kept not even by that.
+The other runs of a fleet change a run's numbers by rounding only; with the plan kept, not even by that.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from study.launch import disk
 
 @dataclass(frozen=True)
 class Group:
-    """Runs to be trained together: a fleet before it is one."""
+    """Runs that are to be trained together as one fleet."""
 
     configs: list[Config]
     name: str

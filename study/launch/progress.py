@@ -84,7 +84,7 @@ class Meter:
     def update(self, progressed: Progressed) -> None:
         with self.lock:
             if progressed.fleet in self.dropped:
-                return  # news that was overtaken by the results
+                return  # the results came first
             self.running[progressed.fleet] = progressed
             chapter_start = progressed.steps * (progressed.iteration - 1) // max(progressed.iteration, 1)
             self.first.setdefault(progressed.fleet, chapter_start)
@@ -92,7 +92,7 @@ class Meter:
             self._lines()
 
     def drop(self, fleet, finished: bool) -> None:
-        """The fleet is done, by us or by somebody else, or given up."""
+        """The fleet is done, by us or by another launcher, or given up."""
         with self.lock:
             seen = self.running.pop(fleet.name, None)
             self.dropped.add(fleet.name)
@@ -167,7 +167,7 @@ class Meter:
                 text = json.dumps(state).encode()
                 disk.write(self.file, lambda file, text=text: file.write(text))
             except (OSError, disk.Unwritable):
-                pass  # the status is a courtesy
+                pass  # training does not depend on the status
 
 
 def _pair(mean: float, kl: float) -> str:

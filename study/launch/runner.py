@@ -1,4 +1,4 @@
-"""Many runs: which are done, which share a fleet, who trains them, and what came of it."""
+"""Trains a list of runs: skips the finished ones, packs the others into fleets, has them trained, stores results."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from study.settings import ConfigError
 
 
 class Interrupted(Exception):
-    """Ctrl-C or a termination signal; the message says how to go on."""
+    """Ctrl-C or a termination signal; the message says how to continue."""
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
@@ -31,8 +31,8 @@ class Interrupted(Exception):
 def run(configs: list[Config]) -> pd.DataFrame:
     """Trains whatever of these runs is not finished and returns their rows of runs.parquet, in order.
 
-    Raises ConfigError before anything is made if a run cannot be. A run that raises costs itself only: it is
-    marked failed, the others go on. Raises disk.Unwritable if nothing more can be kept, Interrupted if asked
+    Raises ConfigError before anything is made if a run cannot be. A run that raises is marked failed, the
+    others are trained. Raises disk.Unwritable if nothing more can be written, Interrupted if asked
     to stop; whatever is finished by then is kept.
     """
     apart = defaultdict(list)
@@ -49,7 +49,7 @@ def run(configs: list[Config]) -> pd.DataFrame:
     tracker.check(configs[0].execution.tracker)
     store = Store(configs[0].study)
     store.open()
-    store.merge()  # what an interrupted sweep left
+    store.merge()  # the results of an interrupted sweep
     finished = store.finished()
     tidy(store, finished)
     todo = [config for config in configs if config.run_id not in finished]
@@ -78,7 +78,7 @@ def run(configs: list[Config]) -> pd.DataFrame:
 
 
 def tidy(store, finished: set[str]) -> None:
-    """Drops checkpoints that nobody needs: of fleets whose results were kept just before their launcher died."""
+    """Removes checkpoints that are not needed: of fleets whose results were stored just before their launcher died."""
     entries = Plan(store.work).read().entries
     for checkpoint in store.checkpoints.glob("*.pt"):
         entry = entries.get(checkpoint.stem)
@@ -102,10 +102,10 @@ def check(configs: list[Config]) -> dict[str, str]:
 
 
 def unusable(configs: list[Config], origins: dict[str, str] | None = None) -> list[tuple[Config, str]]:
-    """Runs whose task or device cannot be had here, or whose algorithm does not start with them, and why; says which
+    """Runs whose task or device is not available here, or whose algorithm does not start with them, and why; says which
     tasks are not reproducible.
 
-    Fills origins, run_id -> whose code the environment is.
+    Fills origins, run_id -> packages and versions of the environment.
     """
     import torch
 
@@ -157,12 +157,12 @@ def _start(config: Config, policy) -> str | None:
     except ConfigError as error:
         return str(error)
     except Exception:
-        return None  # costs its own runs only, once they are trained
+        return None  # its own runs will fail when they are trained
     return None
 
 
 def cores() -> int:
-    """That this process may use: a batch job's or a container's share, not the whole machine."""
+    """Cores that this process may use: a batch job's or a container's share, not the whole machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -185,7 +185,7 @@ class Sweep:
         with store.lock:
             fleets = self.plan.read().fleets(self.configs, store.finished())
             self.plan.write()
-        # What was begun first: nothing is lost then, should time run out again
+        # Fleets with a checkpoint come first: least is lost if the sweep is stopped again
         self.waiting = deque(sorted(fleets, key=lambda fleet: not store.checkpoint(fleet.name).exists()))
         self.running: dict[str, tuple[Group, object]] = {}
         here = execution.cluster == "local"
@@ -245,13 +245,13 @@ class Sweep:
             console.print(f"waiting for {_count(len(self.waiting), 'fleet')} that another process is training")
 
     def _settled(self, fleet: Group) -> bool:
-        """Whether another launcher has seen to the fleet since we began."""
+        """Whether another launcher has trained the fleet since we began."""
         known = self.store.known()
         statuses = [(known.get(config.run_id), self.before.get(config.run_id)) for config in fleet.configs]
         return all(now is not None and (now != "failed" or before != "failed") for now, before in statuses)
 
     def _take_in(self, fleet: Group, outcome: Outcome) -> None:
-        """Keeps a fleet's results; of a fleet without, trains each half again, down to the run that is to blame."""
+        """Stores a fleet's results; without them trains each half again, down to the run that fails."""
         _, claim = self.running.pop(fleet.name)
         try:
             if outcome.results is not None:
@@ -307,7 +307,7 @@ class Sweep:
 
 class _Stop:
     """Set by the first signal, which also interrupts what does not end within PATIENCE seconds; the second one
-    interrupts at once. What an iteration has done is no loss: only checkpoints are gone on from."""
+    interrupts at once. An unfinished iteration is no loss: training resumes from checkpoints only."""
 
     PATIENCE = 1.0
 
@@ -328,7 +328,7 @@ class _Stop:
         console.print("stopping")
 
     def calm(self) -> None:
-        """What is running has ended."""
+        """Training has ended."""
         if self.timer is not None:
             self.timer.cancel()
 

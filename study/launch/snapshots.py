@@ -30,7 +30,7 @@ def keep(trainer, folder: Path) -> None:
 
 
 def points(configs: list[Config]) -> list[dict] | None:
-    """Where each of these forks begins; None for runs that begin at the beginning. Raises ConfigError."""
+    """Where each of these forks begins; None for runs that are no forks. Raises ConfigError."""
     return None if configs[0].fork is None else [_read(source(config)) for config in configs]
 
 

@@ -15,7 +15,7 @@ from study.console import printer
 from study.launch.plan import Plan
 from study.launch.progress import duration
 
-SILENT = 60.0  # seconds without a beat after which a launcher on another machine is taken for dead
+SILENT = 60.0  # seconds without a beat after which a launcher on another machine counts as dead
 
 
 def show(folder: Path, out: Console) -> None:

@@ -31,10 +31,10 @@ class Store:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.work = folder / ".work"  # nothing to keep once all is done
+        self.work = folder / ".work"  # can be deleted once all is done
         self.parts = self.work / "parts"  # results of finished fleets
         self.checkpoints = self.work / "checkpoints"
-        self.claims = self.work / "claims"  # one lock per fleet, held by the process that sees to it
+        self.claims = self.work / "claims"  # one lock per fleet, held by the process that trains it
         self.errors = self.work / "errors"  # traces of fleets that raised
         self.aside = self.work / "set-aside"  # damaged files
         self.lock = FileLock(self.work / "lock", thread_local=False)  # of the files all launchers write
@@ -125,7 +125,7 @@ class Store:
                 part.unlink()
 
     def peek(self) -> pd.DataFrame:
-        """runs() for onlookers: writes nothing, waits for nobody, passes over what is damaged."""
+        """runs() for the status: writes nothing, waits for no lock, skips what is damaged."""
         frames = []
         for file in self._files("runs"):
             try:

@@ -1,4 +1,4 @@
-"""The user's tracker beside the store: what is in curves.parquet, where TensorBoard finds it."""
+"""TensorBoard event files of what is in curves.parquet."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ from study.settings import ConfigError
 
 
 def check(choice: str) -> None:
-    """Raises ConfigError before anything is trained if the tracker cannot be had."""
+    """Raises ConfigError before anything is trained if the tracker is not installed."""
     if choice == "tensorboard":
         try:
             import tensorboard  # noqa: F401
