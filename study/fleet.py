@@ -24,10 +24,22 @@ from study import compiler, fork, fused, value
 from study.algorithm import page
 from study.config import Config
 from study.implied_beta import implied_beta
-from study.objective import change, fisher_vector_product
+from study.objective import change, fisher_vector_product, surrogate_at, surrogate_gradient
 from study.policy import Network, Policy
 from study.record import CURVES
-from study.rollout import Batch, Experience, Moments, RewardScale, Stream, collect, gae, generator, normalise
+from study.rollout import (
+    Actor,
+    Batch,
+    Experience,
+    Moments,
+    RewardScale,
+    Stream,
+    actor,
+    collect,
+    gae,
+    generator,
+    normalise,
+)
 from study.sgd import Adam
 from study.solver import where
 from study.task import Copies
@@ -91,6 +103,21 @@ class Fleet:
 
         return product
 
+    def surrogate_gradient(self, theta: Tensor, batch: Batch) -> Tensor:
+        """g [R, P] at theta [R, P]."""
+        if self.fused:
+            return fused.gradient(self, surrogate_at, self.policy, theta, batch)
+        return self.each(surrogate_gradient)(theta, batch)
+
+    def outputs(self, network: Network | Policy, theta: Tensor, observation: Tensor) -> Tensor:
+        """The network, or the policy's phi, under theta [R, P] for observations [R, N, D]; not to be differentiated."""
+        return fused.outputs(network, theta, observation) if self.fused else network(theta, observation)
+
+    def actor(self, theta: Tensor, moments: Moments) -> Actor:
+        """What acts under theta [R, P] while the moments of observations stand still."""
+        make = fused.actor if self.fused else actor
+        return make(self.policy, theta, moments.mean, moments.scale())
+
     def fuses(self, loss: Callable) -> bool:
         return self.fused and loss not in self.unfused
 
@@ -111,7 +138,7 @@ class Fleet:
             batched = torch.func.vmap(partial(function, key[1]))
             if self.compile:
                 batched = in_blocks(compiler.compiled(batched, function.__qualname__))
-            self.made[key] = batched
+            self.made[key] = fused.each(self, function, key[1], batched) if self.fused else batched
         return self.made[key]
 
 
@@ -299,7 +326,7 @@ class Trainer:
         horizon, policy = self.config.horizon, fleet.policy
         noise = np.stack([policy.family.noise(self._rng(c, Stream.NOISE), horizon) for c in self.configs])
         experience, self.observation = collect(
-            self.copies, self.observation, policy, self.theta, self.moments, noise, self.alive
+            self.copies, self.observation, fleet.actor(self.theta, self.moments), noise, self.alive
         )
         ended = experience.terminated | experience.truncated
         count, return_mean, return_last100 = self.episodes.add(experience.reward, ended)
@@ -316,8 +343,8 @@ class Trainer:
             self.moments.update(experience.observation)
 
         # Advantages
-        estimate = self.critic(self.critic_theta, observation).squeeze(-1)
-        following = self.critic(self.critic_theta, next_observation).squeeze(-1)
+        estimate = fleet.outputs(self.critic, self.critic_theta, observation).squeeze(-1)
+        following = fleet.outputs(self.critic, self.critic_theta, next_observation).squeeze(-1)
         raw = gae(
             reward,
             estimate.cpu().double().numpy(),
@@ -331,7 +358,7 @@ class Trainer:
         target = raw_advantage + estimate
         # With "minibatch", what looks at the whole batch at once has it as its one minibatch.
         normalised = self.config.advantage_normalization != "none"
-        action, old = fleet.tensor(experience.action), policy(self.theta, observation)
+        action, old = fleet.tensor(experience.action), fleet.outputs(policy, self.theta, observation)
         batch = Batch(
             observation,
             action,
@@ -354,6 +381,8 @@ class Trainer:
             fleet, self.critic, self.critic_theta, self.critic_adam, targets, rollout.order
         )
 
+        fitted = fleet.outputs(self.critic, self.critic_theta, observation).squeeze(-1)
+
         # Record
         self._freeze_broken(before, experience)
         self.iteration += 1
@@ -371,7 +400,7 @@ class Trainer:
                 "entropy": changed.entropy,
                 "sigma_advantage": raw_advantage.std(-1, correction=0),
                 "explained_variance": value.explained_variance(estimate, target),
-                "value_loss": (self.critic(self.critic_theta, observation).squeeze(-1) - target).square().mean(-1),
+                "value_loss": (fitted - target).square().mean(-1),
                 "max_ratio": changed.max_ratio,
             }
             | implied._asdict(),

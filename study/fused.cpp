@@ -365,6 +365,88 @@ struct Scratch {
 static Int blocks(Int samples) { return (samples + BLOCK - 1) / BLOCK; }
 static Int within(Int samples, Int block) { return std::min(Int(BLOCK), samples - block * BLOCK); }
 
+// y [outs] = start + A^T x for one sample, A [in][outs], outs a multiple of LANES.
+template <int N>
+static void affine(const float* a, Int in, Int outs, const float* x, const float* start, float* y) {
+    V sums[N];
+    for (int k = 0; k < N; k++) sums[k] = load(start + k * LANES);
+    for (Int i = 0; i < in; i++)
+        for (int k = 0; k < N; k++) sums[k] += x[i] * load(a + i * outs + k * LANES);
+    for (int k = 0; k < N; k++) store(y + k * LANES, sums[k]);
+}
+
+static void affine(const float* a, Int in, Int outs, const float* x, const float* start, float* y) {
+    for (Int o = 0, step; o < outs; o += step * LANES) {
+        Int left = (outs - o) / LANES;
+        step = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        auto use = step == 8 ? affine<8> : step == 4 ? affine<4> : step == 2 ? affine<2> : affine<1>;
+        use(a + o, in, outs, x, start + o, y + o);
+    }
+}
+
+static float standardised(double x, double mean, double scale) {  // rollout.standardise
+    double y = (x - mean) / scale;
+    return float(y < -5 ? -5 : y > 5 ? 5 : y);
+}
+
+// A run's policy while it acts: of each layer W^T [in][padded outs] and behind it b, then, of the first layer, what comes
+// before its tanh where the raw observation is 0.
+struct Acting {
+    const Network& net;
+
+    Int size() const {
+        Int sum = padded(net.out(0));
+        for (Int l = 0; l < net.layers; l++) sum += (net.in(l) + 1) * padded(net.out(l));
+        return sum;
+    }
+
+    void begin(const float* theta, const double* mean, const double* scale, float* turned) const {
+        std::memset(turned, 0, 4 * size());
+        std::vector<float> x(net.in(0));
+        for (Int i = 0; i < net.in(0); i++) x[i] = standardised(0, mean[i], scale[i]);
+        float *to = turned, *at_zero = turned + size() - padded(net.out(0));
+        for (Int l = 0; l < net.layers; l++) {
+            Int in = net.in(l), outs = net.out(l), width = padded(outs);
+            for (Int o = 0; o < outs; o++)
+                for (Int i = 0; i < in; i++) to[i * width + o] = theta[o * in + i];
+            std::memcpy(to + in * width, theta + in * outs, 4 * outs);
+            if (l == 0) affine(to, in, width, x.data(), to + in * width, at_zero);
+            theta += (in + 1) * outs, to += (in + 1) * width;
+        }
+    }
+
+    // To the outputs, padded, in y; x and y have room for any layer.
+    const float* outputs(const float* turned, const double* mean, const double* scale, const double* observation,
+                         float* x, float* y) const {
+        Int in = net.in(0), filled = 0;
+        const float* at_zero = turned + size() - padded(net.out(0));
+        if (in >= 32)
+            for (Int i = 0; i < in; i++) filled += observation[i] != 0;
+        for (Int l = 0; l < net.layers; l++) {
+            Int width = padded(net.out(l));
+            if (l == 0 && in >= 32 && 8 * filled <= in) {  // mostly zeros, as one-hot observations are
+                const float* start = at_zero;
+                for (Int i = 0; i < in; i++)
+                    if (observation[i] != 0) {
+                        float more = standardised(observation[i], mean[i], scale[i]) - standardised(0, mean[i], scale[i]);
+                        affine(turned + i * width, 1, width, &more, start, y);
+                        start = y;
+                    }
+                if (start == at_zero) std::memcpy(y, at_zero, 4 * width);
+            } else {
+                if (l == 0)
+                    for (Int i = 0; i < in; i++) x[i] = standardised(observation[i], mean[i], scale[i]);
+                affine(turned, net.in(l), width, x, turned + net.in(l) * width, y);
+            }
+            if (l + 1 < net.layers)
+                for (Int o = 0; o < width; o += LANES) store(y + o, tanh(load(y + o)));
+            turned += (net.in(l) + 1) * width;
+            std::swap(x, y);
+        }
+        return x;
+    }
+};
+
 // In what follows theta is [R, stride] with the network's parameters first, kept [R, blocks, features(), 64].
 extern "C" {
 
@@ -388,6 +470,32 @@ void forward(Int layers, const Int* sizes, Int runs, Int samples, Int stride, co
             scatter(own.u.data(), count, net.out(layers - 1), out + (run * samples + b * BLOCK) * net.out(layers - 1));
         }
     }
+}
+
+// Floats of what begin_acting makes of one run.
+Int acting_size(Int layers, const Int* sizes) {
+    Network net{layers, sizes};
+    return Acting{net}.size();
+}
+
+// turned [R, acting_size], for act; mean and scale [R, inputs].
+void begin_acting(Int layers, const Int* sizes, Int runs, Int stride, const float* theta, const double* mean,
+                  const double* scale, float* turned) {
+    Network net{layers, sizes};
+    Acting acting{net};
+    for (Int run = 0; run < runs; run++, theta += stride, mean += net.in(0), scale += net.in(0))
+        acting.begin(theta, mean, scale, turned + run * acting.size());
+}
+
+// out [R, outputs] of one raw observation per run [R, inputs].
+void act(Int layers, const Int* sizes, Int runs, const float* turned, const double* mean, const double* scale,
+         const double* observation, float* out) {
+    Network net{layers, sizes};
+    Acting acting{net};
+    Int in = net.in(0), outs = net.out(layers - 1), size = acting.size();
+    std::vector<float> x(padded(net.widest())), y(padded(net.widest()));
+    for (Int run = 0; run < runs; run++, mean += in, scale += in, observation += in, out += outs)
+        std::memcpy(out, acting.outputs(turned + run * size, mean, scale, observation, x.data(), y.data()), 4 * outs);
 }
 
 // gradient [S, stride] = J^T u of u [S, N, outputs], row s at run s % R.

@@ -10,10 +10,11 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
@@ -22,7 +23,7 @@ from torch.utils import cpp_extension
 
 from study import compiler
 from study.policy import Network, Policy
-from study.rollout import normalise
+from study.rollout import Actor, normalise
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ["-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
@@ -110,6 +111,9 @@ def _plain(x):
     if isinstance(x, Tensor):
         assert x.is_contiguous() and x.dtype in (torch.float32, torch.int32, torch.int64) and x.device.type == "cpu"
         return ctypes.c_void_p(x.data_ptr())
+    if isinstance(x, np.ndarray):
+        assert x.flags.c_contiguous and x.dtype in (np.float32, np.float64)
+        return ctypes.c_void_p(x.ctypes.data)
     if isinstance(x, Few):
         return ctypes.byref(_Few(x.limit, *(part.data_ptr() for part in x[1:])))
     return ctypes.c_int64(x) if isinstance(x, int) else x
@@ -174,6 +178,29 @@ class Kernel:
         self._call("fit_squares", runs, samples, theta, x, few, target, order, epochs, size, rule)
 
 
+def actor(policy: Policy, theta: Tensor, mean: np.ndarray, scale: np.ndarray) -> Actor:
+    """rollout.actor: standardised and passed through the network in one call."""
+    kernel, theta = Kernel(policy.network), _own(theta)
+    runs, inputs, layers = len(theta), policy.network.sizes[0], ctypes.c_int64(len(policy.network.sizes) - 1)
+    mean, scale = (np.ascontiguousarray(moment, np.float64) for moment in (mean, scale))
+    assert mean.shape == scale.shape == (runs, inputs)
+    turned = theta.new_empty(runs, library().acting_size(layers, kernel._sizes))
+    kernel._call("begin_acting", runs, theta.shape[1], theta, mean, scale, turned)
+    outputs = np.empty((runs, kernel.outputs), np.float32)
+    sample = policy.family.sampler(theta[:, policy.network.parameters :].numpy())
+    function, before, after = library().act, (layers, kernel._sizes, ctypes.c_int64(runs)), _plain(outputs)
+    before += tuple(map(_plain, (turned, mean, scale)))
+
+    def act(observation, noise):
+        observation = np.ascontiguousarray(observation, np.float64)
+        assert observation.shape == (runs, inputs)
+        function(*before, _plain(observation), after)
+        return sample(outputs, noise.astype(np.float32))
+
+    act.keeps = turned, mean, scale  # behind the addresses
+    return act
+
+
 # The inner loop. The network is passed forwards and backwards here; what its outputs are worth, the page says.
 
 
@@ -209,6 +236,58 @@ def derivative(loss: Callable, network: Network | Policy, batch: type) -> Callab
         return loss(Given(made, network), THETA, batch(observation=OBSERVATION, **fields), *numbers)
 
     return torch.func.vmap(torch.func.grad(of, argnums=(0, 1)))
+
+
+def each(fleet, function: Callable, network: Network | Policy, otherwise: Callable) -> Callable:
+    """Fleet.each of a function that looks at theta through the network's outputs alone; `otherwise` for any other."""
+    fits = True
+
+    def of(phi, fields, numbers, batch):
+        return function(Given(phi, network), THETA, batch(observation=OBSERVATION, **fields), *numbers)
+
+    made = {}
+
+    def run(theta, batch=None, *numbers):
+        nonlocal fits
+        if fits and hasattr(batch, "observation"):
+            fields = {name: field for name, field in batch._asdict().items() if name != "observation"}
+            try:
+                if not made:
+                    seen = torch.func.vmap(partial(of, batch=type(batch)))
+                    made[0] = compiler.compiled(seen, function.__qualname__) if fleet.compile else seen
+                return made[0](outputs(network, theta, batch.observation), fields, numbers)
+            except Exception:  # as in sgd.minimise
+                fits = False
+        return otherwise(theta, *(() if batch is None else (batch,)), *numbers)
+
+    return run
+
+
+@torch.no_grad()
+def outputs(network: Network | Policy, theta: Tensor, observation: Tensor) -> Tensor:
+    """What the network makes of theta [R, P] and observations [R, N, D], or the policy: its phi."""
+    kernel, observation = Kernel(network.network if isinstance(network, Policy) else network), observation.contiguous()
+    made = kernel.forward(theta.contiguous(), observation, few=Few.of(observation))
+    return network.family.phi(made, theta[:, kernel.network.parameters :]) if isinstance(network, Policy) else made
+
+
+@torch.no_grad()
+def gradient(fleet, loss: Callable, network: Network | Policy, theta: Tensor, batch: NamedTuple, *numbers) -> Tensor:
+    """d loss / d theta [R, P] of a loss(network, theta, batch, *numbers) that looks at the network's outputs alone."""
+    kernel = Kernel(network.network if isinstance(network, Policy) else network)
+    (runs, samples), parameters = batch.observation.shape[:2], kernel.network.parameters
+    theta, observation, kept = theta.contiguous(), batch.observation.contiguous(), kernel.keep(runs, samples)
+    few = Few.of(observation)
+    made = kernel.forward(theta, observation, kept, few=few)
+    fields = {name: field for name, field in batch._asdict().items() if name != "observation"}
+    key = (loss, network)
+    if key not in fleet.made:
+        slope = derivative(loss, network, type(batch))
+        fleet.made[key] = compiler.compiled(slope, f"slope of {loss.__qualname__}") if fleet.compile else slope
+    u, rest = fleet.made[key](made, theta[:, parameters:], fields, numbers)
+    found = kernel.transposed(theta, kept, u, few)
+    found[:, parameters:] = rest
+    return found
 
 
 def traced(function: Callable, *arguments) -> Callable:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from study.objective import surrogate_gradient
 from study.rollout import Batch
 from study.solver import conjugate_gradient
 
@@ -37,7 +36,7 @@ def implied_beta(fleet, theta: Tensor, batch: Batch, max_kl: Tensor) -> Implied:
     """
     runs, settings = len(theta), fleet.diagnostics
     halves = tree_map(lambda field: field.unflatten(1, (2, -1)).flatten(0, 1), batch)
-    g_a, g_b = fleet.each(surrogate_gradient)(theta.repeat_interleave(2, 0), halves).unflatten(0, (runs, 2)).unbind(1)
+    g_a, g_b = fleet.surrogate_gradient(theta.repeat_interleave(2, 0), halves).unflatten(0, (runs, 2)).unbind(1)
     g = (g_a + g_b) / 2
 
     # Two right-hand sides per run, side by side as twice as many runs.

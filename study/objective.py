@@ -33,9 +33,14 @@ def mean_kl_new_old(policy: Policy, phi: Tensor, batch: Batch) -> Tensor:
     return policy.family.kl_old_new(phi, batch.old).mean()
 
 
+def surrogate_at(policy: Policy, theta: Tensor, batch: Batch) -> Tensor:
+    """The surrogate of the policy under theta, a scalar."""
+    return surrogate(policy, policy(theta, batch.observation), batch)
+
+
 def surrogate_gradient(policy: Policy, theta: Tensor, batch: Batch) -> Tensor:
     """g [P], the gradient of the surrogate at theta."""
-    return join(grad(lambda parts: surrogate(policy, policy(parts, batch.observation), batch))(policy.split(theta)))
+    return join(grad(lambda parts: surrogate_at(policy, parts, batch))(policy.split(theta)))
 
 
 def fisher_vector_product(policy: Policy, theta: Tensor, observation: Tensor, vector: Tensor) -> Tensor:

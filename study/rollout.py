@@ -4,6 +4,7 @@ Everything a run draws in an iteration comes from its own seed and the iteration
 draws do not depend on the other runs of its fleet, and a resumed run needs no stored generator state.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -88,19 +89,22 @@ def _like(per_run: np.ndarray, x: np.ndarray) -> np.ndarray:
     return per_run.reshape(-1, *[1] * (x.ndim - 1))
 
 
-def collect(
-    copies: Copies,
-    observation: np.ndarray,
-    policy: Policy,
-    theta: Tensor,
-    moments: Moments,
-    noise: np.ndarray,
-    alive: np.ndarray,
-) -> tuple[Experience, np.ndarray]:
-    """T steps of every run under theta [R, P], from observation [R, D]; noise [R, T, .] decides the actions.
+Actor = Callable[[np.ndarray, np.ndarray], np.ndarray]  # actions [R, A] of raw observations [R, D] and noise [R, .]
 
-    Returns the experience and the observation [R, D] to go on from. The statistics stand still
-    meanwhile, so that the policy that acts is one function. Runs that are not alive get action 0.
+
+def actor(policy: Policy, theta: Tensor, mean: np.ndarray, scale: np.ndarray) -> Actor:
+    """The policy under one theta [R, P] for raw observations, whose mean and scale are [R, D]."""
+    act = policy.actor(theta)
+    return lambda observation, noise: act(standardise(observation, mean, scale), noise)
+
+
+def collect(
+    copies: Copies, observation: np.ndarray, act: Actor, noise: np.ndarray, alive: np.ndarray
+) -> tuple[Experience, np.ndarray]:
+    """T steps of every run, from observation [R, D]; noise [R, T, .] decides the actions.
+
+    Returns the experience and the observation [R, D] to go on from. Parameters and statistics of observations stand
+    still meanwhile: one policy acts. Runs that are not alive get action 0.
     """
     runs, horizon = noise.shape[:2]
     seen = np.empty((runs, horizon, observation.shape[1]))
@@ -109,11 +113,9 @@ def collect(
     reward = np.empty((runs, horizon))
     terminated = np.empty((runs, horizon), bool)
     truncated = np.empty((runs, horizon), bool)
-    act = policy.actor(theta)
-    mean, scale = moments.mean, moments.scale()
     everyone = alive.all()
     for t in range(horizon):
-        action = act(standardise(observation, mean, scale), noise[:, t])
+        action = act(observation, noise[:, t])
         if not everyone:
             action = np.where(alive[:, None], action, 0)
         step = copies.step(action)

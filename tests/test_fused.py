@@ -13,9 +13,9 @@ from reference import draw
 from study import compiler, fused, sgd, value
 from study.algorithm import NAMES, kl_fixed
 from study.fleet import Fleet, Rollout, Trainer
-from study.objective import fisher_vector_product
+from study.objective import change, fisher_vector_product, surrogate_gradient
 from study.policy import Categorical, Categoricals, Gaussian, Network, Policy
-from study.rollout import Batch
+from study.rollout import Batch, actor
 from study.sgd import Adam
 from study.value import Targets
 
@@ -115,6 +115,32 @@ def test_one_hot_inputs_are_looked_up(inputs, places, samples, rng):
     assert torch.equal(alone[0], mine[0]), "a run's bits are its own"
 
 
+@pytest.mark.parametrize("family", [Gaussian(2), Categorical(9), Categoricals((3, 2))])
+@pytest.mark.parametrize("inputs, hidden", [(3, (64, 64)), (40, (20, 7)), (500, (40,)), (5, ())])
+def test_the_actor_is_the_eager_one(family, inputs, hidden, rng):
+    """Of dense observations, of some that are mostly 0, and of none but zeros; each run by its own parameters."""
+    policy = Policy.make(inputs, family, hidden)
+    theta = 0.3 * torch.randn(4, policy.parameters, generator=rng)
+    numbers = np.random.default_rng(0)
+    mean, scale = numbers.normal(0, 1, (4, inputs)), numbers.uniform(0.1, 2, (4, inputs))
+    observation = numbers.normal(1, 3, (4, inputs))
+    observation[1:, 2:], observation[2] = 0, 0
+    noise = np.stack([family.noise(numbers, 1)[0] for _ in range(4)])
+    made = fused.actor(policy, theta, mean, scale)(observation, noise)
+    true = actor(policy, theta.double(), mean, scale)(observation, noise)
+    np.testing.assert_allclose(made, true, rtol=1e-4, atol=1e-5)
+    alone = fused.actor(policy, theta[1:2], mean[1:2], scale[1:2])(observation[1:2], noise[1:2])
+    np.testing.assert_array_equal(alone, made[1:2])
+
+
+def test_what_is_not_finite_reaches_the_actor(rng):
+    policy = Policy.make(2, Gaussian(1), (4,))
+    theta = torch.randn(2, policy.parameters, generator=rng)
+    act = fused.actor(policy, theta, np.zeros((2, 2)), np.ones((2, 2)))
+    action = act(np.array([[np.nan, 0], [np.inf, 0]]), np.zeros((2, 1)))
+    assert np.isnan(action[0, 0]) and np.isfinite(action[1, 0])
+
+
 def test_dense_inputs_are_not_looked_up(rng):
     x = one_hot(1, 64, 300, rng, places=20)
     assert fused.Few.of(x) is None and fused.Few.of(x[..., :31]) is None and fused.Few.of(x[:, :2]) is None
@@ -206,6 +232,34 @@ def test_fused_fisher_vector_products_are_the_eager_ones(family, rng):
         at = theta[s % 2].double(), states[s % 2].double(), v[s].double()
         true = fisher_vector_product(fleet.policy, *at)
         torch.testing.assert_close(made[s].double(), true, rtol=1e-4, atol=1e-5 * float(true.abs().max()))
+
+
+@pytest.mark.parametrize("family", [Gaussian(2), Categorical(3), Categoricals((3, 2))])
+def test_fused_gradients_and_diagnostics_are_autograds(family, rng):
+    """The surrogate's gradient, an update's change and the policy's phi against the definitions in float64."""
+    fleet, theta, rollout = problem(family, rng)
+    batch, policy = rollout.batch, fleet.policy
+    new = theta + 0.1 * torch.randn(theta.shape, generator=rng)
+    made = fleet.surrogate_gradient(new, batch), fleet.each(change)(new, batch)
+    phi = fleet.outputs(policy, new, batch.observation)
+    for run in range(2):
+        at, its = new[run].double(), Batch(*(field[run].double() for field in batch))
+        true = surrogate_gradient(policy, at, its)
+        torch.testing.assert_close(made[0][run].double(), true, rtol=1e-4, atol=1e-5 * float(true.abs().max()))
+        for mine, exact in zip(made[1], change(policy, at, its)):
+            torch.testing.assert_close(mine[run].double(), exact, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(phi[run].double(), policy(at, its.observation), rtol=1e-4, atol=1e-5)
+
+
+def test_a_function_that_looks_at_theta_itself_goes_the_ordinary_way(rng):
+    fleet, theta, rollout = problem(Gaussian(2), rng)
+
+    def length(policy, theta, batch):
+        return policy(theta, batch.observation).sum() + theta.square().sum()
+
+    torch.testing.assert_close(
+        fleet.each(length)(theta, rollout.batch), unfused(fleet).each(length)(theta, rollout.batch)
+    )
 
 
 def decayed(policy, theta, batch, beta):

@@ -6,7 +6,7 @@ import torch
 from reference import random_policy, sample
 
 from study.policy import Categorical, Gaussian
-from study.rollout import Moments, RewardScale, Stream, collect, discounted_sum, gae, generator
+from study.rollout import Moments, RewardScale, Stream, actor, collect, discounted_sum, gae, generator
 from study.task import Step
 
 GAMMA, LAMBDA = np.array([0.9, 0.99, 1.0]), np.array([0.8, 0.95, 0.0])
@@ -188,7 +188,8 @@ def test_collect_is_a_plain_loop(family, rng):
     noise = np.stack([family.noise(np.random.default_rng(run), 9) for run in range(2)])
     copies = Counter(family)
     first = copies.observation()
-    made, last = collect(copies, first, policy, theta, moments, noise, np.ones(2, bool))
+    act = actor(policy, theta, moments.mean, moments.scale())
+    made, last = collect(copies, first, act, noise, np.ones(2, bool))
     again = Counter(family)
     observation = again.observation()
     for t in range(9):
@@ -213,8 +214,9 @@ def test_a_run_that_is_not_alive_gets_action_zero_and_the_others_their_own(rng):
     policy, theta = random_policy(Gaussian(2), rng, runs=2)
     noise = np.random.default_rng(0).standard_normal((2, 5, 2))
     start, moments = Counter(Gaussian(2)).observation(), Moments(2, (3,))
-    both, _ = collect(Counter(Gaussian(2)), start, policy, theta, moments, noise, np.ones(2, bool))
+    moments = moments.mean, moments.scale()
+    both, _ = collect(Counter(Gaussian(2)), start, actor(policy, theta, *moments), noise, np.ones(2, bool))
     theta[1] = torch.nan
-    one, _ = collect(Counter(Gaussian(2)), start, policy, theta, moments, noise, np.array([True, False]))
+    one, _ = collect(Counter(Gaussian(2)), start, actor(policy, theta, *moments), noise, np.array([True, False]))
     assert (one.action[1] == 0).all()
     np.testing.assert_array_equal(one.action[0], both.action[0])

@@ -14,7 +14,7 @@ in its quadratic model only.
 
 import torch
 
-from study.objective import change, surrogate_gradient
+from study.objective import change
 from study.settings import AlgorithmSettings, Count, NonNegative, Positive
 from study.solver import backtracking_line_search, conjugate_gradient
 
@@ -36,7 +36,7 @@ def natural_gradient(fleet, theta, batch):
     def fisher(v):
         return product(v) + settings.damping[:, None] * v
 
-    gradient = fleet.each(surrogate_gradient)(theta, batch)
+    gradient = fleet.surrogate_gradient(theta, batch)
     s, residual = conjugate_gradient(fisher, gradient, settings.cg_iterations)
     squared = (s * fisher(s)).sum(-1)
     lagrange = torch.sqrt(squared / (2 * settings.max_kl))
