@@ -127,6 +127,13 @@ def interval_text(value, low, high, digits=2):
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def range_text(value, low, high, digits=2):
+    """ "0.10 (0.06 to 0.11)", for a range that is no interval; without it where there is none."""
+    if not np.isfinite(low):
+        return interval_text(value, low, high, digits)
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
 def signed(row, name):
     """ "+0.10 [-0.02, +0.23]", or a dash."""
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))

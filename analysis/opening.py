@@ -399,7 +399,7 @@ def _best_values(algorithm, best, frame, anchor):
             end = "smallest" if row["setting"] == values["setting"].min() else "largest"
             part += f"; it is the {end} value that was run, so the best may lie beyond it"
         elif np.isfinite(row["low"]) and row["low"] < row["high"]:
-            part += f"; resampled seeds choose from {row['low']:g} to {row['high']:g}"
+            part += f"; with these seeds the best may be any from {row['low']:g} to {row['high']:g}"
         parts.append(part)
     found = [Sentence(f"{_capital('. '.join(_capital(part) for part in parts))}.", anchor)]
     bands = frame[frame["kind"] == "band"]
@@ -452,5 +452,5 @@ GLOSSARY = (
     ("condition", "settings of the protocol, the same for all arms that are compared"),
     ("fork", "runs of several β that go on from one point of the same run"),
     ("Student’s interval", "a 95 % interval of a mean that allows for few seeds"),
-    ("bootstrap interval", "95 % of the values that a number takes when seeds are drawn again; too narrow for few"),
+    ("none shown better", "values that no other one beats by Welch’s test at 5 %; with few seeds, many"),
 )

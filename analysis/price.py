@@ -28,7 +28,7 @@ class Window:
     """The values of one task's number that are nearly as good as its best."""
 
     optimum: float
-    optimum_low: float  # 95 % interval of the optimum
+    optimum_low: float  # 95 % interval of the optimum, over seeds
     optimum_high: float
     low: float  # ends of the window
     high: float
@@ -114,17 +114,7 @@ def windows(scores: Grid, seed=0):
         low = top - np.argmin(np.append(good[top::-1], False)) + 1
         high = top + np.argmin(np.append(good[top:], False)) - 1
         ran = np.flatnonzero(np.isfinite(own))
-        count = np.isfinite(values[task]).sum(-1)
-        squares = np.nansum((values[task] - means[task][:, None]) ** 2, axis=-1)
-        spread = np.sqrt(squares / np.maximum(1, count - 1))
-        error = np.where(count > 1, spread / np.sqrt(np.maximum(1, count)), np.nan)
-        pooled = np.sqrt(np.nanmean(error**2))
-        # A few seeds know their own spread badly: half of it is the task's.
-        error = np.where(np.isfinite(means[task]), np.sqrt((np.nan_to_num(error, nan=pooled) ** 2 + pooled**2) / 2), 0)
-        drawn = means[task] + error * generator.standard_normal((DRAWS, len(settings)))
-        tops = np.nan_to_num(response(drawn, settings, at), nan=-np.inf).argmax(-1)
-        tail = (1 - statistics.LEVEL) / 2
-        first, last = np.quantile(at[tops], [tail, 1 - tail])
+        first, last = optimum_interval(values[task], settings, generator)
         made.append(
             Window(
                 *(10 ** at[[top]]), *(10.0 ** np.array([first, last])), *(10 ** at[[low, high]]),
@@ -132,6 +122,28 @@ def windows(scores: Grid, seed=0):
             )
         )  # fmt: skip
     return 10 ** at[single], made
+
+
+def optimum_interval(values, settings, generator, draws=DRAWS):
+    """(low, high) of the logarithm at which the response to values [H, S] is highest; NaN where a seed was not run.
+
+    Percentiles of where it is highest after errors are added to the means. A few seeds know their own spread badly, so
+    half of an error's square is the task's. Such a half has four times the degrees of freedom of n seeds, 4 (n - 1)
+    (Satterthwaite), and errors are drawn wider by as much as Student's quantile is above the normal one.
+    """
+    ran = np.isfinite(values).any(-1)
+    values, own = values[ran], np.asarray(settings)[ran]
+    at = points(settings)
+    at = at[(at >= np.log10(own.min()) - STEP / 2) & (at <= np.log10(own.max()) + STEP / 2)]
+    count = np.isfinite(values).sum(-1)
+    squares = np.nanvar(values, axis=-1) / np.maximum(1, count - 1)  # of the standard error
+    pooled = squares[count > 1].mean() if (count > 1).any() else np.nan
+    tails = np.array([1 - statistics.LEVEL, 1 + statistics.LEVEL]) / 2
+    wider = stats.t.ppf(tails[1], 4 * np.maximum(1, count - 1)) / stats.norm.ppf(tails[1])
+    error = wider * np.sqrt((np.where(count > 1, squares, pooled) + pooled) / 2)
+    drawn = statistics.seed_means(values) + error * generator.standard_normal((draws, len(own)))
+    tops = (drawn @ smoother(own, at).T).argmax(-1)
+    return np.quantile(at[tops], tails)
 
 
 _found = []  # (reference to runs, column, tasks) of the last frames, since every number of a report asks again

@@ -37,6 +37,20 @@ def test_transfer_finds_what_the_other_task_s_beta_costs(moved):
     # Two decades at a width of 0.6 decades: nothing of the gain is left.
     assert frame.loc[("kl_fixed", "a", "b"), "loss"] == pytest.approx(1.0, abs=0.15)
     assert ("trpo", "a", "b") not in frame.index  # one delta only
+    single = frame.loc[("kl_fixed", "all tasks", "a")]
+    assert single["low"] <= single["high"] < 1.2  # with one seed left out
+    scores = np.random.default_rng(0).normal(size=(3, 4, 5))
+    loss = panel.transfer.losses(scores)
+    select, evaluate = statistics.split_means(scores)
+    np.testing.assert_allclose(loss[-1], statistics.regret(select, evaluate).mean(0))
+    np.testing.assert_allclose(loss[:-1], statistics.transfer(select, evaluate).mean(0))
+
+
+def test_sensitivity_with_one_task_left_out_by_hand():
+    means = np.array([[1.0, 0.2, 0.0], [0.0, 0.6, 1.0], [0.9, 0.5, 0.1]])
+    # Without the first task 0.95 - 0.55, without the second, which differs, nothing, without the third 1 - 0.5.
+    assert panel.sensitivity.without_one_task(means) == pytest.approx((0.0, 0.5))
+    assert np.isnan(panel.sensitivity.without_one_task(means[:2])).all()
 
 
 def test_profiles_of_a_number_are_shares_and_geometric_means_by_hand(moved):
@@ -242,8 +256,11 @@ def test_adaptive_rule_s_share_inside_its_tolerance(moved):
 
 def test_probability_that_trpo_beats_a_hopeless_arm_is_one(moved):
     frame = panel.comparison.numbers(moved, moved.main)
-    better = frame[frame["kind"] == "P(TRPO > arm)"].set_index("arm")["value"]
-    assert better["kl_fixed beta=100"] == 1.0
+    better = frame[frame["kind"] == "P(TRPO > arm)"].set_index("arm")
+    assert better.loc["kl_fixed beta=100", "value"] == 1.0
+    ends = stats.binomtest(2, 2).proportion_ci(0.95, method="wilson")  # won on both tasks, which tells little
+    assert better.loc["kl_fixed beta=100", ["low", "high"]].tolist() == pytest.approx([ends.low, ends.high])
+    assert frame.loc[frame["kind"].isin(["profile", "iqm", "median"]), ["low", "high"]].isna().all(axis=None)
     profile = frame[(frame["kind"] == "profile") & (frame["arm"] == "trpo max_kl=0.01")]
     assert profile["value"].is_monotonic_decreasing
 

@@ -12,6 +12,7 @@ from .a import one_number_for_all_tasks
 
 # The spread between tasks that advantage normalisation has to remove, decades of beta.
 HIDDEN_DECADES = 0.5
+RESAMPLES = 2000
 
 NAME = "Hidden adaptation"
 CLAIM = "Advantage normalisation is a hidden adaptation of β."
@@ -19,8 +20,9 @@ RULE = f"""
 Supported when (1) the spread of TRPO's cross-fitted implied β between tasks (where it stands above the noise in
 {percent(1 - ALPHA)} of resamples) is more than {HIDDEN_DECADES:g} decades wider in units of the raw advantages than in
 those of the normalised ones, (2) the best single β loses more with raw advantages than with normalised ones, by more
-than {percent(MEAN_MARGIN)} of the gain in the mean over tasks (95 % bootstrap intervals for both; the raw grid no
-wider), and (3) claim A is supported with raw advantages. Not supported when the contrary of one of them is shown.
+than {percent(MEAN_MARGIN)} of the gain in the mean over tasks (95 % intervals by the jackknife over seeds for both; the
+raw grid no wider), and (3) claim A is supported with raw advantages. Not supported when the contrary of one of them is
+shown.
 """
 ORDER = 70
 NEEDS = ("kl_fixed", "trpo")
@@ -28,18 +30,17 @@ RAW_TOO = True
 
 
 def judge(study) -> tuple:
-    everything, samples = implied_spread(study)
-    if np.isnan(samples).mean() > ALPHA:
-        raise NotApplicable("needs tasks whose implied beta stands above the noise together")
+    everything, (more, low, high) = implied_spread(study)
     frame = everything[everything["shown"]]
     left_out = sorted(set(everything.loc[~everything["shown"], "task"]))
-    low, high = statistics.interval(samples)
     few = frame["seeds"].min() < 2
+    if np.isnan(low) and not few:
+        raise NotApplicable("needs tasks whose implied beta stands above the noise without any one of their seeds too")
     ranges = frame.groupby("advantages")["implied_beta"].agg(["min", "max"])
     sentence = (
         f"Over {frame['task'].nunique()} tasks the implied β spans {ranges.loc['normalised', 'min']:.2g} to "
         f"{ranges.loc['normalised', 'max']:.2g} with normalised advantages and {ranges.loc['raw', 'min']:.2g} to "
-        f"{ranges.loc['raw', 'max']:.2g} in units of the raw ones: {np.nanmedian(samples):.2f} decades more "
+        f"{ranges.loc['raw', 'max']:.2g} in units of the raw ones: {more:.2f} decades more "
         f"[{low:.2f}, {high:.2f}]."
     )
     if left_out:
@@ -48,9 +49,12 @@ def judge(study) -> tuple:
         return UNDECIDED, f"{sentence} Without runs on raw advantages the consequence is not tested.", everything
     raw_runs = study.under(study.raw_condition)
     raw_verdict, raw_sentence, _ = one_number_for_all_tasks(raw_runs, "kl_fixed")
-    price, drawn, betas = loss_of_single_beta(study.main)
-    raw_price, raw_drawn, raw_betas = loss_of_single_beta(raw_runs)
-    more_low, more_high = statistics.interval(raw_drawn - drawn)
+    loss, scores, betas = loss_of_single_beta(study.main)
+    raw_loss, raw_scores, raw_betas = loss_of_single_beta(raw_runs)
+    price, raw_price = loss(scores), raw_loss(raw_scores)
+    _, more_low, more_high = statistics.jackknife(
+        lambda both: raw_loss(both[len(scores) :]) - loss(both[: len(scores)]), [*scores, *raw_scores]
+    )
     sentence += (
         f" The best single β loses {percent(price)} of the gain in the mean over tasks with normalised advantages "
         f"and {percent(raw_price)} with raw ones, {percent(raw_price - price)} more [{percent(more_low)}, "
@@ -73,9 +77,9 @@ def judge(study) -> tuple:
     return UNDECIDED, sentence, everything
 
 
-def implied_spread(study, resamples=statistics.RESAMPLES):
-    """(frame, samples): implied beta per task, normalised and raw, and [B] bootstrap samples of the
-    difference in decades between the spreads (largest to smallest) over tasks, raw less normalised.
+def implied_spread(study, resamples=RESAMPLES):
+    """(frame, (value, low, high)): implied beta per task, normalised and raw, and how many decades wider the spread
+    (largest to smallest) over tasks is raw than normalised.
 
     `shown` in the frame is False for tasks that tell nothing of beta, as a solved one does, whose
     gradient is noise: more than ALPHA of the resamples do not stand above it. They are no part of the spreads.
@@ -84,39 +88,55 @@ def implied_spread(study, resamples=statistics.RESAMPLES):
     tasks = sorted(chosen["task"].unique())
     if (chosen["advantages"] == "raw").any():
         raise NotApplicable("needs trpo with normalised advantages")
-    rows, decades = [], []
-    for raw in (False, True):
-        squares = implied_squares(study, chosen, PHASES, raw=raw).mean(axis=1)
-        per_task = [squares[(chosen["task"] == task).to_numpy()] for task in tasks]
-        if not all(np.isfinite(values).all() and len(values) for values in per_task):
-            raise NotApplicable("needs implied_beta_crossfit and sigma_advantage in the curves of trpo")
-        drawn = np.stack([sample.mean(-1) for sample in statistics.resample(per_task, resamples)], axis=-1)
-        decades.append(0.5 * np.log10(np.where(drawn > 0, drawn, np.nan)))
-        for task, values in zip(tasks, per_task):
-            rows.append((task, "raw" if raw else "normalised", statistics.signed_root(values.mean()), len(values)))
-    decades = np.stack(decades)
-    shown = (np.isnan(decades).mean(axis=1) <= ALPHA).all(axis=0)
+    both = np.stack([implied_squares(study, chosen, PHASES, raw=raw).mean(axis=1) for raw in (False, True)])
+    squares = [both[:, (chosen["task"] == task).to_numpy()] for task in tasks]  # a [2, n] per task
+    if not all(np.isfinite(values).all() and values.size for values in squares):
+        raise NotApplicable("needs implied_beta_crossfit and sigma_advantage in the curves of trpo")
+    shown = np.array([(noise <= ALPHA).all() for noise in noise_of(squares, resamples)])
     if shown.sum() < 2:
         raise NotApplicable("needs trpo on at least 2 tasks whose implied beta stands above the noise")
-    frame = pd.DataFrame(rows, columns=["task", "advantages", "implied_beta", "seeds"])
-    frame["shown"] = np.tile(shown, 2)
-    spread = decades[..., shown].max(axis=-1) - decades[..., shown].min(axis=-1)
-    return frame, spread[1] - spread[0]
+    rows = [
+        (task, name, statistics.signed_root(values[kind].mean()), values.shape[1], known)
+        for kind, name in enumerate(("normalised", "raw"))
+        for task, values, known in zip(tasks, squares, shown)
+    ]
+    frame = pd.DataFrame(rows, columns=["task", "advantages", "implied_beta", "seeds", "shown"])
+    return frame, statistics.jackknife(wider_spread, [values for values, known in zip(squares, shown) if known])
+
+
+def noise_of(squares, resamples, seed=0):
+    """Per task of squares [2, n] the share of draws of its runs, with replacement, whose mean is not positive, [2]."""
+    generator = np.random.default_rng(seed)
+    for values in squares:
+        drawn = generator.integers(values.shape[1], size=(resamples, values.shape[1]))
+        yield np.mean(values[:, drawn].mean(-1) <= 0, axis=-1)
+
+
+def wider_spread(squares):
+    """Decades that the spread of the implied beta over tasks is wider in the second unit than in the first.
+
+    squares  list with the mean squared implied betas [..., 2, n] of each task; NaN where noise hides one
+    """
+    means = np.stack([values.mean(-1) for values in squares])
+    decades = 0.5 * np.log10(np.where(means > 0, means, np.nan))
+    spread = decades.max(0) - decades.min(0)
+    return spread[..., 1] - spread[..., 0]
 
 
 def loss_of_single_beta(runs):
-    """(value, [B] bootstrap samples, betas) of what the best single beta loses in the mean over tasks.
+    """(loss, scores, betas): what the best single beta loses in the mean over tasks, `loss(scores)`.
 
-    A task's own best may be any beta run on it; the single one is among those run on every task, the returned ones.
+    scores  list with an array [H, n] per task. A task's own best may be any beta run on it; the single one is among
+            those run on every task, which are returned.
     """
     fixed = learned(grid(sweep(runs), "kl_fixed", runs, common=False))
-    scores = fixed.normalised
-    everywhere = np.isfinite(scores).any(-1).all(0)
+    scores = [task[:, np.isfinite(task).any(0)] for task in fixed.normalised]
+    everywhere = np.isfinite(fixed.normalised).any(-1).all(0)
     if not everywhere.any():
         raise NotApplicable("needs one β that was run on every task")
 
-    def loss(means):
-        return np.nanmean(np.nanmax(means, axis=-1), axis=-1) - means[..., everywhere].mean(-2).max(-1)
+    def loss(scores):
+        means = np.stack([statistics.seed_means(task) for task in scores])
+        return float(np.nanmax(means, axis=-1).mean() - means[:, everywhere].mean(0).max())
 
-    means, drawn = statistics.seed_means(scores), statistics.resampled_means(scores)
-    return float(loss(means)), loss(drawn), fixed.settings[everywhere]
+    return loss, scores, fixed.settings[everywhere]

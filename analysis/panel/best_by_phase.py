@@ -11,9 +11,10 @@ from ..style import FIXED, INK, facets, labels
 
 TITLE = "The best beta by phase of training"
 CAPTION = """
-Return of runs with a constant β in each fifth of training: the β with the highest mean (line, 95 % bootstrap
-interval) and how near the others come (tint; none where half of the task’s gain is lost). Each run keeps its β from the
-start, so the return in a phase also depends on what the β did before it.
+Return of runs with a constant β in each fifth of training: the β with the highest mean (line; bars span those that no
+other is shown to beat, by Welch tests at 5 %, which hold the best one in 94 % of imagined studies or more) and how near
+the others come (tint; none where half of the task’s gain is lost). Each run keeps its β from the start, so the return
+in a phase also depends on what the β did before it.
 """
 PART, ORDER = "within", 20
 NEEDS = ("kl_fixed",)
@@ -28,15 +29,11 @@ def numbers(study, runs) -> pd.DataFrame:
         if not np.isfinite(gain) or len(settings) < 2:
             continue
         means = statistics.seed_means(values)
-        drawn = statistics.resampled_means(values)
-        first, last = statistics.first_and_last_best(np.where(np.isfinite(drawn), drawn, -np.inf))
-        tail = (1 - statistics.LEVEL) / 2
-        low = np.quantile(first, tail, axis=0, method="inverted_cdf")
-        high = np.quantile(last, 1 - tail, axis=0, method="inverted_cdf")
         for phase in range(len(means)):
             if not np.isfinite(means[phase]).any():
                 continue
             best = int(np.nanargmax(means[phase]))
+            _, low, high = statistics.best_setting(values[phase], settings)
             for h, beta in enumerate(settings):
                 rows.append(
                     {
@@ -46,8 +43,8 @@ def numbers(study, runs) -> pd.DataFrame:
                         "return": means[phase, h],
                         "loss": (means[phase, best] - means[phase, h]) / gain,
                         "best_beta": settings[best],
-                        "best_low": settings[int(low[phase])],
-                        "best_high": settings[int(high[phase])],
+                        "best_low": low,
+                        "best_high": high,
                         "seeds": int(np.isfinite(values[phase, h]).sum()),
                     }
                 )

@@ -1,5 +1,6 @@
 """Score distributions over tasks and runs: per arm rows of kind "profile" (share of runs above a threshold), one for
-each of AGGREGATES and "P(TRPO > arm)", with 95 % bootstrap intervals.
+each of AGGREGATES and "P(TRPO > arm)", with 95 % intervals; "profile", "median" and "iqm" have none, because with few
+runs no method holds the truth as often as it says.
 """
 
 import numpy as np
@@ -14,13 +15,18 @@ from ..style import FAINT, INK, arm_styles, legend_below, side_by_side
 TITLE = "All arms together"
 CAPTION = """
 Left: share of runs, over all tasks, whose normalised score exceeds τ. Right: probability that a run of TRPO scores
-higher than a run of the other arm on the same task, averaged over tasks. 95 % bootstrap intervals stratified by
-task.
+higher than a run of the other arm on the same task, averaged over tasks, with a 95 % interval over tasks (Wilson’s, a
+trial per task: rather too wide, it holds the truth in 98 to 100 % of imagined studies).
 """
 PART, ORDER = "tuned", 10
 PER_TASK = False
 
-AGGREGATES = ("mean", "median", "iqm", "optimality_gap")
+AGGREGATES = {
+    "mean": statistics.stratified_mean,
+    "median": lambda scores: (statistics.median(scores), np.nan, np.nan),
+    "iqm": lambda scores: (statistics.iqm(scores), np.nan, np.nan),
+    "optimality_gap": statistics.optimality_gap_interval,
+}
 
 
 def numbers(study, runs) -> pd.DataFrame:
@@ -39,15 +45,13 @@ def numbers(study, runs) -> pd.DataFrame:
     for arm, values in scores.items():
         first = scored[scored["arm"] == arm].iloc[0]
         head = {"arm": arm, "algorithm": first["algorithm"], "setting": first["setting"], "runs": sum(map(len, values))}
-        share, low, high = statistics.bootstrap(lambda x: statistics.profile(x, thresholds), values, resamples=500)
-        rows.append(
-            pd.DataFrame({**head, "kind": "profile", "threshold": thresholds, "value": share, "low": low, "high": high})
-        )
-        for name in AGGREGATES:
-            value, low, high = statistics.bootstrap(getattr(statistics, name), values)
+        share = statistics.profile(values, thresholds)
+        rows.append(pd.DataFrame({**head, "kind": "profile", "threshold": thresholds, "value": share}))
+        for name, aggregate in AGGREGATES.items():
+            value, low, high = aggregate(values)
             rows.append(pd.DataFrame({**head, "kind": name, "value": value, "low": low, "high": high}, index=[0]))
         if reference and arm != reference:
-            value, low, high = statistics.bootstrap(statistics.probability_of_improvement, scores[reference], values)
+            value, low, high = statistics.probability_interval(scores[reference], values)
             rows.append(
                 pd.DataFrame({**head, "kind": "P(TRPO > arm)", "value": value, "low": low, "high": high}, index=[0])
             )
@@ -65,7 +69,6 @@ def draw(frame) -> Figure:
         curve = by_arm[arm]
         thick = 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
         grid[0].plot(curve["threshold"], curve["value"], color=colour, ls=line, lw=thick, label=arm_name(arm))
-        grid[0].fill_between(curve["threshold"], curve["low"], curve["high"], color=colour, alpha=0.1, lw=0)
     grid[0].set_xlabel("normalised score τ (untrained 0, best run 1)")
     grid[0].set_ylabel("share of runs above τ")
     grid[0].set_title("performance profiles")

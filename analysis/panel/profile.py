@@ -12,8 +12,9 @@ from .beta_profile import draw_profile, profile_of
 TITLE = "Return by value of the number"
 CAPTION = """
 Final return against the number that was varied, per task: mean over seeds with 95 % interval. The bar at the bottom
-is the interval that the best value (diamond) takes when the seeds are resampled. Horizontal bands: other algorithms
-at their authors’ settings.
+spans the values that no other is shown to beat (Welch tests at 5 %), which hold the best one in 94 % of imagined
+studies or more; the diamond is the value with the highest mean. Horizontal bands: other algorithms at their authors’
+settings.
 """
 PART, ORDER = "windows_of_values", 30
 

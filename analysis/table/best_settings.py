@@ -1,4 +1,4 @@
-"""Best setting, its interval and the window of settings within WINDOW of the best: a row per number and task."""
+"""Best setting, those that no other is shown to beat, and those within WINDOW of it: a row per number and task."""
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,9 @@ from ..names import SYMBOLS, task_name
 
 TITLE = "Best value per task"
 CAPTION = """
-The value with the highest mean final return, the interval it takes when the seeds are resampled, and the values
-that lose less than 10 % of the gain; last row: those that do so on every task.
+The value with the highest mean final return, the stretch of values that no other is shown to beat (Welch tests at 5 %,
+which hold the best one in 94 % of imagined studies or more), and the values that lose less than 10 % of the gain; last
+row: those that do so on every task.
 """
 PART, ORDER = "windows_of_values", 70
 NEEDS = tuple(KNOBS)
@@ -76,12 +77,13 @@ def text(frame) -> pd.DataFrame:
     def ends(low, high):
         return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
+    kept = [ends(*pair) if np.isfinite(pair[0]) else "–" for pair in zip(frame["low"], frame["high"])]
     return pd.DataFrame(
         {
             "number": [SYMBOLS[name] for name in frame["number"]],
             "task": [task_name(name) for name in frame["task"]],
             "best": [f"{value:g}" if np.isfinite(value) else "–" for value in frame["best"]],
-            "95 % CI": [ends(*pair) if np.isfinite(pair[0]) else "–" for pair in zip(frame["low"], frame["high"])],
+            "none shown better": kept,
             "within 10 %": [
                 ends(*pair) if size else "none"
                 for *pair, size in zip(frame["window_low"], frame["window_high"], frame["window_size"])

@@ -1,5 +1,5 @@
-"""Per number the best value on one more task like these, and what the usual value loses there: Student’s 95 % interval
-for one new observation, over tasks; of the best value on its logarithm.
+"""Per number the best value on one more task like these, and what the usual value loses there: Student’s interval
+for one new observation, over tasks, which holds it in 92 to 97 % of cases; of the best value on its logarithm.
 """
 
 import numpy as np
@@ -12,8 +12,9 @@ from ..names import SYMBOLS, interval_text
 
 TITLE = "What to expect on a new task"
 CAPTION = """
-The best value of each number on one more task like these, and what the usual value loses there. The brackets hold
-one new task in 95 % of cases (Student, over tasks): they are wide because tasks differ.
+The best value of each number on one more task like these, and what the usual value loses there. The brackets
+(Student’s for one more observation, over tasks) held one new task in 92 to 97 % of imagined studies. They are wide
+because tasks differ.
 """
 PART, ORDER = "others", 20
 NEEDS = ()
