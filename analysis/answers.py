@@ -190,8 +190,8 @@ def unit_answers(study):
     return [
         _answer(
             key, question, f"{what} tuned in another unit of reward", "share of the gain",
-            np.array(list(effects.values())), list(effects), seeds, rule, statistics.mean_interval, words,
-            ENOUGH_IN_UNITS,
+            np.array(list(effects.values())), list(effects), seeds, rule,
+            statistics.skewed_mean_interval if key == "A" else statistics.mean_interval, words, ENOUGH_IN_UNITS,
         )
         for key, question, what, effects, seeds, rule, words in found
         if len(effects) >= LEAST

@@ -85,6 +85,23 @@ def test_windows_hold_the_optimum_and_touch_the_ends_only_where_they_do():
     assert 1 < single < 10 and windows[0].loss > 0.3 and windows[1].loss < 0.05
 
 
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_the_interval_of_an_optimum_holds_it(seeds):
+    settings = np.array([0.1, 0.3, 1, 3, 10, 30, 100])
+    generator = np.random.default_rng(seeds)
+    best = generator.uniform(-0.5, 1.5, 1000)
+    means = np.exp(-0.5 * ((np.log10(settings) - best[:, None]) / 0.6) ** 2)
+    # Means have one error whatever the seeds, and intervals are longer than the step between points.
+    values = means[..., None] + generator.normal(0, 0.1 * np.sqrt(seeds), (1000, 7, seeds))
+    at = price.points(settings)
+    truth = at[price.response(means, settings, at).argmax(-1)]
+    low, high = np.array([price.optimum_interval(task, settings, generator, 200) for task in values]).T
+    assert 0.93 <= np.mean((low <= truth + 1e-9) & (truth <= high + 1e-9)) <= 0.98
+    values[0, [0, 6]] = np.nan  # not run on this task
+    low, high = price.optimum_interval(values[0], settings, generator)
+    assert np.log10(0.3) - price.STEP / 2 <= low <= high <= np.log10(30) + price.STEP / 2
+
+
 def test_the_skewed_interval_is_the_envelope_and_covers_where_students_does_not():
     generator = np.random.default_rng(1)
     values = generator.exponential(0.06, (20, 400))
@@ -153,6 +170,22 @@ def test_imagined_tasks_cost_what_is_asked_for():
     )
     assert world.price(world.apart(0.05)) == pytest.approx(0.05, abs=0.005)
     assert world.price(0.0) < 0.01
+
+
+def test_imagined_studies_tell_an_interval_that_holds_from_one_that_does_not(monkeypatch):
+    truth = np.zeros(1000)
+    values = np.random.default_rng(0).normal(size=(1000, 5))
+    *_, coverage, bias, half = calibration.held(statistics.mean_interval(values.T), truth)
+    assert coverage == pytest.approx(0.95, abs=0.02) and abs(bias) < 0.05 and half == pytest.approx(1.16, abs=0.05)
+    mean = values.mean(1)
+    *_, too_few, _, _ = calibration.held((mean, mean - 0.5, mean + 0.5), truth)
+    assert too_few < 0.8
+    monkeypatch.setattr(calibration, "STUDIES", 400)
+    rows = list(calibration.of_aggregates(np.array([[0.5, 0.1], [0.9, 0.3], [0.2, 0.0]])))
+    assert len(rows) == 2 * len(calibration.TASKS) * len(calibration.SEEDS)
+    assert all(0.9 <= row[5] <= 1 and abs(row[6]) < 0.03 for row in rows)
+    worse = list(calibration.of_improvement(np.array([[0.5, 0.1, 0.5, 0.1], [0.9, 0.1, 0.5, 0.1]]), "a rival"))
+    assert {row[2] for row in worse} == {"0.75"} and all(row[5] >= 0.93 for row in worse)
 
 
 def frame_of_arms(scores, untrained_error):

@@ -10,7 +10,8 @@ from ..names import percent
 TITLE = "How the rules decide when the truth is known"
 CAPTION = """
 A thousand simulated studies per row, judged by the rules of this report (python -m analysis.calibration): how often a
-claim or its contrary is shown, and how often the 95 % interval holds the truth.
+claim or its contrary is shown, and how often the 95 % interval holds the truth. Rows of the rule “interval” are
+intervals of other figures, tables and claims.
 """
 PART, ORDER = "ruled_out", 60
 NEEDS = ()
@@ -28,4 +29,6 @@ def text(frame) -> pd.DataFrame:
     columns = {"rule": "rule", "number": "number", "design": "tasks and seeds", "truth": "truth"}
     shares = {"shown": "shown", "contrary_shown": "contrary shown", "coverage": "interval holds it"}
     words = frame[list(columns)].rename(columns=columns)
-    return words.join(frame[list(shares)].rename(columns=shares).map(percent))
+    return words.join(
+        frame[list(shares)].rename(columns=shares).map(lambda share: percent(share) if share >= 0 else "–")
+    )
