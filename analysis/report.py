@@ -240,7 +240,7 @@ def _data(study):
         f"({', '.join(study.tasks)}), "
         f"{span(seeds)} seeds per arm and task, {steps_name(runs)} environment steps per run.",
         "Seeds are the unit of every interval and test unless tasks are said to be. Intervals over seeds are such as "
-        "held the truth in 93 % of imagined studies or more, with 3, 5 and 10 seeds; where no method did, there is no "
+        "held the truth in 93 % of simulated studies or more, with 3, 5 and 10 seeds; where no method did, there is no "
         "interval, but what changes with one seed or one task left out. The score of a run is "
         "its mean return over the last 100 episodes; the floor of each task is the untrained policy’s return.",
         *study.notes,

@@ -12,9 +12,9 @@ from ..style import FIXED, INK, facets, labels
 TITLE = "The best beta by phase of training"
 CAPTION = """
 Return of runs with a constant β in each fifth of training: the β with the highest mean (line; bars span those that no
-other is shown to beat, by Welch tests at 5 %, which hold the best one in 94 % of imagined studies or more) and how near
-the others come (tint; none where half of the task’s gain is lost). Each run keeps its β from the start, so the return
-in a phase also depends on what the β did before it.
+other is shown to beat, by Welch tests at 5 %, which hold the best one in 94 % of simulated studies or more) and how
+near the others come (tint; none where half of the task’s gain is lost). Each run keeps its β from the start, so the
+return in a phase also depends on what the β did before it.
 """
 PART, ORDER = "within", 20
 NEEDS = ("kl_fixed",)

@@ -15,7 +15,7 @@ TITLE = "One beta for all tasks?"
 CAPTION = """
 Final return of a fixed penalty coefficient against β, per task: mean over seeds with 95 % interval. A single β can be
 best on every task only where the bars at the bottom overlap. The bar spans the β that no other is shown to beat (Welch
-tests at 5 %), which hold the best one in 94 % of imagined studies or more; the diamond is the β with the highest mean.
+tests at 5 %), which hold the best one in 94 % of simulated studies or more; the diamond is the β with the highest mean.
 What a β costs where bars do not overlap is in the matrix of values tuned elsewhere. Horizontal bands: other algorithms
 at their authors’ settings.
 """

@@ -16,7 +16,7 @@ TITLE = "All arms together"
 CAPTION = """
 Left: share of runs, over all tasks, whose normalised score exceeds τ. Right: probability that a run of TRPO scores
 higher than a run of the other arm on the same task, averaged over tasks, with a 95 % interval over tasks (Wilson’s, a
-trial per task: rather too wide, it holds the truth in 98 to 100 % of imagined studies).
+trial per task: rather too wide, it holds the truth in 98 to 100 % of simulated studies).
 """
 PART, ORDER = "tuned", 10
 PER_TASK = False

@@ -15,7 +15,7 @@ CAPTION = """
 Effect of each question, mean over tasks with its 95 % interval over tasks; grey marks effects that its rule counts as
 none. Filled: the rule decides, for the claim or against it; hollow: undecided. With fewer tasks than a verdict needs
 (30 for prices, 12 for TRPO less fixed β, 6 else) the line is no 95 % interval: of a price it then holds the truth in 82
-to 94 % of imagined studies.
+to 94 % of simulated studies.
 """
 PART, ORDER = "overview", 10
 NEEDS = ()

@@ -12,7 +12,7 @@ from .beta_profile import draw_profile, profile_of
 TITLE = "Return by value of the number"
 CAPTION = """
 Final return against the number that was varied, per task: mean over seeds with 95 % interval. The bar at the bottom
-spans the values that no other is shown to beat (Welch tests at 5 %), which hold the best one in 94 % of imagined
+spans the values that no other is shown to beat (Welch tests at 5 %), which hold the best one in 94 % of simulated
 studies or more; the diamond is the value with the highest mean. Horizontal bands: other algorithms at their authors’
 settings.
 """

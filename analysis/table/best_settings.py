@@ -11,7 +11,7 @@ from ..names import SYMBOLS, task_name
 TITLE = "Best value per task"
 CAPTION = """
 The value with the highest mean final return, the stretch of values that no other is shown to beat (Welch tests at 5 %,
-which hold the best one in 94 % of imagined studies or more), and the values that lose less than 10 % of the gain; last
+which hold the best one in 94 % of simulated studies or more), and the values that lose less than 10 % of the gain; last
 row: those that do so on every task.
 """
 PART, ORDER = "windows_of_values", 70
