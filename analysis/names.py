@@ -107,9 +107,10 @@ def listed(values):
 
 
 def steps_name(runs):
-    """ "1 000 000", or "40 960 or 81 920" where budgets differ."""
+    """ "1 000 000", or "40 960 to 1 000 000" where budgets differ."""
     steps = sorted(runs["total_steps"].unique())
-    return " or ".join(f"{int(value):,}".replace(",", " ") for value in steps[:4]) + (" …" if len(steps) > 4 else "")
+    ends = [f"{int(value):,}".replace(",", " ") for value in (steps[0], steps[-1])]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def span(counts):

@@ -299,10 +299,13 @@ def steps_axis(ax):
 
 
 def log_beta_axis(ax, betas):
+    """The axis of a number: plain labels where they fit below a small plot, else powers of ten, every second one."""
+    low, high = min(betas), max(betas)
+    small = low < 0.005
     ax.set_xscale("log")
-    ax.set_xlim(min(betas) / 1.6, max(betas) * 1.6)
-    log_axis(ax.xaxis)
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.set_xlim(low / 1.6, high * 1.6)
+    log_axis(ax.xaxis, ticks=4 if high / low >= (5e3 if small else 2e4) else 8)
+    ax.xaxis.set_major_formatter(FuncFormatter(power_of_ten) if small else StrMethodFormatter("{x:g}"))
 
 
 def labels(axes, x=None, y=None):
@@ -329,11 +332,15 @@ def label_ends(ax, ends):
     low, high = np.log10(ax.get_ylim())
     inches = 0.7 * ax.figure.get_figheight() / ax.get_subplotspec().get_gridspec().nrows  # of the axes, roughly
     gap = 8.5 / 72 / inches * (high - low)
-    position = -np.inf
-    for name, (x, y, colour) in sorted(ends.items(), key=lambda item: item[1][1]):
-        position = max(np.log10(y), position + gap)
+    ends = sorted(ends.items(), key=lambda item: item[1][1])
+    places = [np.log10(y) for _, (_, y, _) in ends]
+    for i in range(1, len(places)):  # up, where names would touch
+        places[i] = max(places[i], places[i - 1] + gap)
+    for i in range(len(places) - 1, -1, -1):  # and down again, where they leave the axes
+        places[i] = min(places[i], high - gap / 2 - gap * (len(places) - 1 - i))
+    for (name, (x, y, colour)), place in zip(ends, places):
         ax.annotate(
-            task_name(name), (x, y), (x * 1.03, 10**position), color=colour, fontsize=7, va="center",
+            task_name(name), (x, y), (x * 1.03, 10**place), color=colour, fontsize=7, va="center",
             annotation_clip=False,
         )  # fmt: skip
 
@@ -351,8 +358,9 @@ def table_axes(ax, rows, columns):
     ax.set_xlim(-0.5, len(columns) - 0.5)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_yticks(range(len(rows)), rows)
-    turn = len(columns) > 3
     names = [task_name(name) for name in columns]
+    # Inches of a name and, roughly, of a cell.
+    turn = len(columns) > 3 or 0.058 * max(map(len, names)) > 0.6 * ax.figure.get_figwidth() / len(columns)
     if turn:  # long names lean upwards
         longest = max(map(len, [*names, ""]))
         ax.figure.set_figheight(ax.figure.get_figheight() + 0.04 * max(0, longest - 13))

@@ -79,5 +79,5 @@ def draw(frame) -> Figure:
         ax.set_yticks(range(0, len(betas), every), [f"{beta:g}" for beta in betas[::every]])
         ax.set_xticks(sorted(best["phase"]))
         ax.grid(False)
-    labels(axes.values(), "phase of training (fifths)", "β (fixed)")
+    labels(axes.values(), "fifth of training", "β (fixed)")
     return figure

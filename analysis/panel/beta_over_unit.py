@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from ..arms import NotApplicable
 from ..names import task_name
-from ..style import facets, legend_below, log_axis, log_beta_axis, task_colours
+from ..style import available, facets, legend_below, log_axis, log_beta_axis, task_colours
 from .reward_scales import mean_returns, rescaled
 
 TITLE = "β in the task’s own unit"
@@ -34,10 +34,13 @@ def draw(frame) -> Figure:
     """Final return and step on raw advantages against beta / c for rewards multiplied by c, TRPO as a line for each."""
     tasks = sorted(frame["task"].unique())
     rows = {"mean": "final return", "median_kl": "median KL (nats)"}
+    if narrow := available.get() < 1.6 * len(tasks):  # a task in each row
+        names, columns = [(quantity, task) for task in tasks for quantity in rows], len(rows)
+    else:
+        names, columns = [(quantity, task) for quantity in rows for task in tasks], len(tasks)
     figure, axes = facets(
-        [(quantity, task) for quantity in rows for task in tasks], columns=len(tasks),
-        title=lambda name: task_name(name[1]) if name[0] == "mean" else "",
-    )  # fmt: skip
+        names, columns=columns, title=lambda name: task_name(name[1]) if narrow or name[0] == "mean" else ""
+    )
     colours = task_colours(frame["reward_scale"])
     for (task, factor), here in frame.groupby(["task", "reward_scale"]):
         curve = here.dropna(subset=["beta_over_unit"]).sort_values("beta_over_unit")
@@ -55,8 +58,9 @@ def draw(frame) -> Figure:
         if quantity == "median_kl":
             ax.set_yscale("log")
             log_axis(ax.yaxis)
+        if task == tasks[-1] if narrow else quantity == "median_kl":
             ax.set_xlabel("β / c")
-        if task == tasks[0]:
+        if narrow or task == tasks[0]:
             ax.set_ylabel(rows[quantity])
     legend_below(figure, axes.values(), most=2)
     return figure

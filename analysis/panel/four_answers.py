@@ -39,7 +39,10 @@ def draw(frame) -> Figure:
     groups = [group for group in groups if (frame["key"] == group[0]).any()]
     heights = [(frame["key"] == key).sum() for key, *_ in groups]
     narrow = available.get() < NARROW
-    row_height = 0.32 if narrow else 0.27  # inches
+    names = [f"{answer.label}, {answer.tasks} tasks" for answer in frame.itertuples()]
+    names = [textwrap.fill(name, 27) for name in names] if narrow else names
+    frame = frame.assign(name=names)
+    row_height = 0.14 + 0.13 * max(name.count("\n") + 1 for name in names)  # inches
     figure = Figure(figsize=(available.get(), row_height * sum(heights) + 0.62 * len(groups)), layout="constrained")
     axes = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[count + 0.4 for count in heights]).flat
     for (key, label, nothing), ax in zip(groups, axes):
@@ -52,8 +55,7 @@ def draw(frame) -> Figure:
         ax.axvspan(*np.clip(nothing, *view), color=FAINT, alpha=0.2, lw=0)
         ax.axvline(0, color=INK, lw=0.8)
         ax.set_xlim(view)
-        names = [f"{answer.label}, {answer.tasks} tasks" for answer in here.itertuples()]
-        ax.set_yticks(range(len(here)), [textwrap.fill(name, 23) for name in names] if narrow else names)
+        ax.set_yticks(range(len(here)), here["name"])
         ax.set_ylim(-0.6, len(here) - 0.4)
         ax.set_title(label)
         ax.grid(axis="y", visible=False)

@@ -71,7 +71,7 @@ def draw(frame) -> Figure:
             if kind == "implied":
                 ax.set_yscale("log")
                 log_axis(ax.yaxis)
-                ax.set_xlabel("phase of training (fifths)")
+                ax.set_xlabel("fifth of training")
                 ax.set_xticks(sorted(frame.loc[frame["kind"] == kind, "x"].unique()))
             else:
                 log_beta_axis(ax, frame.loc[(frame["kind"] == kind) & (frame["advantages"] == advantages), "x"])
