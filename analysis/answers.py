@@ -1,7 +1,7 @@
 """The four questions, each answered by an effect with its interval over tasks and a rule for what it shows.
 
 Estimators and rules were written in results/LOG.md ("one look") before the runs they are read from. The task is the
-unit: an effect per task, then Student's interval over tasks, so that it speaks of new tasks of the kinds at hand.
+unit: an effect per task, then Student's interval over tasks, so that it is about new tasks of the kinds that were run.
 """
 
 import json

@@ -417,7 +417,7 @@ def _score(study):
                (zero-mean actions of unit standard deviation), the "random policy" of PPO's Table 1.
     untrained_error  its standard error. Runs of one seed begin with one policy and the same draws, so only seeds count;
                the spread of one return is that between neighbouring ones of the first six, in the median run.
-    score      final_return; for a diverged run `untrained`, whatever it earned before it broke.
+    score      final_return; for a diverged run `untrained`, even where it earned more before it diverged.
     """
     runs = study.runs
     reported = study.curves[np.isfinite(study.curves["return_mean"])]

@@ -1,7 +1,7 @@
 """The first screen of a report: what was run, the question, one figure, and at most five sentences with their numbers.
 
 It speaks of the arms that the study has. A study with TRPO and several fixed betas on several tasks puts penalty
-against constraint; any other one is somebody's own sweep, and opens with what that sweep shows.
+against constraint; any other one is a user's own sweep, and opens with what that sweep shows.
 """
 
 import json

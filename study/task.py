@@ -207,7 +207,7 @@ class _EnvPool:
             raise ConfigError(f"task.id={task.id}: EnvPool has no such environment (try task.backend=gymnasium)")
         if taken := OWN & task.kwargs.keys():
             name = min(taken)
-            raise ConfigError(f"task.kwargs.{name}={task.kwargs[name]}: the study says it itself; leave it out")
+            raise ConfigError(f"task.kwargs.{name}={task.kwargs[name]}: the study sets it; leave it out")
         self.origin = origin.package("envpool")
         options = _limit(task) | task.kwargs
         with warnings.catch_warnings():  # float64 bounds in gymnasium's float32 boxes

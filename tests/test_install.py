@@ -68,23 +68,25 @@ def test_the_wheel_trains_outside_of_the_checkout(tmp_path):
 def page(tmp_path, monkeypatch):
     """The documentation's example of an algorithm, where Python finds it."""
     example = (ROOT / "docs/how-to/algorithms.md").read_text()
-    text = re.search(r"```python\n(\"\"\"my_page.*?)```", example, re.DOTALL)[1]
+    text = re.search(r"```python\n(\"\"\"my_algorithm.*?)```", example, re.DOTALL)[1]
     assert len(text.splitlines()) <= 30
-    (tmp_path / "my_page.py").write_text(text)
+    (tmp_path / "my_algorithm.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "my_page", raising=False)
-    yield tmp_path / "my_page.py"
-    sys.modules.pop("my_page", None)
+    monkeypatch.delitem(sys.modules, "my_algorithm", raising=False)
+    yield tmp_path / "my_algorithm.py"
+    sys.modules.pop("my_algorithm", None)
     code.cache_clear()
 
 
 def test_an_algorithm_of_ones_own_trains_with_its_numbers(page, tmp_path, monkeypatch, capfd):
-    own = ["algorithm=custom", "algorithm.module=my_page", "algorithm.growth=1,2", "+algorithm.beta=4"]
+    own = ["algorithm=custom", "algorithm.module=my_algorithm", "algorithm.growth=1,2", "+algorithm.beta=4"]
     where = ["name=s", f"execution.results={tmp_path}", "execution.workers=1"]
     code_, said = command(monkeypatch, capfd, "-m", *SMALL, *own, *where)
     assert code_ == 0, said
     runs, curves = (pd.read_parquet(tmp_path / "s" / f"{kind}.parquet") for kind in ("runs", "curves"))
-    assert runs["run_id"].nunique() == 2 and all("module=my_page" in arm and "beta=4" in arm for arm in runs["arm"])
+    assert runs["run_id"].nunique() == 2 and all(
+        "module=my_algorithm" in arm and "beta=4" in arm for arm in runs["arm"]
+    )
     for _, run in runs.iterrows():
         growth = 2 if "growth=2" in run["arm"] else 1
         beta = curves.loc[curves["run_id"] == run["run_id"], "beta"]
@@ -94,15 +96,15 @@ def test_an_algorithm_of_ones_own_trains_with_its_numbers(page, tmp_path, monkey
 
 
 def test_the_source_of_ones_own_algorithm_is_part_of_the_code(page):
-    before = code(("my_page",))
+    before = code(("my_algorithm",))
     code.cache_clear()
     page.write_text(page.read_text() + "# changed\n")
-    assert before not in (code(("my_page",)), code())
+    assert before not in (code(("my_algorithm",)), code())
 
 
 def test_a_name_of_a_module_makes_another_run(page):
     (page.parent / "other_page.py").write_text(page.read_text())
-    one, two = (configuration(algorithm="custom", numbers={"module": name}) for name in ("my_page", "other_page"))
+    one, two = (configuration(algorithm="custom", numbers={"module": name}) for name in ("my_algorithm", "other_page"))
     assert one.run_id != two.run_id and one.arm != two.arm and one.update_key != two.update_key
     assert "module" not in configuration(algorithm="trpo").identity["algorithm"]
 
@@ -114,8 +116,16 @@ def test_a_name_of_a_module_makes_another_run(page):
         ("1 / 0", ["algorithm.module=broken_page"], ["broken_page", "ZeroDivisionError"]),
         ("x = 1", ["algorithm.module=broken_page"], ["Settings", "start", "update"]),
         (None, [], ["missing", "module"]),
-        (None, ["algorithm.module=my_page", "algorithm.nope=1"], ["algorithm.nope=1", "unknown key", "my_page"]),
-        (None, ["algorithm.module=my_page", "algorithm.beta=-1"], ["algorithm.beta=-1", "greater than 0", "my_page"]),
+        (
+            None,
+            ["algorithm.module=my_algorithm", "algorithm.nope=1"],
+            ["algorithm.nope=1", "unknown key", "my_algorithm"],
+        ),
+        (
+            None,
+            ["algorithm.module=my_algorithm", "algorithm.beta=-1"],
+            ["algorithm.beta=-1", "greater than 0", "my_algorithm"],
+        ),
     ],
 )
 def test_a_page_that_is_none_is_refused_in_one_line(text, words, said, page, tmp_path, monkeypatch, capfd):

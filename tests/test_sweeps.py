@@ -130,7 +130,7 @@ def test_an_interrupted_fleet_goes_on_from_its_checkpoint(tmp_path, undisturbed,
     code, said = command(monkeypatch, capfd, *arguments)
     assert code == 130
     assert "stopped with 0 of 8 runs finished; 1 iteration since the last checkpoints will be made again" in said
-    assert "The same command goes on" in said
+    assert "The same command continues" in said
     monkeypatch.setattr(runner.Meter, "update", update)
     monkeypatch.setattr(
         checkpoint, "load", lambda trainer, path: (load(trainer, path), loaded.append(trainer.iteration))
@@ -592,7 +592,7 @@ def test_ctrl_c_of_a_sweep_on_workers(tmp_path, monkeypatch, capfd):
     os.killpg(launcher.pid, signal.SIGINT)  # as a terminal does: to the launcher and its workers alike
     said = launcher.communicate(timeout=60)[1]
     assert launcher.returncode == 130, said
-    assert "stopped with 0 of 4 runs finished" in said and "The same command goes on" in said
+    assert "stopped with 0 of 4 runs finished" in said and "The same command continues" in said
     assert "Traceback" not in said and len(said.splitlines()) < 6, said
     monkeypatch.delenv("FAULTY_SLOW")
     code, _ = command(monkeypatch, capfd, *arguments)

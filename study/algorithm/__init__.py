@@ -6,7 +6,7 @@ A page has
     start(fleet, theta) -> state             a NamedTuple of [R, ...] tensors, kept between updates
     update(fleet, theta, state, rollout) -> (theta, state, facts)
 
-A page may be outside of the package: algorithm=custom algorithm.module=my_package.my_page.
+A page may be outside of the package: algorithm=custom algorithm.module=my_package.my_algorithm.
 
 theta is [R, P]; facts are columns of curves.parquet, [R] each. Losses are written for one run.
 """

@@ -94,7 +94,7 @@ def _train(parse_all: Callable) -> list[dict | None]:
     except ConfigError as error:
         runner.refuse(error)
     except (disk.Unwritable, cluster.Lost) as error:
-        runner.console.print(f"[red]error:[/] {error}. What is finished is kept; the same command goes on")
+        runner.console.print(f"[red]error:[/] {error}. What is finished is kept; the same command continues")
         sys.exit(1)
     except runner.Interrupted as stop:
         runner.console.print(str(stop))
@@ -209,5 +209,5 @@ def main() -> None:
         print(f"error: {explain(error, _overrides())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoints", file=sys.stderr)
+        print("interrupted; the same command continues from the last checkpoints", file=sys.stderr)
         sys.exit(130)

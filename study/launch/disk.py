@@ -108,7 +108,7 @@ def read_table(path: Path, columns: list[str], keys: list[str] | None = None) ->
     """The columns just as they were written; one that is younger than the file is null, but for
     the keys (all of them, if not given).
 
-    Raises Damaged where that cannot be had.
+    Raises Damaged where that is impossible.
 
     Parquet's page checksums leave page headers and the footer unguarded (one flipped bit in two hundred
     changed values unseen), hence the digest. A file without one, written elsewhere, has its pages alone checked.

@@ -301,7 +301,7 @@ class Sweep:
         lost = f"; {_count(again, 'iteration')} since the last checkpoints will be made again" if again else ""
         return (
             f"stopped with {done} of {len(self.configs)} runs finished{lost}. "
-            "The same command goes on from there, to the same results"
+            "The same command continues from there, to the same results"
         )
 
 
