@@ -26,6 +26,7 @@ from .panel import PANELS
 from .table import TABLES, latex, markdown
 
 COMMANDS_SHOWN = 12
+LONG = 40  # rows of a table, above which it is folded
 LAST = 1000  # the order of what no page describes
 
 
@@ -131,7 +132,7 @@ def _section(study, item: Exhibit, out) -> Section | str:
     try:
         frame = item.numbers(study, runs)
     except NotApplicable as reason:
-        return f"{item.title}: {reason}."
+        return f"{item.title.removesuffix('?')}: {reason}."
     csv = frame.to_csv(index=False, float_format="%.6g")
     (out / "tables" / f"{item.name}.csv").write_text(csv, encoding="utf-8")
     write = _draw if item.name in PANELS else _tabulate
@@ -159,8 +160,11 @@ def _tabulate(table, frame, csv, out):
     (out / "tables" / f"{table.name}.tex").write_text(tex, encoding="utf-8")
     (out / "tables" / f"{table.name}.md").write_text(words + "\n", encoding="utf-8")
     caption, rest = page.split(table.caption)
+    rows = page.table(text)
+    if len(text) > LONG:
+        rows = f"<details><summary>{len(text)} rows</summary>{rows}</details>"
     return (
-        f'{page.table(text)}<p class="caption">{html.escape(caption)}</p>{page.rest(rest)}'
+        f'{rows}<p class="caption">{html.escape(caption)}</p>{page.rest(rest)}'
         f'<p class="files">{page.download("CSV", table.name + ".csv", csv)} '
         f"{page.download('LaTeX', table.name + '.tex', tex, 'text/x-tex')}</p>",
         f"{words}\n\n{caption}" + _fold("more", rest),

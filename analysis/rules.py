@@ -6,6 +6,8 @@ tests on seeds, corrected where several chances are taken; none selects a settin
 single run per cell decides nothing.
 """
 
+from .names import task_name
+
 ALPHA = 0.05
 # "Performs well" on a task: loses less than this share of what the task's best arm gains over
 # the untrained policy, in final return (mean of the last 100 episodes).
@@ -40,4 +42,4 @@ def majority(numbers, yes, no) -> tuple:
 
 
 def _some(tasks, total) -> str:
-    return f"{len(tasks)} of {total} tasks" + (f" ({', '.join(tasks)})" if tasks else "")
+    return f"{len(tasks)} of {total} tasks" + (f" ({', '.join(map(task_name, tasks))})" if tasks else "")

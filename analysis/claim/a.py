@@ -6,7 +6,7 @@ import pandas as pd
 from .. import statistics
 from ..arms import NotApplicable, grid, learned, sweep
 from ..data import KNOBS
-from ..names import SYMBOLS, listed, percent
+from ..names import SYMBOLS, listed, percent, task_name
 from ..power import imagined, several
 from ..rules import ALPHA, MARGIN, NOT_SUPPORTED, SUPPORTED, UNDECIDED, settled
 
@@ -56,7 +56,7 @@ def one_number_for_all_tasks(runs, algorithm, column="score") -> tuple:
     worst = int(np.nanargmax(losses[:, best]))
     price = (
         f"The best single {symbol} on average, {scores.settings[best]:g}, gives up "
-        f"{percent(losses[worst, best])} of the gain on {scores.tasks[worst]}"
+        f"{percent(losses[worst, best])} of the gain on {task_name(scores.tasks[worst])}"
     )
     if scores.seeds > 1:
         without = statistics.seed_means(statistics.one_seed_left_out(scores.normalised[worst][None]))[:, 0]

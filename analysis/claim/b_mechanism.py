@@ -6,6 +6,7 @@ import pandas as pd
 from .. import statistics
 from ..arms import NotApplicable, default_arm, implied_squares, need
 from ..data import PHASES
+from ..names import task_name
 from ..rules import ALPHA, NOT_SUPPORTED, SUPPORTED, UNDECIDED, majority
 
 # The implied beta "changes" when it moves by this factor: PPO's adaptive rule's own step.
@@ -58,7 +59,9 @@ def drift(study, raw):
     verdict, sentence, numbers = majority(numbers, f"it moves by more than {DRIFT:g}×", f"it stays within {DRIFT:g}×")
     # A negative mean square is less than nothing above the noise; the table keeps it.
     ends = numbers[["first_fifth", "last_fifth"]].map(lambda beta: f"{beta:.2g}" if beta > 0 else "below the noise")
-    moves = "; ".join(f"{task} {first} → {last}" for task, first, last in zip(numbers["task"], *ends.to_numpy().T))
+    moves = "; ".join(
+        f"{task} {first} → {last}" for task, first, last in zip(map(task_name, numbers["task"]), *ends.to_numpy().T)
+    )
     return verdict, f"{sentence} First to last fifth: {moves}.", numbers
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from .. import statistics
 from ..arms import NotApplicable, default_arm, grid, implied_squares, learned, need, sweep
 from ..data import PHASES
-from ..names import listed, percent
+from ..names import listed, percent, task_name
 from ..rules import ALPHA, MEAN_MARGIN, NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from .a import one_number_for_all_tasks
 
@@ -44,7 +44,7 @@ def judge(study) -> tuple:
         f"[{low:.2f}, {high:.2f}]."
     )
     if left_out:
-        sentence += f" Left out, because it does not stand above the noise there: {listed(left_out)}."
+        sentence += f" Left out, because it does not stand above the noise there: {listed(map(task_name, left_out))}."
     if study.raw_condition is None or study.raw_condition == study.main_condition:
         return UNDECIDED, f"{sentence} Without runs on raw advantages the consequence is not tested.", everything
     raw_runs = study.under(study.raw_condition)

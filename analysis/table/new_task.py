@@ -50,7 +50,9 @@ def text(frame) -> pd.DataFrame:
         {
             "number": f"{SYMBOLS[KNOBS[row.algorithm][0]]}, {row.advantages} advantages",
             "tasks": str(row.tasks),
-            "its best value there": f"{row.best:.2g} [{row.best_low:.2g}, {row.best_high:.2g}]",
+            "its best value there": "{:g} [{:g}, {:g}]".format(
+                *(float(f"{value:.2g}") for value in (row.best, row.best_low, row.best_high))
+            ),
             "loss at": f"{row.value:g}",
             "share of the gain": interval_text(row.loss, row.low, row.high),
         }
