@@ -129,7 +129,7 @@ def experiments():
         text = path.read_text()
         asks = " ".join(line[2:] for line in text.splitlines() if re.match(r"# (?!@)", line))
         sweeper = yaml.safe_load(text)["hydra"]["sweeper"]
-        grids = sweeper["grids"]
+        grids = sweeper.get("grids", [])
         jobs = UnionSweeper(sweeper.get("params", {}), grids).jobs([])
         seeds = {word for job in jobs for word in job if word.startswith("seed=")}
         of = "\n".join(f"- {_words(grid)}" for grid in grids)
@@ -141,7 +141,8 @@ def experiments():
             there = f"{len(runs)} runs of {runs['seed'].nunique()} seeds are committed"
         parts.append(
             f"## {path.stem}\n\n{asks}\n\n```sh\npython -m study -m +experiment={path.stem}\n```\n\n"
-            f"{len(jobs)} runs of {len(seeds)} seeds; {there}. In common: {params}. Arms:\n\n{of}"
+            f"{len(jobs)} runs of {len(seeds)} seeds; {there}. In common: {params}."
+            + (f" Arms:\n\n{of}" if grids else "")
         )
     return "\n\n".join(parts)
 

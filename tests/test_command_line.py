@@ -68,7 +68,7 @@ def test_every_task_composes_and_builds(task):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_is_a_union_of_runs_that_compose(experiment):
     grids = yaml.safe_load((ROOT / f"study/conf/experiment/{experiment}.yaml").read_text())["hydra"]["sweeper"]
-    jobs = UnionSweeper(grids.get("params", {}), grids["grids"]).jobs([f"+experiment={experiment}"])
+    jobs = UnionSweeper(grids.get("params", {}), grids.get("grids", [])).jobs([f"+experiment={experiment}"])
     arms = {tuple(word for word in job if not word.startswith("seed=")) for job in jobs}
     configs = [composed(*arm) for arm in sorted(arms)]
     assert len({config.run_id for config in configs}) == len(configs)
