@@ -384,11 +384,16 @@ def measured_beta(study, runs):
     trpo = trpo[trpo["algorithm"] == "trpo"]
     if trpo.empty:
         return np.nan, np.nan, np.nan, 0
-    early = study.curves[study.curves["run"].isin(trpo.index) & (study.curves["iteration"] < FIRST)]
-    squares = statistics.signed_square(early["implied_beta_crossfit"].astype(float)).groupby(early["run"]).mean()
+    squares = early_squares(study, trpo)
     mean, low, high = statistics.mean_interval(squares.to_numpy())
     root = [np.sqrt(value) if value > 0 else np.nan for value in (mean, low, high)]
     return *root, len(squares)
+
+
+def early_squares(study, runs):
+    """Series by run: mean squared implied beta, signed, of the first iterations."""
+    early = study.curves[study.curves["run"].isin(runs.index) & (study.curves["iteration"] < FIRST)]
+    return statistics.signed_square(early["implied_beta_crossfit"].astype(float)).groupby(early["run"]).mean()
 
 
 # Shared ---------------------------------------------------------------------------------

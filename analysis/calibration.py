@@ -21,7 +21,7 @@ from scipy import stats
 from . import answers, price, statistics
 from .arms import default_arm, headline, implied_squares, normalised_scores
 from .claim.hidden_adaptation import wider_spread
-from .data import KNOBS, PHASES, load
+from .data import KNOBS, PHASES, RAW, load
 from .names import SYMBOLS
 
 STUDIES = 1000
@@ -209,6 +209,7 @@ def of_intervals(study):
             yield from ((f"{name}, β, {advantages}: {what}", *rest) for what, *rest in row(worlds[advantages]))
     yield from of_single_losses(worlds)
     yield from of_implied(study)
+    yield from of_measured(study)
 
 
 def held(interval, truth):
@@ -321,6 +322,27 @@ def of_single_losses(worlds):
             yield "loss of the best single β, raw less normalised", design, words, *row
 
 
+def noise_between(values, task):
+    """[K, m] how runs' values [K, R] differ from their task's mean, as shares of it; of tasks with positive values."""
+    by_task = pd.DataFrame(values.T).groupby(task)
+    clear = (by_task.transform("min") > 0).all(axis=1).to_numpy() & np.isfinite(values).all(axis=0)
+    means, seeds = by_task.transform("mean").to_numpy().T, by_task[0].transform("size").to_numpy()
+    # A run differs less from a mean that it is part of.
+    noise = ((values / means - 1) * np.sqrt(seeds / (seeds - 1)))[:, clear]
+    return noise - noise.mean(axis=1, keepdims=True)
+
+
+def of_measured(study):
+    """The mean square of the β measured in TRPO's first iterations, as a share of the true one."""
+    trpo = default_arm(study.under(RAW), "trpo")
+    squares = answers.early_squares(study, trpo).reindex(trpo.index).to_numpy()
+    (noise,) = noise_between(squares[None], trpo["task"].to_numpy())
+    for seeds in SEEDS:
+        generator = np.random.default_rng(SEED + 9)
+        values = 1 + noise[generator.integers(len(noise), size=(seeds, STUDIES))]
+        yield "measured β", f"1 task of {seeds} seeds", "1", *held(statistics.mean_interval(values), 1.0)
+
+
 def of_implied(study):
     """How much wider the implied β spreads on raw advantages; runs differ as those of TRPO at hand do.
 
@@ -328,12 +350,7 @@ def of_implied(study):
     """
     trpo = default_arm(study.main, "trpo")
     both = np.stack([implied_squares(study, trpo, PHASES, raw=raw).mean(axis=1) for raw in (False, True)])
-    by_task = pd.DataFrame(both.T).groupby(trpo["task"].to_numpy())
-    means, seeds = by_task.transform("mean").to_numpy().T, by_task[0].transform("size").to_numpy()
-    clear = (by_task.transform("min") > 0).all(axis=1).to_numpy()  # no run below the noise
-    # A run differs less from a mean that it is part of.
-    noise = ((both / means - 1) * np.sqrt(seeds / (seeds - 1)))[:, clear]
-    noise -= noise.mean(axis=1, keepdims=True)
+    noise = noise_between(both, trpo["task"].to_numpy())
     for design, tasks, seeds, generator in designs():
         own = generator.normal(0, 0.3, (STUDIES, tasks))
         log = np.stack([own, own + generator.normal(0, 0.4, own.shape)], axis=-1)  # decades
