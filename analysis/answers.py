@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from . import price, statistics
-from .arms import NotApplicable, default_arm, plain
+from .arms import NotApplicable, default_arm, log_median_kl, plain
 from .data import KNOBS, RAW
 from .names import SYMBOLS, UNIT
 
@@ -20,9 +20,16 @@ PRICE = 0.05  # of the gain: what one value may cost in the mean over tasks
 MOVE = 0.25  # decades: the best beta moves within a run if it moves by more
 STAY = 0.5  # decades: it stays if it moves by less
 BESIDE = 0.05  # of the gain: how far above a penalty a constraint has to be
+TWOFOLD = np.log10(2)  # decades: a step that another unit of reward changes by less is still the same step
 FIRST = 10  # iterations that the measured beta is taken from
 LEAST = 3  # tasks for an effect
-ENOUGH = {"A": 30, "B": 6, "C": 12, "mechanism": 6}  # tasks for a verdict: with fewer, intervals cover too seldom
+ENOUGH = {
+    "step": 6,
+    "A": 30,
+    "B": 6,
+    "C": 12,
+    "mechanism": 6,
+}  # tasks for a verdict: with fewer, intervals cover too seldom
 ENOUGH_IN_UNITS = 6  # tasks, where the same task in another unit of reward is what a value is carried to
 UNITS = re.compile(rf"{RAW} reward_scale=([\d.e+-]+)")
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
@@ -32,7 +39,7 @@ SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 class Answer:
     """One question and what the runs say."""
 
-    key: str  # A, B, C or mechanism
+    key: str  # step, A, B, C or mechanism
     question: str
     label: str  # the question's own part of it, short
     unit: str  # of the effect
@@ -44,6 +51,10 @@ class Answer:
     verdict: str
     rule: str
     by_task: pd.DataFrame  # task, effect
+
+
+def rule_step(low, high):
+    return SHOWN if low > TWOFOLD else CONTRARY if -TWOFOLD < low and high < TWOFOLD else UNDECIDED
 
 
 def rule_a(low, high):
@@ -65,7 +76,7 @@ def rule_mechanism(low, high):
 def answers(study):
     """Every answer that the study has runs for."""
     found = []
-    for ask in (unit_answers, price_answers, fork_answers, contest_answers, mechanism_answers):
+    for ask in (step_answers, unit_answers, price_answers, fork_answers, contest_answers, mechanism_answers):
         try:
             found += ask(study)
         except NotApplicable:
@@ -147,6 +158,54 @@ def grid_of(runs, everything, algorithm):
         return None
     scores = price.number(chosen, everything, algorithm)
     return scores if len(scores.tasks) >= LEAST else None
+
+
+# The step in units of reward --------------------------------------------------------------
+
+
+def steps_in_units(study):
+    """Median KL of an update (geometric mean over seeds) per task, algorithm, setting and factor of the rewards."""
+    if not (units := units_of_reward(study)):
+        raise NotApplicable("needs a sweep of beta on raw advantages in several units of reward")
+    ((_, runs, _),) = units
+    chosen = pd.concat([plain(runs, algorithm) for algorithm in ("kl_fixed", "trpo")])
+    named = chosen["task"].str.split(UNIT, expand=True)
+    chosen = chosen.assign(task=named[0], reward_scale=named[1].astype(float), log_kl=log_median_kl(study))
+    keys = ["task", "algorithm", "setting", "reward_scale"]
+    frame = chosen.dropna(subset=["log_kl"]).groupby(keys)["log_kl"].agg(["mean", "size"]).reset_index()
+    frame = frame[frame.groupby(keys[:3])["reward_scale"].transform("nunique") > 1]
+    if frame.empty:
+        raise NotApplicable("needs the same number in several units of reward on one task")
+    return frame.assign(median_kl=10 ** frame["mean"]).rename(columns={"size": "seeds"}).drop(columns="mean")
+
+
+def step_changes(frame):
+    """{algorithm: decades by task} from the smallest to the largest unit, mean over the number's values.
+
+    frame  of steps_in_units
+    """
+    found = {}
+    for algorithm, here in frame.sort_values("reward_scale").groupby("algorithm"):
+        ends = np.log10(here["median_kl"]).groupby([here["task"], here["setting"]])
+        found[algorithm] = (ends.last() - ends.first()).groupby("task").mean()
+    return found
+
+
+def step_answers(study):
+    """By how much the unit of reward changes the step that one number makes."""
+    frame, found = steps_in_units(study), []
+    factor = frame["reward_scale"].max() / frame["reward_scale"].min()
+    for algorithm, change in step_changes(frame).items():
+        symbol, seeds = SYMBOLS[KNOBS[algorithm][0]], frame.loc[frame["algorithm"] == algorithm, "seeds"]
+        if len(change) < LEAST:
+            continue
+        found.append(_answer(
+            "step", f"By how much do rewards {factor:g} times larger change the step (median KL) of one {symbol}?",
+            f"step of one {symbol} in another unit of reward", "decades of KL", change.to_numpy(), list(change.index),
+            str(seeds.min()) if seeds.nunique() == 1 else f"{seeds.min()} to {seeds.max()}", rule_step,
+            statistics.mean_interval, "Shown: the interval is above a factor of two. Contrary: within a factor of two.",
+        ))  # fmt: skip
+    return found
 
 
 # A in units of reward: a value carried to the same task in another unit -------------------

@@ -139,3 +139,8 @@ def signed(row, name):
     """ "+0.10 [-0.02, +0.23]", or a dash."""
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else "–"
+
+
+def times(decades):
+    """ "46", "180": 10 to the power, to two digits."""
+    return f"{float(f'{10**decades:.2g}'):g}"

@@ -26,13 +26,21 @@ from .names import (
     span,
     steps_name,
     task_name,
+    times,
 )
 
 MOST = 5  # sentences
 ENOUGH = 6  # tasks, for an interval over tasks to say anything
 NAMED = 3  # tasks or arms that a sentence or title names one by one
 SHORT = 0.5  # of the usual budget: below it a study says that it is short
-FIGURES = ("windows", "forks", "beta_profile", "profile", "learning_curves")  # the first one drawn opens the report
+FIGURES = (
+    "unit_steps",
+    "windows",
+    "forks",
+    "beta_profile",
+    "profile",
+    "learning_curves",
+)  # the first one drawn opens the report
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,12 @@ class Sentence:
 
     text: str
     anchor: str = ""
+
+
+def figure(frames):
+    """The one that opens the report, "" without any; steps in units of reward where that question has enough tasks."""
+    few = "unit_steps" in frames and frames["unit_steps"]["task"].nunique() < answers.ENOUGH["step"]
+    return next((name for name in FIGURES if name in frames and not (few and name == "unit_steps")), "")
 
 
 # What was run ---------------------------------------------------------------------------
@@ -183,10 +197,13 @@ def _contest(study, frames, verdicts):
     given = list(frames["four_answers"].itertuples()) if "four_answers" in frames else []
     units = [answer for answer in given if "unit of reward" in answer.label]
     given = [answer for answer in given if answer.tasks >= ENOUGH and answer not in units]
+    steps = [answer for answer in units if answer.key == "step"]
+    units = [answer for answer in units if answer not in steps]
+    found = [_steps(study, steps, frames)]
     if units and units[0].tasks >= answers.ENOUGH_IN_UNITS:
-        found = [_carried(study, units, frames), _carried_lead(units, frames)]
+        found += [_carried(study, units, frames), _carried_lead(units, frames)]
     else:
-        found = [_unit(study, frames, by_name.get(hidden_adaptation.NAME))]
+        found += [_unit(study, frames, by_name.get(hidden_adaptation.NAME))]
     found.append(_price(given, frames, "β") or _claim_a(by_name.get("A"), frames))
     found.append(_moves(given, frames) or _claim_b(by_name.get("B"), frames))
     found.append(_lead_of_trpo(given, frames) or _compared(study, frames))
@@ -246,6 +263,20 @@ def _price(given, frames, symbol):
         f"The best single {symbol} for all tasks ({span(tasks)}) loses {' and '.join(parts)}.",
         _where(frames, *drawn),
     )
+
+
+def _steps(study, steps, frames):
+    """What the unit of reward makes of the step that one number sets."""
+    if not steps or steps[0].tasks < answers.ENOUGH["step"]:
+        return None
+    scales = answers.steps_in_units(study)["reward_scale"]
+    parts = [
+        f"{times(step.effect)}-fold [{times(step.low)}, {times(step.high)}] at one {symbol}"
+        for step in steps
+        for symbol in re.findall(r"of one (\S+)", step.label)
+    ]
+    text = f"With rewards {_spaced(scales.max() / scales.min())} times larger the median step (KL of an update) becomes"
+    return Sentence(f"{text} {_joined(parts)} ({steps[0].tasks} tasks).", _where(frames, "unit_steps"))
 
 
 def _carried(study, units, frames):

@@ -66,7 +66,7 @@ def build(study, out, strict=False):
     frames = {name: section.frame for name, section in sections.items() if section.frame is not None}
     verdicts = claim.evaluate(study)
     _write_verdicts(verdicts, out)
-    first = sections.pop(next((name for name in opening.FIGURES if name in frames), ""), None)
+    first = sections.pop(opening.figure(frames), None)
     seen = opening.sentences(study, frames, verdicts)
     folds = [
         _verdicts([verdict for verdict in verdicts if verdict.tested]),

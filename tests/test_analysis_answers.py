@@ -237,6 +237,34 @@ def test_the_error_of_the_untrained_policy_counts_seeds_and_not_runs(tmp_path):
     np.testing.assert_allclose(study.runs["untrained_error"], expected)
 
 
+def test_the_step_of_one_number_in_two_units_of_reward_by_hand(tmp_path):
+    """Medians of each run's KL, their geometric mean over seeds, the ratio of the units; Student over tasks."""
+    runs, curves = [], []
+    for unit in (0.1, 10.0):
+        words = {"advantage_normalization": "none", "reward_scale": unit}
+        settings = tuple(words.items())
+        arms = [*synthetic.fixed([0.1, 1, 10], **words), synthetic.Arm("trpo", max_kl=0.01, settings=settings)]
+        made = synthetic.study([synthetic.Task(name) for name in "abcdef"], arms, seeds=2)
+        penalised = made[1]["run_id"].map(made[0].set_index("run_id")["algorithm"]) == "kl_fixed"
+        noise = np.random.default_rng(int(10 * unit)).lognormal(0, 0.05, len(penalised))
+        runs.append(made[0])
+        curves.append(made[1].assign(kl_after=0.001 * unit**penalised * noise))
+    study = load(synthetic.write(tmp_path / "s", pd.concat(runs, ignore_index=True), pd.concat(curves)))
+    found = {answer.label.split()[3]: answer for answer in answers.step_answers(study)}
+    assert found["β"].verdict == answers.SHOWN and found["δ"].verdict == answers.CONTRARY
+    medians = np.log10(study.curves.groupby("run")["kl_after"].median())
+    units = study.runs["condition"].str.extract("reward_scale=(.+)")[0].astype(float)
+    frame = study.runs.assign(kl=medians, unit=units)
+    cells = frame.groupby(["algorithm", "task", "setting", "unit"])["kl"].mean().unstack("unit")
+    for symbol, algorithm in (("β", "kl_fixed"), ("δ", "trpo")):
+        by_task = (cells.loc[algorithm, 10.0] - cells.loc[algorithm, 0.1]).groupby("task").mean()
+        answer = found[symbol]
+        np.testing.assert_allclose(answer.by_task["effect"], by_task)
+        interval = stats.t.interval(0.95, 5, by_task.mean(), stats.sem(by_task))
+        np.testing.assert_allclose((answer.low, answer.high), interval)
+    assert abs(found["β"].effect - 2) < 0.1 and abs(found["δ"].effect) < 0.1
+
+
 def test_a_number_is_carried_from_one_unit_of_reward_to_the_other_by_hand(tmp_path):
     """A best beta that moves with the unit loses much in the other one; a constraint, to which units are nothing."""
     runs, curves = [], []

@@ -32,7 +32,8 @@ def numbers(study, runs) -> pd.DataFrame:
 
 def draw(frame) -> Figure:
     """A row per question, one panel per unit: the effect with its interval against what the rule counts as none."""
-    groups = [("A", "price of one value (share of the gain)", (0, 0.05)),
+    groups = [("step", "change of the step by the unit of reward (decades of KL)", (-0.3, 0.3)),
+              ("A", "price of one value (share of the gain)", (0, 0.05)),
               ("C", "TRPO less fixed β (share of the gain)", (-1e9, 0)),
               ("B", "move of the best β within a run (decades)", (-0.25, 0.25)),
               ("mechanism", "error of the measured β less a constant’s (decades)", (0, 1e9))]  # fmt: skip
