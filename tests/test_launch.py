@@ -12,6 +12,7 @@ from study.launch import checkpoint
 ENTRIES = {
     "study/__init__.py",  # study.train and study.sweep, when asked for
     "study/__main__.py",  # python -m study
+    "study/merge.py",  # python -m study.merge
     "study/status.py",  # python -m study.status
 }
 

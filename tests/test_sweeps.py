@@ -19,7 +19,7 @@ from filelock import FileLock
 from test_command_line import command
 
 from study.fleet import Trainer
-from study.launch import checkpoint, disk, runner
+from study.launch import checkpoint, disk, merge, runner
 from study.launch.cluster import Here
 from study.launch.plan import Plan, pack
 from study.launch.store import Store
@@ -720,3 +720,50 @@ def test_a_small_file_system_fills_up(tmp_path, monkeypatch, capfd):
 def test_settings_under_which_every_advantage_is_0_are_refused(change):
     with pytest.raises(ConfigError, match="nothing is learned"):
         _config(algorithm="kl_fixed", advantage_normalization="minibatch", **change)
+
+
+def test_folders_are_merged_and_a_sweep_goes_on_from_both(tmp_path, finished, undisturbed, monkeypatch, capfd):
+    """Half of the seeds in one folder and half in another are the whole study; the same again adds nothing."""
+    runs, curves = (pd.read_parquet(finished / f"{kind}.parquet") for kind in ("runs", "curves"))
+    for name, seeds in (("s", (0, 1, 2)), ("other", (2, 3))):
+        (tmp_path / name).mkdir()
+        chosen = runs[runs["seed"].isin(seeds)].reset_index(drop=True)
+        disk.write_table(tmp_path / name / "runs.parquet", chosen)
+        own = curves[curves["run_id"].isin(chosen["run_id"])].reset_index(drop=True)
+        disk.write_table(tmp_path / name / "curves.parquet", own)
+    merge.main([str(tmp_path / "s"), str(tmp_path / "other")])
+    assert "2 runs of" in (said := capfd.readouterr().out) and "2 were there already" in said and ";" not in said
+    assert_same(tmp_path / "s", undisturbed)
+    merge.main([str(tmp_path / "s"), str(tmp_path / "other")])
+    assert "0 runs of" in capfd.readouterr().out
+    code, said = command(monkeypatch, capfd, *STUDY, ALONE, "name=s", f"execution.results={tmp_path}")
+    assert code == 0 and "8 runs are finished already" in said, said
+    assert_same(tmp_path / "s", undisturbed)
+
+
+def test_runs_that_differ_between_folders_are_named_and_kept(tmp_path, finished, capfd):
+    for name in ("s", "other"):
+        shutil.copytree(finished, tmp_path / name)
+    runs, curves = (pd.read_parquet(finished / f"{kind}.parquet") for kind in ("runs", "curves"))
+    changed = runs.assign(final_return=runs["final_return"].where(runs.index != 3, 7.0))
+    changed.loc[0, "wall_seconds"] += 1  # no result
+    disk.write_table(tmp_path / "other/runs.parquet", changed)
+    merge.main([str(tmp_path / "s"), str(tmp_path / "other")])
+    said = " ".join(capfd.readouterr().out.split())
+    assert f"1 have other results there ({runs['run_id'][3]})" in said and "set-aside" in said
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "s/runs.parquet"), runs)
+    kept = pd.read_parquet(tmp_path / "s/.work/set-aside/from other.runs.parquet")
+    assert kept["final_return"].tolist() == [7.0]
+    kept = pd.read_parquet(tmp_path / "s/.work/set-aside/from other.curves.parquet")
+    assert set(kept["run_id"]) == {runs["run_id"][3]} and len(kept) == (curves["run_id"] == runs["run_id"][3]).sum()
+
+
+@pytest.mark.parametrize("words, reason", [(["s"], "usage"), (["s", "s"], "added to"), (["s", "no"], "not a study")])
+def test_what_cannot_be_merged_is_one_line(words, reason, tmp_path, finished, monkeypatch, capfd):
+    shutil.copytree(finished, tmp_path / "s")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        merge.main(words)
+    said = capfd.readouterr().err + str(end.value)
+    assert reason in said and "Traceback" not in said
+    assert not (tmp_path / "no").exists()

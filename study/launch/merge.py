@@ -1,0 +1,73 @@
+"""python -m study.merge results/NAME results/OTHER ...: adds other folders' runs to the first; the others stay.
+
+A sweep with the first folder's name then trains only what none of them had.
+"""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from study.launch import disk
+from study.launch.store import COLUMNS, KEYS, Store
+from study.settings import ConfigError
+
+RESULTS = ["status", "final_return", "auc_return"]  # two rows of one run differ if these do
+
+
+def merge(folder: Path, other: Path) -> str:
+    """Adds the other folder's finished runs to the folder; says in one line what was added, and what differed.
+
+    A run that both have counts once, with the folder's own result; where the other's is different it is named, and the
+    other's rows are kept in .work/set-aside. A failed run gives way to a finished one.
+    """
+    runs, curves = (_table(other, kind) for kind in ("runs", "curves"))
+    runs = runs[runs["status"] != "failed"]
+    store = Store(folder)
+    store.open()
+    own = store.runs().set_index("run_id")
+    own = own[own["status"] != "failed"]
+    new = runs[~runs["run_id"].isin(own.index)]
+    both = runs[runs["run_id"].isin(own.index)]
+    mine = own.loc[both["run_id"], RESULTS].reset_index(drop=True)
+    theirs = both[RESULTS].reset_index(drop=True)
+    different = both["run_id"].to_numpy()[((mine != theirs) & ~(mine.isna() & theirs.isna())).any(axis=1)].tolist()
+
+    name = f"from {other.resolve().name}"
+    if len(new):
+        disk.write_table(store.parts / f"{name}.curves.parquet", curves[curves["run_id"].isin(new["run_id"])])
+        disk.write_table(store.parts / f"{name}.runs.parquet", new)
+        store.merge()
+    line = f"{folder}: {len(new)} runs of {other} added, {len(both)} were there already"
+    if different:
+        store.aside.mkdir(exist_ok=True)
+        for kind, frame in (("runs", runs), ("curves", curves)):
+            disk.write_table(store.aside / f"{name}.{kind}.parquet", frame[frame["run_id"].isin(different)])
+        line += f"; {len(different)} have other results there ({', '.join(different[:5])}), kept in {store.aside}"
+    return line
+
+
+def _table(folder: Path, kind: str) -> pd.DataFrame:
+    """Of finished fleets too whose results no launcher has merged yet."""
+    files = Store(folder)._files(kind)
+    if not files:
+        raise ConfigError(f"{folder} holds no {kind}.parquet: not a study's folder")
+    try:
+        frames = [disk.read_table(file, COLUMNS[kind], KEYS[kind]) for file in files]
+    except disk.Damaged as damage:
+        raise ConfigError(f"{folder}: {kind}.parquet {damage}") from None
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1]).drop_duplicates(KEYS[kind], keep="last")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    folders = [Path(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    if len(folders) < 2:
+        sys.exit(f"usage: {__doc__.splitlines()[0]}")
+    try:
+        for other in folders[1:]:
+            if other.resolve() == folders[0].resolve():
+                raise ConfigError(f"{other} is the folder that is added to")
+            print(merge(folders[0], other), flush=True)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
