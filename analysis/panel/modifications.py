@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import price, statistics
+from ..answers import several_seeds
 from ..arms import NotApplicable, log_median_kl, scale
 from ..names import ALGORITHMS, task_name
 from ..style import FAINT, INK, available, legend_below, log_axis, side_by_side, task_colours
@@ -21,6 +22,7 @@ relative to a fixed β’s. Each method has the value of its number that is best
 geometric means over runs.
 """
 PART, ORDER = "others", 10
+NEEDS = ("kl_fixed",)  # any other method is read on the tasks that it has
 
 MODIFICATIONS = (
     "kl_measured", "kl_reverse", "kl_stop", "lr_adaptive", "simple_policy_optimization", "fixpo", "projection", "vmpo",
@@ -38,7 +40,7 @@ def numbers(study, runs) -> pd.DataFrame:
     tasks, _ = price.learned_tasks(everything)
     if len(tasks) < 3:
         raise NotApplicable("needs three tasks on which some arm learned")
-    everything = everything[everything["task"].isin(tasks)]
+    everything = several_seeds(everything[everything["task"].isin(tasks)])
     _, gain = scale(everything, tasks, "auc_score")
     share = (everything["auc_score"] - everything["untrained"]) / everything["task"].map(dict(zip(tasks, gain)))
     keys = ["algorithm", "condition", "arm"]

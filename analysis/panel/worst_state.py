@@ -19,6 +19,7 @@ interval over tasks). TRPO’s theory bounds the largest KL, its practice the me
 of a run’s median update, ratios over tasks; intervals are Student’s.
 """
 PART, ORDER = "others", 20
+NEEDS = ()
 
 
 def numbers(study, runs) -> pd.DataFrame:
