@@ -225,6 +225,15 @@ class Given:
         return self._made
 
 
+def _mlp(network: Network | Policy) -> Network:
+    return network.network if isinstance(network, Policy) else network
+
+
+def _fields(batch: NamedTuple) -> dict[str, Tensor]:
+    """What a batch holds beside its observations."""
+    return {name: field for name, field in batch._asdict().items() if name != "observation"}
+
+
 def derivative(loss: Callable, network: Network | Policy, batch: type) -> Callable:
     """d loss / d outputs [R, n, outputs] and d loss / d rest [R, .] of outputs, rest, fields and numbers.
 
@@ -245,17 +254,16 @@ def each(fleet, function: Callable, network: Network | Policy, otherwise: Callab
     def of(phi, fields, numbers, batch):
         return function(Given(phi, network), THETA, batch(observation=OBSERVATION, **fields), *numbers)
 
-    made = {}
+    made = None
 
     def run(theta, batch=None, *numbers):
-        nonlocal fits
+        nonlocal fits, made
         if fits and hasattr(batch, "observation"):
-            fields = {name: field for name, field in batch._asdict().items() if name != "observation"}
             try:
-                if not made:
-                    seen = torch.func.vmap(partial(of, batch=type(batch)))
-                    made[0] = compiler.compiled(seen, function.__qualname__) if fleet.compile else seen
-                return made[0](outputs(network, theta, batch.observation), fields, numbers)
+                if made is None:
+                    made = torch.func.vmap(partial(of, batch=type(batch)))
+                    made = compiler.compiled(made, function.__qualname__) if fleet.compile else made
+                return made(outputs(network, theta, batch.observation), _fields(batch), numbers)
             except Exception:  # as in sgd.minimise
                 fits = False
         return otherwise(theta, *(() if batch is None else (batch,)), *numbers)
@@ -266,7 +274,7 @@ def each(fleet, function: Callable, network: Network | Policy, otherwise: Callab
 @torch.no_grad()
 def outputs(network: Network | Policy, theta: Tensor, observation: Tensor) -> Tensor:
     """What the network makes of theta [R, P] and observations [R, N, D], or the policy: its phi."""
-    kernel, observation = Kernel(network.network if isinstance(network, Policy) else network), observation.contiguous()
+    kernel, observation = Kernel(_mlp(network)), observation.contiguous()
     made = kernel.forward(theta.contiguous(), observation, few=Few.of(observation))
     return network.family.phi(made, theta[:, kernel.network.parameters :]) if isinstance(network, Policy) else made
 
@@ -274,12 +282,12 @@ def outputs(network: Network | Policy, theta: Tensor, observation: Tensor) -> Te
 @torch.no_grad()
 def gradient(fleet, loss: Callable, network: Network | Policy, theta: Tensor, batch: NamedTuple, *numbers) -> Tensor:
     """d loss / d theta [R, P] of a loss(network, theta, batch, *numbers) that looks at the network's outputs alone."""
-    kernel = Kernel(network.network if isinstance(network, Policy) else network)
+    kernel = Kernel(_mlp(network))
     (runs, samples), parameters = batch.observation.shape[:2], kernel.network.parameters
     theta, observation, kept = theta.contiguous(), batch.observation.contiguous(), kernel.keep(runs, samples)
     few = Few.of(observation)
     made = kernel.forward(theta, observation, kept, few=few)
-    fields = {name: field for name, field in batch._asdict().items() if name != "observation"}
+    fields = _fields(batch)
     key = (loss, network)
     if key not in fleet.made:
         slope = derivative(loss, network, type(batch))
@@ -308,12 +316,12 @@ def _own(x: Tensor) -> Tensor:
 @torch.no_grad()
 def minimise(fleet, loss, network, theta, adam, batch, order, rate, numbers, optimizer, bound, size):
     """sgd.minimise; raises Unfused, or what the loss makes of its stand-ins, where the loss needs more than outputs."""
-    kernel = Kernel(network.network if isinstance(network, Policy) else network)
+    kernel = Kernel(_mlp(network))
     theta, adam, rate, observation = _own(theta), type(adam)(*map(_own, adam)), _own(rate), _own(batch.observation)
     rule = _rule(optimizer, adam, rate, bound)
     rest, kept = theta[:, kernel.network.parameters :], kernel.keep(len(theta), size)
     few = Few.of(observation)
-    fields = {name: field for name, field in batch._asdict().items() if name != "observation"}
+    fields = _fields(batch)
     # Whole rows of one table, because indexing every field by run and sample is far slower.
     samples = observation.shape[1]
     table = torch.cat([field.reshape(len(theta) * samples, -1) for field in fields.values()], 1)
