@@ -752,10 +752,14 @@ def test_runs_that_differ_between_folders_are_named_and_kept(tmp_path, finished,
     said = " ".join(capfd.readouterr().out.split())
     assert f"1 have other results there ({runs['run_id'][3]})" in said and "set-aside" in said
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "s/runs.parquet"), runs)
-    kept = pd.read_parquet(tmp_path / "s/.work/set-aside/from other.runs.parquet")
+    (file,) = (tmp_path / "s/.work/set-aside").glob("from other.runs.parquet.*")
+    kept = pd.read_parquet(file)
     assert kept["final_return"].tolist() == [7.0]
-    kept = pd.read_parquet(tmp_path / "s/.work/set-aside/from other.curves.parquet")
+    (file,) = (tmp_path / "s/.work/set-aside").glob("from other.curves.parquet.*")
+    kept = pd.read_parquet(file)
     assert set(kept["run_id"]) == {runs["run_id"][3]} and len(kept) == (curves["run_id"] == runs["run_id"][3]).sum()
+    merge.main([str(tmp_path / "s"), str(tmp_path / "other")])
+    assert len(list((tmp_path / "s/.work/set-aside").glob("from other.*"))) == 4, "neither overwrites the other"
 
 
 @pytest.mark.parametrize("words, reason", [(["s"], "usage"), (["s", "s"], "added to"), (["s", "no"], "not a study")])

@@ -68,24 +68,25 @@ def _flush_folder(folder: Path) -> None:
 
 def keep_copy(path: Path, reason: str, folder: Path) -> None:
     """Copies a file from which something is about to be left out into folder/, and says so."""
-    aside = _aside(path, folder)
-    shutil.copy2(path, aside)
-    console.print(f"[red]warning:[/] {path}: {reason}; the file as it was is kept as {aside}", highlight=False)
+    kept = aside(path, folder)
+    shutil.copy2(path, kept)
+    console.print(f"[red]warning:[/] {path}: {reason}; the file as it was is kept as {kept}", highlight=False)
 
 
-def _aside(path: Path, folder: Path) -> Path:
+def aside(path: Path, folder: Path) -> Path:
+    """A name in the folder, which is made, that no other file has."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}.{time.monotonic_ns() % 10**6:06d}"
 
 
 def set_aside(path: Path, reason: str, folder: Path) -> None:
     """Renames a damaged file into folder/, never to be read again, and says so."""
-    aside = _aside(path, folder)
+    kept = aside(path, folder)
     try:
-        path.rename(aside)
+        path.rename(kept)
     except FileNotFoundError:
         return  # another process has moved it
-    console.print(f"[red]damaged:[/] {path}: {reason}; set aside as {aside}, made anew", highlight=False)
+    console.print(f"[red]damaged:[/] {path}: {reason}; set aside as {kept}, made anew", highlight=False)
 
 
 # Tables

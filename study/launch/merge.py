@@ -25,6 +25,7 @@ def merge(folder: Path, other: Path) -> str:
     runs = runs[runs["status"] != "failed"]
     store = Store(folder)
     store.open()
+    store.merge()  # parts that a killed launcher left
     own = store.runs().set_index("run_id")
     own = own[own["status"] != "failed"]
     new = runs[~runs["run_id"].isin(own.index)]
@@ -40,9 +41,9 @@ def merge(folder: Path, other: Path) -> str:
         store.merge()
     line = f"{folder}: {len(new)} runs of {other} added, {len(both)} were there already"
     if different:
-        store.aside.mkdir(exist_ok=True)
         for kind, frame in (("runs", runs), ("curves", curves)):
-            disk.write_table(store.aside / f"{name}.{kind}.parquet", frame[frame["run_id"].isin(different)])
+            kept = disk.aside(Path(f"{name}.{kind}.parquet"), store.aside)
+            disk.write_table(kept, frame[frame["run_id"].isin(different)])
         line += f"; {len(different)} have other results there ({', '.join(different[:5])}), kept in {store.aside}"
     return line
 
