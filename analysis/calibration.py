@@ -2,17 +2,20 @@
 
     python -m analysis.calibration results/population results/profiles results/table1 results/profiles_raw \\
         --out results/calibration.csv
+    python -m analysis.calibration results/quick_near --rules step --out results/calibration.csv
 
 Each imagined task takes the shape of a real task's smoothed response and the real spread between seeds, and has its
 best value moved by a normal number of decades. How far is set so that the true effect is the one asked for: none, the
 rule's boundary, more. A thousand studies of each kind are read by the very functions that read the data. Reported: how
 often a rule shows its claim or the contrary, and how often the 95 % interval holds the truth.
 
-Rows of the rule "interval" are the intervals of figures, tables and claims that no rule of `answers` reads. `--rules
-interval mechanism` makes the rows of these rules anew, at the end of the file, and leaves the others as they are.
+Rows of the rule "interval" are the intervals of figures, tables and claims that no rule of `answers` reads. Rules that
+the studies have the data for are made anew, at the end of the file, and the others are left as they are; `--rules
+interval mechanism` makes these alone.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -42,7 +45,7 @@ IN_UNITS = {"6 tasks of 2 seeds": [2] * 6, "7 tasks of 2 seeds": [2] * 7, "10 ta
 CARRIED = np.array([0.01, 0.1, 1.0])  # betas of the experiment `quick`
 UNITS = np.array([-2.0, 0.0])  # decades, what its rewards are multiplied by
 OF_FORKS = {"7 tasks of 5 seeds": [5] * 7}
-RULES = ("A", "B", "C", "mechanism", "interval")
+RULES = ("A", "B", "C", "step", "mechanism", "interval")
 SEEDS = (3, 5, 10)  # of an interval's imagined studies
 TASKS = (3, 7, 13)
 NEW_TASKS = (7, 15, 30)
@@ -154,6 +157,17 @@ def of_moves(world):
             yield design, f"moves {move:g} decades", *judged(peaks[1] - peaks[0], move, answers.rule_b)
 
 
+def of_steps(changes):
+    """The rule of the step: changes of log KL that scatter about the truth as those of the tasks at hand do."""
+    for tasks in (answers.ENOUGH["step"], 12, 24):
+        for truth in (0.0, np.log10(2), 2 * np.log10(2)):
+            generator = np.random.default_rng(SEED + 10)
+            scatter = np.sqrt(len(changes) / (len(changes) - 1)) * (changes - changes.mean())
+            effects = truth + generator.choice(scatter, (STUDIES, tasks))
+            row = judged(effects, truth, answers.rule_step)
+            yield f"{tasks} tasks", f"{10**truth:.0f}-fold", *row
+
+
 def of_contests(world, lead):
     """Rule C: TRPO less the best single beta; `lead` [tasks] is TRPO less each real task's own best."""
     for design, seeds in DESIGNS.items():
@@ -203,7 +217,7 @@ def of_intervals(study):
         rival = cells.loc["kl_fixed", beta]
         yield from of_improvement(trpo.join(rival, rsuffix="_rival", how="inner").to_numpy(), f"β = {beta:g}")
     worlds = {}
-    for advantages, runs, _ in answers.conditions(study)[:2]:
+    for advantages, runs, _ in answers.kinds_of_advantages(study):
         worlds[advantages] = World(answers.grid_of(runs, study.runs, "kl_fixed"))
         for name, row in (("best", of_bests), ("optimum", of_optima), ("new task", of_new_tasks)):
             yield from ((f"{name}, β, {advantages}: {what}", *rest) for what, *rest in row(worlds[advantages]))
@@ -366,7 +380,7 @@ def of_implied(study):
 def table(study, rules=RULES):
     """Frame: rule, number, design, truth, shown, contrary_shown, coverage, bias, half_width."""
     rows = []
-    for advantages, runs, _ in answers.conditions(study)[:2]:
+    for advantages, runs, _ in answers.kinds_of_advantages(study):
         for algorithm in ("kl_fixed", "trpo"):
             scores = answers.grid_of(runs, study.runs, algorithm)
             if scores is None or not {"A", "B", "C"} & set(rules):
@@ -383,6 +397,9 @@ def table(study, rules=RULES):
                 top = np.nanmax(statistics.seed_means(scores.normalised), axis=-1)
                 lead = np.array([trpo[task] - own for task, own in zip(scores.tasks, top) if task in trpo])
                 rows += [("C", name, *row) for row in of_contests(world, lead)]
+    if "step" in rules and answers.units_of_reward(study):
+        for algorithm, change in answers.step_changes(answers.steps_in_units(study)).items():
+            rows += [("step", SYMBOLS[KNOBS[algorithm][0]], *row) for row in of_steps(change.to_numpy())]
     if "mechanism" in rules:
         rows += [("mechanism", "β, raw", *row) for row in of_predictions(answers.diagonal(study))]
     if "interval" in rules:
@@ -398,8 +415,8 @@ if __name__ == "__main__":
     parser.add_argument("--rules", nargs="+", choices=RULES, help="make only their rows anew, and keep the others")
     given = parser.parse_args()
     frame = table(load(given.studies), given.rules or RULES)
-    if given.rules:
+    if Path(given.out).exists():
         kept = pd.read_csv(given.out)
-        frame = pd.concat([kept[~kept["rule"].isin(given.rules)], frame])
+        frame = pd.concat([kept[~kept["rule"].isin(frame["rule"])], frame])
     frame.to_csv(given.out, index=False, float_format="%.3f")
     print(frame.round(3).to_string(index=False))
