@@ -182,8 +182,7 @@ def dark(colour):
     if max(red, green, blue) - min(red, green, blue) < 0.1:
         lightness = 1 - 0.9 * lightness
     else:
-        lightness = 0.5 + 0.35 * lightness
-        saturation *= 0.85
+        lightness = 0.33 + 0.67 * lightness  # three times the paper's luminance, neighbours of a ramp well apart
     return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, lightness, saturation))
 
 

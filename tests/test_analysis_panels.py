@@ -1,6 +1,7 @@
 """The numbers behind the figures on studies whose answer is known."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from conftest import ROOT
 from scipy import stats
 from synthetic import ADAPTIVE, CLIP, TRPO, Arm, Task, fixed
 
-from analysis import data, panel, statistics, style, table
+from analysis import data, page, panel, statistics, style, table
 from analysis.arms import NotApplicable
 from analysis.names import arm_name
 
@@ -389,6 +390,18 @@ def test_fixed_betas_are_coloured_in_their_order():
     # Light to dark, so that the order survives greyscale printing and any colour vision.
     light = [sum(int(colour[i : i + 2], 16) * w for i, w in ((1, 0.3), (3, 0.59), (5, 0.11))) for _, colour in colours]
     assert light == sorted(light, reverse=True)
+
+
+def test_on_a_dark_page_every_beta_is_seen_and_told_from_its_neighbour():
+    def luminance(colour):  # of WCAG 2
+        parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+    colours = style.beta_colours([0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]).values()
+    paper = re.findall(r"--paper: (#\w{6})", page.STYLE)[1]
+    seen = np.array([luminance(page.dark(colour)) + 0.05 for colour in colours])
+    assert (seen / (luminance(paper) + 0.05) >= 3).all()
+    assert (seen[:-1] / seen[1:] > 1.1).all()
 
 
 def test_an_arm_is_called_by_what_it_is_and_not_by_its_files():
