@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from . import price, statistics
 from .arms import NotApplicable, default_arm, log_median_kl, plain
@@ -329,6 +330,41 @@ def fork_gains(study):
     gain = later - first.reindex(study.runs.index).to_numpy(dtype=float)
     chosen = chosen.assign(gain=gain[chosen.index]).dropna(subset=["gain"])
     return chosen[["task", "advantages", "at", "setting", "seed", "gain"]]
+
+
+def crossings(study):
+    """Do small β gain more at first and large β later? A row per kind of advantages and task of the forks.
+
+    The lead of small β at a point of training is the mean gain of the smaller half of the values less that of the
+    larger half, paired by seed. A task crosses if the lead is above 0 at the first point and below 0 at the last: both
+    are to be shown, so that p is the larger one of two t-tests, p < 0.05 where both 95 % intervals exclude 0 (an
+    intersection-union test; Gail and Simon 1985 call such a change of sign a qualitative interaction). Columns:
+    lead_first and lead_last with intervals, p, holm, seeds.
+    """
+    rows = []
+    for (advantages, task), own in fork_gains(study).groupby(["advantages", "task"], sort=False):
+        gains = own.pivot(index=["at", "seed"], columns="setting", values="gain").dropna()
+        points, half = gains.index.unique("at"), gains.shape[1] // 2
+        lead = gains.iloc[:, :half].mean(axis=1) - gains.iloc[:, -half:].mean(axis=1)
+        first, last = (lead[at].to_numpy() for at in (points.min(), points.max()))
+        if len(points) < 2 or min(len(first), len(last)) < 2:
+            continue
+        row = {"advantages": advantages, "task": task}
+        for name, values in (("lead_first", first), ("lead_last", last)):
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), statistics.mean_interval(values)))
+        rows.append(row | {"p": crossing_p(first, last), "seeds": min(len(first), len(last))})
+    if not rows:
+        raise NotApplicable("needs runs with two seeds that go on from two points of another run (fork.at)")
+    frame = pd.DataFrame(rows)
+    return frame.assign(holm=statistics.holm(frame["p"].to_numpy()))
+
+
+def crossing_p(first, last):
+    """[...] p of a lead [..., S] that is above 0 at the first point and below 0 at the last; 1 where nothing varies."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        above = stats.ttest_1samp(first, 0, axis=-1, alternative="greater").pvalue
+        below = stats.ttest_1samp(last, 0, axis=-1, alternative="less").pvalue
+    return np.nan_to_num(np.minimum(1.0, 2 * np.maximum(above, below)), nan=1.0)
 
 
 def peak(x, y):

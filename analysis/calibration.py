@@ -3,6 +3,7 @@
     python -m analysis.calibration results/population results/profiles results/table1 results/profiles_raw \\
         --out results/calibration.csv
     python -m analysis.calibration results/quick_near --rules step --out results/calibration.csv
+    python -m analysis.calibration results/forks --rules crossing --out results/calibration.csv
 
 Each imagined task takes the shape of a real task's smoothed response and the real spread between seeds, and has its
 best value moved by a normal number of decades. How far is set so that the true effect is the one asked for: none, the
@@ -45,7 +46,7 @@ IN_UNITS = {"6 tasks of 2 seeds": [2] * 6, "7 tasks of 2 seeds": [2] * 7, "10 ta
 CARRIED = np.array([0.01, 0.1, 1.0])  # betas of the experiment `quick`
 UNITS = np.array([-2.0, 0.0])  # decades, what its rewards are multiplied by
 OF_FORKS = {"7 tasks of 5 seeds": [5] * 7}
-RULES = ("A", "B", "C", "step", "mechanism", "interval")
+RULES = ("A", "B", "crossing", "C", "step", "mechanism", "interval")
 SEEDS = (3, 5, 10)  # of an interval's imagined studies
 TASKS = (3, 7, 13)
 NEW_TASKS = (7, 15, 30)
@@ -155,6 +156,24 @@ def of_moves(world):
                 means = statistics.seed_means(seen(*world.at(shape, place, FORKS), seeds, generator))
                 peaks.append(np.apply_along_axis(lambda y: answers.peak(np.log10(FORKS), y), -1, means))
             yield design, f"moves {move:g} decades", *judged(peaks[1] - peaks[0], move, answers.rule_b)
+
+
+def of_crossings(gains):
+    """The rule of crossings: leads that scatter over seeds as those of the tasks at hand do, at both points."""
+    scatter = {}
+    for (_, at), own in gains.groupby(["task", "at"]):
+        own = own.pivot(index="seed", columns="setting", values="gain").dropna()
+        lead = (own.iloc[:, :3].mean(axis=1) - own.iloc[:, -3:].mean(axis=1)).to_numpy()
+        lead = (lead - lead.mean()) * np.sqrt(len(lead) / (len(lead) - 1))
+        scatter.setdefault(at, []).append(lead / lead.std(ddof=1))
+    early, late = (np.concatenate(scatter[at]) for at in (min(scatter), max(scatter)))
+    for seeds in SEEDS:
+        for sizes in ((9.0, 0.0), (0.0, -9.0), (0.0, 0.0), (1.5, -1.5), (3.0, -3.0)):
+            generator, shape = np.random.default_rng(SEED + 11), (STUDIES, seeds)
+            first, last = (size + generator.choice(own, shape) for size, own in zip(sizes, (early, late)))
+            shown, contrary = (np.mean(answers.crossing_p(*pair) < 0.05) for pair in ((first, last), (last, first)))
+            truth = f"leads of {sizes[0]:+g} and {sizes[1]:+g} spreads between seeds"
+            yield f"1 task of {seeds} seeds", truth, shown, contrary, np.nan, np.nan, np.nan
 
 
 def of_steps(changes):
@@ -397,6 +416,8 @@ def table(study, rules=RULES):
                 top = np.nanmax(statistics.seed_means(scores.normalised), axis=-1)
                 lead = np.array([trpo[task] - own for task, own in zip(scores.tasks, top) if task in trpo])
                 rows += [("C", name, *row) for row in of_contests(world, lead)]
+    if "crossing" in rules and study.runs["overrides"].str.contains("fork=").any():
+        rows += [("crossing", "β, raw", *row) for row in of_crossings(answers.fork_gains(study))]
     if "step" in rules and answers.units_of_reward(study):
         for algorithm, change in answers.step_changes(answers.steps_in_units(study)).items():
             rows += [("step", SYMBOLS[KNOBS[algorithm][0]], *row) for row in of_steps(change.to_numpy())]

@@ -305,3 +305,26 @@ def test_a_number_is_carried_from_one_unit_of_reward_to_the_other_by_hand(tmp_pa
     lead = found["TRPO less fixed β"]
     interval = stats.t.interval(0.95, 3, lead.effect, stats.sem(lead.by_task["effect"]))
     assert lead.low > 0.3 and interval == pytest.approx((lead.low, lead.high))
+
+
+def test_a_task_crosses_where_both_intervals_exclude_zero_on_their_sides(monkeypatch):
+    generator, rows = np.random.default_rng(3), []
+    for task, (early, late) in {"crosses": (5, -5), "stays": (5, 5), "turns": (-5, 5), "unclear": (0.6, -0.6)}.items():
+        for seed in range(8):
+            for at, lead in ((100, early), (900, late)):
+                for place, beta in enumerate((0.3, 1.0, 3.0, 10.0, 30.0, 100.0)):
+                    gain = 40.0 + seed + (lead if place < 3 else 0.0) + generator.normal()
+                    rows.append((task, "raw", at, beta, seed, gain))
+    gains = pd.DataFrame(rows, columns=["task", "advantages", "at", "setting", "seed", "gain"])
+    monkeypatch.setattr(answers, "fork_gains", lambda study: gains)
+    found = answers.crossings(None).set_index("task")
+    assert found["seeds"].eq(8).all() and list(found.index) == ["crosses", "stays", "turns", "unclear"]
+    apart = (found["lead_first_low"] > 0) & (found["lead_last_high"] < 0)
+    assert (found["p"] < 0.05).equals(apart) and apart["crosses"] and not apart[["stays", "turns"]].any()
+    own = gains[(gains["task"] == "unclear") & (gains["at"] == 900)].pivot(
+        index="seed", columns="setting", values="gain"
+    )
+    lead = own[[0.3, 1.0, 3.0]].mean(axis=1) - own[[10.0, 30.0, 100.0]].mean(axis=1)
+    assert found.loc["unclear", "lead_last"] == pytest.approx(lead.mean())
+    assert found.loc["unclear", "p"] >= stats.ttest_rel(lead, 0 * lead).pvalue * (1 - 1e-9)
+    assert answers.crossing_p(np.zeros(4), np.zeros(4)) == 1.0

@@ -1,0 +1,34 @@
+"""Do small β gain more at first and large β later in the same run (answers.crossings)? A row per task."""
+
+import pandas as pd
+
+from .. import answers
+from ..names import task_name
+
+TITLE = "Do the betas that gain most change sides?"
+CAPTION = """
+Return gained by the smaller half of the betas less that of the larger half, from the first and from the last point that
+runs go on from, with 95 % intervals over seeds. A task where the first is above 0 and the last below 0 is one that no
+single beta serves; p is of both together, Holm’s of all tasks shown.
+"""
+PART, ORDER = "within", 15
+NEEDS = ()
+PER_TASK = False
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    return answers.crossings(study)
+
+
+def text(frame) -> pd.DataFrame:
+    rows = []
+    for _, row in frame.sort_values(["advantages", "p"]).iterrows():
+        texts = {"task": task_name(row["task"]), "advantages": row["advantages"]}
+        texts |= {"small less large, early": lead(row, "lead_first"), "late": lead(row, "lead_last")}
+        rows.append(texts | {"p": f"{row['p']:.2g}", "Holm": f"{row['holm']:.2g}", "seeds": str(row["seeds"])})
+    return pd.DataFrame(rows)
+
+
+def lead(row, name):
+    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return f"{value:+,.3g} [{low:+,.3g}, {high:+,.3g}]"
