@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import synthetic
 from scipy import stats
+from statsmodels.nonparametric.kernel_regression import KernelReg
 
 from analysis import answers, calibration, price, statistics
 from analysis.data import load
@@ -20,6 +21,13 @@ def brute_response(means, settings, at):
         ]
         out.append(sum(w * m for w, m in zip(weights, means) if w) / sum(weights))
     return np.array(out)
+
+
+def test_a_response_is_that_of_a_library_of_kernel_regression():
+    log = np.log10(settings := np.array([0.03, 0.1, 0.3, 1, 3, 30]))
+    means, at = np.random.default_rng(0).normal(size=log.size), price.points(settings)
+    library = KernelReg(means, log, var_type="c", reg_type="lc", bw=[price.BANDWIDTH])
+    np.testing.assert_allclose(price.response(means[None], settings, at)[0], library.fit(at)[0], rtol=1e-12)
 
 
 def test_a_response_is_the_weighted_mean_and_ends_where_the_task_was_run():
