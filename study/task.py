@@ -220,13 +220,14 @@ class _EnvPool:
             self.action_space, self._space = self._pool.action_space, _canonical(task, self._pool.observation_space)
             self.observation_space = _flat_space(self._space)
         self._id, self._runs = task.id, len(seeds)
+        self._direct = _Direct.of(self._pool)
         # Kept here too: EnvPool's CliffWalking accepts a time limit and ignores it.
         self._limit = task.max_episode_steps or task.kwargs.get("max_episode_steps") or np.inf
         self._age = np.zeros(len(seeds))
 
     def reset(self):
         self._age[:] = 0
-        observation = self._look(self._pool.reset()[0])
+        observation = self._look(self._begin(np.arange(self._runs, dtype=np.int32)))
         if observation.shape != (self._runs, int(np.prod(self.observation_space.shape))):
             raise ConfigError(
                 f"task.id={self._id}: {self._runs} copies give observations of shape {observation.shape}; "
@@ -235,7 +236,7 @@ class _EnvPool:
         return observation
 
     def step(self, action):
-        final, reward, terminated, truncated, _ = self._pool.step(action)
+        final, reward, terminated, truncated = (self._direct or self._pool).step(action)[:4]
         final = self._look(final)
         self._age += 1
         truncated = truncated | (self._age >= self._limit)
@@ -244,14 +245,57 @@ class _EnvPool:
             self._age[ended] = 0
             ids = np.flatnonzero(ended).astype(np.int32)
             observation = final.copy()
-            observation[ids] = self._look(self._pool.reset(ids)[0])
+            observation[ids] = self._look(self._begin(ids))
         return final, observation, reward, terminated, truncated & ~terminated
+
+    def _begin(self, ids):
+        return (self._direct or self._pool).reset(ids)[0]
 
     def _look(self, observation) -> np.ndarray:
         return spaces.flatten(self._space, observation)
 
     def close(self):
         self._pool.close()
+
+
+class _Direct:
+    """A pool without its layer in Python, which takes as long as twenty steps of CartPole do."""
+
+    def __init__(self, pool):
+        keys = list(pool._state_keys)
+        self._pool, self._ids, self._type = pool, pool.all_env_ids, pool._spec._action_spec[-1][0]
+        self._ends = [keys.index(key) for key in ("reward", "done", "trunc")]
+        self._parts = {key.partition(":")[2]: place for place, key in enumerate(keys) if key.split(":")[0] == "obs"}
+        self._nested, self._checked = hasattr(pool.observation_space, "spaces"), False
+
+    @classmethod
+    def of(cls, pool) -> "_Direct | None":
+        """None where actions or nested observations have several parts, or this EnvPool keeps them elsewhere."""
+        try:
+            made = cls(pool)
+            plain = list(pool._spec._action_keys[:-1]) == ["env_id", "players.env_id"]
+            known = set(made._parts) == set(pool.observation_space) if made._nested else len(made._parts) == 1
+            return made if plain and known and pool.config.get("max_num_players", 1) == 1 else None
+        except (AttributeError, ValueError):
+            return None
+
+    def step(self, action):
+        if not self._checked:
+            self._pool._check_action(self._pool._from(action))
+            self._checked = True
+        self._pool._send([self._ids, self._ids, np.ascontiguousarray(action, self._type)])
+        observation, state = self._receive()
+        reward, done, truncated = (state[place] for place in self._ends)
+        return observation, reward, done & ~truncated, truncated
+
+    def reset(self, ids):
+        self._pool._reset(ids)
+        return self._receive()
+
+    def _receive(self):
+        state = self._pool._recv()
+        parts = {name: state[place] for name, place in self._parts.items()}
+        return (parts if self._nested else next(iter(parts.values()))), state
 
 
 class _Gymnasium:

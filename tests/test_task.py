@@ -338,6 +338,30 @@ def test_the_new_episode_starts_from_the_start_and_the_old_one_ends_at_its_end(n
     assert ends > 3
 
 
+@pytest.mark.parametrize(
+    "id",
+    [
+        "CartPole-v1",
+        "Hopper-v5",
+        "Taxi-v3",
+        "CliffWalking-v1",
+        "CheetahRun-v1",
+        "LunarLanderContinuous-v3",
+        "FetchReach-v4",
+    ],
+)
+def test_steps_past_envpools_own_layer_are_those_through_it(id):
+    direct, through = copies(id, "envpool"), copies(id, "envpool")
+    assert direct._copies._direct is not None
+    through._copies._direct = None
+    np.testing.assert_array_equal(direct.reset(), through.reset())
+    for action in actions(direct.family, 300):
+        one, other = vars(direct.step(action)), vars(through.step(action))
+        for name, part in one.items():
+            assert part.dtype == other[name].dtype
+            np.testing.assert_array_equal(part, other[name])
+
+
 def test_gymnasium_copies_are_plain_loops_with_one_seed_each():
     made = copies("CartPole-v1", "gymnasium")
     observation = made.reset()
