@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import configuration, suited
 from reference import draw
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from study import compiler, fused, sgd, value
 from study.algorithm import NAMES, kl_fixed
@@ -327,3 +328,28 @@ def test_without_a_compiler_training_goes_on_and_one_line_says_so(monkeypatch, c
     assert not trainer.fleet.fused and trainer.train()[0].status == "complete"
     said = " ".join(capfd.readouterr().err.split())
     assert said.count("does not work here") == 1 and "no-such-compiler" in said and "g++" in said
+
+
+def test_a_traced_slope_does_once_what_it_can_and_has_the_bits_of_the_untraced_one():
+    def loss(x, beta):
+        return -(torch.log_softmax(x, -1).exp() * x).mean() + beta * torch.log_softmax(x, -1).square().sum()
+
+    slope = torch.func.vmap(torch.func.grad(loss))
+    arguments = torch.randn(3, 5, 4), torch.rand(3)
+    plain, made = make_fx(slope)(*arguments), fused.traced(slope, *arguments)
+    targets = [str(node.target) for node in made.graph.nodes]
+    assert targets.count("aten._log_softmax.default") == 1 and "aten.ones_like.default" not in targets
+    assert len(targets) < 0.8 * len(plain.graph.nodes)
+    for _ in range(2):
+        arguments = torch.randn(3, 5, 4), torch.rand(3)
+        assert torch.equal(made(*arguments), plain(*arguments)) and torch.equal(made(*arguments), slope(*arguments))
+
+
+def test_a_function_that_writes_in_place_is_traced_as_it_is():
+    def function(x):
+        found = torch.zeros_like(x)
+        found.add_(x)
+        return found + torch.zeros_like(x)
+
+    made, x = fused.traced(function, torch.randn(3)), torch.randn(3)
+    assert torch.equal(made(x), x) and torch.equal(made(x), x)
