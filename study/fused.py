@@ -305,21 +305,20 @@ def traced(function: Callable, *arguments) -> Callable:
     What does not depend on the arguments' values is computed now, and what would be computed twice once; that takes a
     quarter of the operations away. The bits stay.
     """
-    graph = make_fx(function)(*arguments)
+    graph = make_fx(torch.func.functionalize(function))(*arguments)
     nodes, seen = graph.graph.nodes, {}
     for node in nodes:
         if node.target is aten.detach.default:
             node.replace_all_uses_with(node.args[0])
-    if not any(isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable for node in nodes):
-        for node, value in _constants(graph, arguments).items():
-            graph.register_buffer(f"fixed_{node.name}", value.contiguous())
-            with graph.graph.inserting_before(node):
-                node.replace_all_uses_with(graph.graph.get_attr(f"fixed_{node.name}"))
-        for node in nodes:
-            if node.op == "call_function":
-                same = seen.setdefault((node.target, repr(node.args), repr(node.kwargs)), node)
-                if same is not node:
-                    node.replace_all_uses_with(same)
+    for node, value in _constants(graph, arguments).items():
+        graph.register_buffer(f"fixed_{node.name}", value.contiguous())
+        with graph.graph.inserting_before(node):
+            node.replace_all_uses_with(graph.graph.get_attr(f"fixed_{node.name}"))
+    for node in nodes:
+        if node.op == "call_function":
+            same = seen.setdefault((node.target, repr(node.args), repr(node.kwargs)), node)
+            if same is not node:
+                node.replace_all_uses_with(same)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph

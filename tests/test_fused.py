@@ -345,7 +345,7 @@ def test_a_traced_slope_does_once_what_it_can_and_has_the_bits_of_the_untraced_o
         assert torch.equal(made(*arguments), plain(*arguments)) and torch.equal(made(*arguments), slope(*arguments))
 
 
-def test_a_function_that_writes_in_place_is_traced_as_it_is():
+def test_a_function_that_writes_in_place_is_traced_without_that():
     def function(x):
         found = torch.zeros_like(x)
         found.add_(x)
