@@ -141,6 +141,11 @@ def signed(row, name):
     return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else "–"
 
 
+def three_digits(value):
+    """ "+101", "-3,830", "+0.85": a difference in units that differ by task."""
+    return f"{float(f'{value:.3g}'):+,.0f}" if abs(value) >= 99.95 else f"{value:+.3g}"
+
+
 def times(decades):
     """ "46", "180": 10 to the power, to two digits."""
     return f"{float(f'{10**decades:.2g}'):g}"

@@ -26,6 +26,7 @@ from .names import (
     span,
     steps_name,
     task_name,
+    three_digits,
     times,
 )
 
@@ -394,12 +395,31 @@ def _bounded(frames):
     )
 
 
+def _crosses(frame):
+    """Tasks on which the β that gain most early lose late, corrected for how many were asked."""
+    shown = frame[frame["holm"] < 0.05]
+    several = frame["advantages"].nunique() > 1
+    parts = []
+    for row in shown.itertuples():
+        early, late = (
+            _interval(*(getattr(row, f"lead_{point}{end}") for end in ("", "_low", "_high")), three_digits)
+            for point in ("first", "last")
+        )
+        where = f"{task_name(row.task)}, {row.advantages} advantages," if several else task_name(row.task)
+        parts.append(f"On {where} small β gain {early} more than large ones early and {late} late.")
+    if parts:
+        return Sentence(f"{' '.join(parts)} No single β serves such a run.", "crossing")
+    asked = f"{len(frame)} cells" if several else f"{len(frame)} tasks" if len(frame) > 1 else "the task"
+    return Sentence(f"That small β gain most early and large β late is not shown on {asked}.", "crossing")
+
+
 # A user's own sweep ---------------------------------------------------------------------
 
 
 def _own(study, frames):
-    if "forks" in frames and "four_answers" in frames:
-        return [_moves(list(frames["four_answers"].itertuples()), frames)]
+    if "crossing" in frames:
+        given = list(frames["four_answers"].itertuples()) if "four_answers" in frames else []
+        return [sentence for sentence in (_moves(given, frames), _crosses(frames["crossing"])) if sentence]
     found = []
     name = _where(frames, "beta_profile", "profile")
     if name:

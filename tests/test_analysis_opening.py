@@ -147,3 +147,16 @@ def test_on_a_phone_nothing_but_figures_and_tables_is_wider_than_the_screen(own,
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert "<title>true,true,true</title>" in done.stdout
+
+
+def test_forks_open_with_the_tasks_whose_best_betas_change_sides():
+    row = {"advantages": "raw", "lead_first": 100.5, "lead_first_low": 15.4, "lead_first_high": 186.0}
+    row |= {"lead_last": -3826.2, "lead_last_low": -6871.0, "lead_last_high": -781.0, "p": 0.001, "seeds": 10}
+    frame = pd.DataFrame([row | {"task": "hopper", "holm": 0.002}, row | {"task": "swimmer", "holm": 0.7}])
+    (found,) = opening._own(None, {"crossing": frame})
+    assert found.text.startswith(
+        "On Hopper small β gain +100 [+15.4, +186] more than large ones early and -3,830 [-6,870,"
+    )
+    assert "Swimmer" not in found.text and found.anchor == "crossing"
+    (found,) = opening._own(None, {"crossing": frame.assign(holm=0.7)})
+    assert found.text == "That small β gain most early and large β late is not shown on 2 tasks."

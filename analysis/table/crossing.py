@@ -3,7 +3,7 @@
 import pandas as pd
 
 from .. import answers
-from ..names import task_name
+from ..names import task_name, three_digits
 
 TITLE = "Do the betas that gain most change sides?"
 CAPTION = """
@@ -31,4 +31,4 @@ def text(frame) -> pd.DataFrame:
 
 def lead(row, name):
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    return f"{value:+,.3g} [{low:+,.3g}, {high:+,.3g}]"
+    return f"{three_digits(value)} [{three_digits(low)}, {three_digits(high)}]"
