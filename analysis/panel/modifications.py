@@ -11,7 +11,7 @@ from .. import price, statistics
 from ..answers import several_seeds
 from ..arms import NotApplicable, log_median_kl, scale
 from ..names import ALGORITHMS, task_name
-from ..style import FAINT, INK, available, legend_below, log_axis, side_by_side, task_colours
+from ..style import FAINT, INK, available, legend_below, log_axis, side_by_side, task_colours, task_markers
 
 TITLE = "What each modification gains"
 CAPTION = """
@@ -91,7 +91,9 @@ def draw(frame) -> Figure:
     whole = frame[frame["kind"] == "all"].sort_values("effect", ascending=False).reset_index(drop=True)
     wide = {"width_ratios": [2, 1.4, 1]} if available.get() >= 2.2 * 3 else {}
     figure, (effect, kl, time) = side_by_side(3, 0.9 + 0.19 * len(whole), sharey=True, **wide)
-    colours = task_colours(frame["task"].dropna())
+    tasks = frame["task"].dropna()
+    colours = task_colours(tasks)
+    points = {task: {"": "o", "o": "s"}.get(marker, marker) for task, marker in task_markers(tasks).items()}
     single = dict(list(frame[frame["kind"] == "task"].groupby(["algorithm", "condition"])))
     names = []
     for y, row in enumerate(whole.itertuples()):
@@ -99,7 +101,7 @@ def draw(frame) -> Figure:
         names.append(", ".join(filter(None, [ALGORITHMS.get(row.algorithm, row.algorithm), bounded])))
         for point in single[row.algorithm, row.condition].itertuples():
             colour, label = colours[point.task], task_name(point.task)
-            effect.plot(point.effect, y + 0.25, "o", ms=3.4, color=colour, mew=0, label=label)
+            effect.plot(point.effect, y + 0.25, points[point.task], ms=3.4, color=colour, mew=0, label=label)
         effect.plot([row.low, row.high], [y, y], color=INK, lw=1.2)
         effect.plot(row.effect, y, "D", ms=4.5, color=INK, mfc=INK if row.holm < 0.05 else "#ffffff")
         kl.plot([row.kl, row.kl_max], [y, y], color=FAINT, lw=0.9)
