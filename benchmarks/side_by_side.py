@@ -269,12 +269,12 @@ def _cold(folder: str) -> dict[str, str]:
 
 
 def start_up(rounds: int) -> dict[str, float]:
-    """Seconds of a whole command that trains two runs, compiled, for one iteration (0.3 s of it).
+    """Seconds of a whole command that trains two runs for one iteration (0.3 s of it).
 
     Cold and warm are the caches of compiled code; the operating system's file cache is warm in both.
     """
     words = ["task=halfcheetah", "algorithm=kl_fixed", "algorithm.beta=3", "seed=0,1", "total_steps=2048"]
-    words += ["execution.compile=true", "execution.workers=1"]
+    words += ["execution.workers=1"]
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
         for which in ("start_cold", *(f"start_warm_{turn}" for turn in range(rounds))):
