@@ -344,8 +344,7 @@ def crossings(study):
     rows = []
     for (advantages, task), own in fork_gains(study).groupby(["advantages", "task"], sort=False):
         gains = own.pivot(index=["at", "seed"], columns="setting", values="gain").dropna()
-        points, half = gains.index.unique("at"), gains.shape[1] // 2
-        lead = gains.iloc[:, :half].mean(axis=1) - gains.iloc[:, -half:].mean(axis=1)
+        points, lead = gains.index.unique("at"), lead_of_small(gains)
         first, last = (lead[at].to_numpy() for at in (points.min(), points.max()))
         if len(points) < 2 or min(len(first), len(last)) < 2:
             continue
@@ -357,6 +356,12 @@ def crossings(study):
         raise NotApplicable("needs runs with two seeds that go on from two points of another run (fork.at)")
     frame = pd.DataFrame(rows)
     return frame.assign(holm=statistics.holm(frame["p"].to_numpy()))
+
+
+def lead_of_small(gains):
+    """Mean gain of the smaller half of the values less that of the larger half, of gains with a column per value."""
+    half = gains.shape[1] // 2
+    return gains.iloc[:, :half].mean(axis=1) - gains.iloc[:, -half:].mean(axis=1)
 
 
 def crossing_p(first, last):

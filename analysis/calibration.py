@@ -163,7 +163,7 @@ def of_crossings(gains):
     scatter = {}
     for (_, at), own in gains.groupby(["task", "at"]):
         own = own.pivot(index="seed", columns="setting", values="gain").dropna()
-        lead = (own.iloc[:, :3].mean(axis=1) - own.iloc[:, -3:].mean(axis=1)).to_numpy()
+        lead = answers.lead_of_small(own).to_numpy()
         lead = (lead - lead.mean()) * np.sqrt(len(lead) / (len(lead) - 1))
         scatter.setdefault(at, []).append(lead / lead.std(ddof=1))
     early, late = (np.concatenate(scatter[at]) for at in (min(scatter), max(scatter)))
