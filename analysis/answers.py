@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from . import price, statistics
-from .arms import NotApplicable, default_arm, log_median_kl, plain
+from .arms import NotApplicable, common_settings, default_arm, grid, log_median_kl, plain
 from .data import KNOBS, RAW
 from .names import SYMBOLS, UNIT
 
@@ -24,10 +24,12 @@ BESIDE = 0.05  # of the gain: how far above a penalty a constraint has to be
 TWOFOLD = np.log10(2)  # decades: a step that another unit of reward changes by less is still the same step
 FIRST = 10  # iterations that the measured beta is taken from
 LEAST = 3  # tasks for an effect
+FEWEST = 5  # seeds, for a verdict on one task
 ENOUGH = {
     "step": 6,
     "A": 30,
     "B": 6,
+    "change": 12,
     "C": 12,
     "mechanism": 6,
 }  # tasks for a verdict: with fewer, intervals cover too seldom
@@ -40,7 +42,7 @@ SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 class Answer:
     """One question and what the runs say."""
 
-    key: str  # step, A, B, C or mechanism
+    key: str  # step, A, B, change, C or mechanism
     question: str
     label: str  # the question's own part of it, short
     unit: str  # of the effect
@@ -77,7 +79,10 @@ def rule_mechanism(low, high):
 def answers(study):
     """Every answer that the study has runs for."""
     found = []
-    for ask in (step_answers, unit_answers, price_answers, fork_answers, contest_answers, mechanism_answers):
+    questions = (
+        step_answers, unit_answers, price_answers, fork_answers, change_answers, contest_answers, mechanism_answers
+    )  # fmt: skip
+    for ask in questions:
         try:
             found += ask(study)
         except NotApplicable:
@@ -380,6 +385,40 @@ def peak(x, y):
     return float(np.clip(-slope / (2 * curvature), x[0], x[-1]))
 
 
+# B: does it pay to change beta within a run? ----------------------------------------------
+
+
+def change_answers(study):
+    """Adaptive beta less the best constant one, each at the value best on the same task.
+
+    A problem by itself: what other problems ask for plays no part. Were another beta needed as learning goes on, a beta
+    that follows its target would be above every constant.
+    """
+    found = []
+    for advantages, runs, everything in kinds_of_advantages(study):
+        constant, adaptive = grid_of(runs, everything, "kl_fixed"), several_seeds(plain(runs, "kl_adaptive"))
+        if constant is None or adaptive.empty:
+            continue
+        adaptive = price.number(adaptive, everything, "kl_adaptive")
+        theirs = dict(zip(constant.tasks, price.tops(constant.normalised)))
+        gain = {
+            task: own - theirs[task]
+            for task, own in zip(adaptive.tasks, price.tops(adaptive.normalised))
+            if task in theirs
+        }
+        if len(gain) < LEAST:
+            continue
+        found.append(
+            _answer(
+                "change", f"How far is an adaptive β above the best constant one of the task, {in_words(advantages)}?",
+                f"{in_words(advantages)}", "share of the gain", np.array(list(gain.values())), list(gain),
+                seeds_of(adaptive.values), rule_c, statistics.mean_interval,
+                f"Shown: the interval is above 0. Contrary: its upper end is below {BESIDE:g}.",
+            )
+        )  # fmt: skip
+    return found
+
+
 # C: constraint against penalty ----------------------------------------------------------
 
 
@@ -411,6 +450,57 @@ def contest_answers(study):
                 )
             )  # fmt: skip
     return found
+
+
+def contests(study):
+    """TRPO's default less the fixed beta that is best in the mean over tasks, task by task: a row per task.
+
+    Welch's t-test over seeds, two-sided; Holm over the tasks of one kind of advantages. Columns: advantages, task,
+    beta, lead with interval (shares of the gain), p, holm, seeds (the fewer of both).
+    """
+    rows = []
+    for advantages, runs, everything in kinds_of_advantages(study):
+        kept, _ = price.learned_tasks(everything, "auc_score")
+        trpo, betas = (
+            several_seeds(arm[arm["task"].isin(kept)]) for arm in (default_arm(runs, "trpo"), plain(runs, "kl_fixed"))
+        )
+        common = set(trpo["task"]) & set(betas["task"])
+        trpo, betas = (arm[arm["task"].isin(common)] for arm in (trpo, betas))
+        if not common or (trpo["algorithm"] != "trpo").any() or not common_settings(betas):
+            continue
+        scores = grid(betas, "kl_fixed", everything, "auc_score")
+        beta = scores.settings[statistics.seed_means(scores.normalised).mean(0).argmax()]
+        own = []
+        for task, floor, gain in zip(scores.tasks, scores.floor, scores.gain):
+            ours, theirs = (
+                ((arm.loc[arm["task"] == task, "auc_score"] - floor) / gain).to_numpy()
+                for arm in (trpo, betas[betas["setting"] == beta])
+            )
+            test = stats.ttest_ind(ours, theirs, equal_var=False)
+            low, high = test.confidence_interval(statistics.LEVEL)
+            own.append(
+                (
+                    advantages,
+                    task,
+                    beta,
+                    ours.mean() - theirs.mean(),
+                    low,
+                    high,
+                    test.pvalue,
+                    min(len(ours), len(theirs)),
+                )
+            )
+        frame = pd.DataFrame(own, columns=["advantages", "task", "beta", "lead", "lead_low", "lead_high", "p", "seeds"])
+        rows.append(frame.assign(holm=statistics.holm(frame["p"].fillna(1.0).to_numpy())))
+    if not rows:
+        raise NotApplicable("needs TRPO and one β, two seeds each, on a task that was learned")
+    return pd.concat(rows, ignore_index=True)
+
+
+def both_ways(frame):
+    """Whether TRPO is above fixed beta on one task and below it on another, of the rows of `contests`, after Holm."""
+    shown = np.sign(frame["lead"])[(frame["holm"] < 0.05) & (frame["seeds"] >= FEWEST)]
+    return {-1.0, 1.0} <= set(shown)
 
 
 def at_best_single(scores):

@@ -4,6 +4,8 @@
         --out results/calibration.csv
     python -m analysis.calibration results/quick_near --rules step --out results/calibration.csv
     python -m analysis.calibration results/forks --rules crossing --out results/calibration.csv
+    python -m analysis.calibration results/many_tasks results/population results/profiles results/table1 \\
+        results/profiles_raw --rules change contest --out results/calibration.csv
 
 Each imagined task takes the shape of a real task's smoothed response and the real spread between seeds, and has its
 best value moved by a normal number of decades. How far is set so that the true effect is the one asked for: none, the
@@ -46,7 +48,7 @@ IN_UNITS = {"6 tasks of 2 seeds": [2] * 6, "7 tasks of 2 seeds": [2] * 7, "10 ta
 CARRIED = np.array([0.01, 0.1, 1.0])  # betas of the experiment `quick`
 UNITS = np.array([-2.0, 0.0])  # decades, what its rewards are multiplied by
 OF_FORKS = {"7 tasks of 5 seeds": [5] * 7}
-RULES = ("A", "B", "crossing", "C", "step", "mechanism", "interval")
+RULES = ("A", "B", "crossing", "change", "C", "contest", "step", "mechanism", "interval")
 SEEDS = (3, 5, 10)  # of an interval's imagined studies
 TASKS = (3, 7, 13)
 NEW_TASKS = (7, 15, 30)
@@ -205,6 +207,49 @@ def of_contests(world, lead):
             ours = top + generator.choice(lead - lead.mean(), shape.shape) + truth - loss
             effects = ours + spread * generator.standard_normal(shape.shape) - theirs
             yield design, f"effect {truth:g}", *judged(effects, truth, answers.rule_c)
+
+
+def of_changes(constant, adaptive):
+    """The rule of changing: an adaptive beta at three targets against constants, each at the task's best.
+
+    Tasks scatter about the truth as the effects on the seven tasks known beforehand do.
+    """
+    targets, scatter = np.array([0.01, 0.03, 0.1]), 0.2
+    for design, seeds in DESIGNS.items():
+        for truth in (-answers.BESIDE, 0.0, answers.BESIDE, 2 * answers.BESIDE):
+            generator = np.random.default_rng(SEED + 12)
+            means, spreads = constant.at(*constant.draw(generator, STUDIES, len(seeds), 0.6), SETTINGS)
+            shape, best = adaptive.draw(generator, STUDIES, len(seeds), 0.3)
+            rivals, rival_spreads = adaptive.at(shape, best - MIDDLE + np.log10(targets[1]), targets)
+            apart = truth + generator.normal(0, scatter, shape.shape)
+            rivals = rivals - rivals.max(-1, keepdims=True) + (means.max(-1) + apart)[..., None]
+            both = seen(rivals, rival_spreads, seeds, generator), seen(means, spreads, seeds, generator)
+            effects = price.tops(both[0]) - price.tops(both[1])
+            yield design, f"effect {truth:g}", *judged(effects, truth, answers.rule_c)
+
+
+def of_both_ways(runs):
+    """The rule of both ways, eight tasks: seeds scatter as those of TRPO and the fixed betas at hand do."""
+    tasks, scatter = 8, []
+    for _, own in runs.groupby(["task", "arm"])["auc_score"]:
+        if len(own) >= 3 and own.std() > 0:
+            scatter.append((own - own.mean()).to_numpy() * np.sqrt(len(own) / (len(own) - 1)) / own.std())
+    scatter = np.concatenate(scatter)
+    for seeds in (5, 8):
+        for name, leads in (
+            ("no lead anywhere", [0.0] * 8),
+            ("leads of +9 spreads on four tasks", [9.0] * 4 + [0.0] * 4),
+            ("leads of +2 and -2 spreads on four tasks each", [2.0, -2.0] * 4),
+        ):
+            generator = np.random.default_rng(SEED + 13)
+            drawn = generator.choice(scatter, (2, STUDIES, tasks, seeds))
+            drawn[0] += np.array(leads)[:, None]
+            p = stats.ttest_ind(*drawn, axis=-1, equal_var=False).pvalue
+            shown = 0
+            for lead, own in zip((drawn[0] - drawn[1]).mean(-1), p):
+                frame = pd.DataFrame({"lead": lead, "holm": statistics.holm(own), "seeds": seeds})
+                shown += answers.both_ways(frame)
+            yield f"8 tasks of {seeds} seeds", name, shown / STUDIES, *[np.nan] * 4
 
 
 def of_predictions(frame):
@@ -416,6 +461,17 @@ def table(study, rules=RULES):
                 top = np.nanmax(statistics.seed_means(scores.normalised), axis=-1)
                 lead = np.array([trpo[task] - own for task, own in zip(scores.tasks, top) if task in trpo])
                 rows += [("C", name, *row) for row in of_contests(world, lead)]
+    if "change" in rules:
+        constant = answers.grid_of(study.under(RAW), study.runs, "kl_fixed")
+        adaptive = answers.grid_of(study.under(""), study.runs, "kl_adaptive")
+        if constant is not None and adaptive is not None:
+            rows += [("change", "adaptive β, raw", *row) for row in of_changes(World(constant), World(adaptive))]
+    if "contest" in rules:
+        raw = study.under(RAW)
+        rows += [
+            ("contest", "TRPO less β, raw", *row)
+            for row in of_both_ways(raw[raw["algorithm"].isin(["kl_fixed", "trpo"])])
+        ]
     if "crossing" in rules and study.runs["overrides"].str.contains("fork=").any():
         rows += [("crossing", "β, raw", *row) for row in of_crossings(answers.fork_gains(study))]
     if "step" in rules and answers.units_of_reward(study):

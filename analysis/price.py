@@ -78,17 +78,29 @@ def prices(values, settings):
 
     values  [..., E, H, S] scores as shares of the gain, NaN where a seed was not run.
     The single value is the one best in the mean over these tasks, which favours the claim that one value serves all.
-    Where each task's best is found and read on the same few seeds, noise makes prices too large. The
-    jackknife (Quenouille 1956) takes most of that away: with n seeds, n times the price less n - 1 times the mean price
-    with one seed left out.
+    Where each task's best is found and read on the same few seeds, noise makes prices too large; the jackknife takes
+    most of that away.
+    """
+    return less_of_noise(lambda values: _plain_prices(values, settings), values)
+
+
+def tops(values):
+    """[..., E] score of each task's best setting, of scores [..., E, H, S]; not smoothed, freed of what noise adds."""
+    return less_of_noise(lambda values: np.nan_to_num(statistics.seed_means(values), nan=-np.inf).max(-1), values)
+
+
+def less_of_noise(of, values):
+    """[..., E] a number of each task by the jackknife (Quenouille 1956), of scores [..., E, H, S], NaN where not run.
+
+    With n seeds, n times the number less n - 1 times its mean with one seed left out. A seed is left out of all tasks.
     """
     ran = np.isfinite(values).any(-2)  # [..., E, S]
     count = ran.sum(-1)
-    all_seeds, one_less = _plain_prices(values, settings), 0.0
+    all_seeds, one_less = of(values), 0.0
     for seed in range(values.shape[-1]):
         without = np.where(np.arange(values.shape[-1]) == seed, np.nan, values)
         without = np.where((ran[..., seed] & (count > 1))[..., None, None], without, values)
-        one_less = one_less + np.where(ran[..., seed], _plain_prices(without, settings), 0.0)
+        one_less = one_less + np.where(ran[..., seed], of(without), 0.0)
     return count * all_seeds - (count - 1) * one_less / count
 
 

@@ -336,3 +336,78 @@ def test_a_task_crosses_where_both_intervals_exclude_zero_on_their_sides(monkeyp
     assert found.loc["unclear", "lead_last"] == pytest.approx(lead.mean())
     assert found.loc["unclear", "p"] >= stats.ttest_rel(lead, 0 * lead).pvalue * (1 - 1e-9)
     assert answers.crossing_p(np.zeros(4), np.zeros(4)) == 1.0
+
+
+def test_the_top_of_a_task_is_the_jackknife_of_a_loop():
+    values = np.random.default_rng(5).normal(size=(3, 4, 3))
+    values[1, :, 2], values[2, 1] = np.nan, np.nan
+    expected = []
+    for own, n in zip(values, (3, 2, 3)):
+        kept = own[~np.isnan(own).all(1)][:, :n]
+        less = [np.delete(kept, seed, 1).mean(1).max() for seed in range(n)]
+        expected.append(n * kept.mean(1).max() - (n - 1) * np.mean(less))
+    np.testing.assert_allclose(price.tops(values), expected)
+
+
+def changing(tmp_path, quality, tasks=12):
+    """Fixed betas whose best are as good as 0.8, and adaptive ones of a quality."""
+    arms = synthetic.fixed([0.1, 0.3, 1, 3, 10, 30], advantage_normalization="none")
+    arms += [
+        synthetic.Arm("kl_adaptive", kl_target=k, quality=q, settings=(("advantage_normalization", "none"),))
+        for k, q in ((0.01, quality), (0.03, quality - 0.2))
+    ]
+    bests = [(b, b) for b in 10.0 ** np.linspace(-0.5, 1, tasks)]
+    made = [synthetic.Task(f"task{i:02d}", best_beta=best) for i, best in enumerate(bests)]
+    return load(synthetic.write(tmp_path / str(quality), *synthetic.study(made, arms, noise=0.01)))
+
+
+def test_adaptive_beta_is_read_against_the_best_constant_of_each_task_by_hand(tmp_path):
+    study = changing(tmp_path, 0.9)
+    (answer,) = answers.change_answers(study)
+    auc = study.runs.groupby(["task", "arm", "seed"])["auc_score"].first().unstack()
+    untrained, expected = study.runs.groupby("task")["untrained"].first(), []
+    for task in answer.by_task["task"]:
+        of = {name: auc.loc[task][auc.loc[task].index.str.startswith(name)] for name in ("kl_fixed", "kl_adaptive")}
+        tops = {name: float(price.tops(own.to_numpy()[None])[0]) for name, own in of.items()}
+        gain = auc.loc[task].mean(axis=1).max() - untrained[task]
+        expected.append((tops["kl_adaptive"] - tops["kl_fixed"]) / gain)
+    np.testing.assert_allclose(answer.by_task["effect"], expected)
+    interval = stats.t.interval(0.95, 11, np.mean(expected), stats.sem(expected))
+    assert (answer.low, answer.high) == pytest.approx(interval)
+
+
+def test_a_rule_finds_adaptive_betas_that_gain_and_that_do_not(tmp_path):
+    (better,) = answers.change_answers(changing(tmp_path, 1.6))
+    (worse,) = answers.change_answers(changing(tmp_path, 0.5))
+    assert better.verdict == answers.SHOWN and worse.verdict == answers.CONTRARY
+    assert answers.change_answers(changing(tmp_path, 1.7, tasks=7))[0].verdict == answers.UNDECIDED
+
+
+def test_contests_are_welchs_tests_with_holm(tmp_path):
+    study = population([1.0, 1.0, 100.0, 100.0, 3.0], tmp_path, noise=0.1)
+    frame = answers.contests(study)
+    cells = study.runs.groupby(["task", "arm"])
+    means = cells["auc_score"].mean().unstack()
+    floor, top = study.runs.groupby("task")["untrained"].first(), means.max(axis=1)
+    (trpo,) = means.filter(like="trpo")
+    fixed = means.filter(like="kl_fixed").sub(floor, axis=0).div(top - floor, axis=0).mean()
+    assert frame["beta"].eq(float(fixed.idxmax().split("beta=")[1].split()[0])).all() and len(frame) == 5
+    for row in frame.itertuples():
+        ours, theirs = (
+            (cells["auc_score"].get_group((row.task, arm)).to_numpy() - floor[row.task]) / (top - floor)[row.task]
+            for arm in (trpo, fixed.idxmax())
+        )
+        difference, error, freedom = statistics.welch(ours, theirs)
+        assert row.lead == pytest.approx(difference) and row.seeds == 5
+        half = stats.t.ppf(0.975, freedom) * error
+        assert (row.lead_low, row.lead_high) == pytest.approx((difference - half, difference + half))
+        assert row.p == pytest.approx(2 * stats.t.sf(abs(difference / error), freedom))
+    np.testing.assert_allclose(frame["holm"], statistics.holm(frame["p"].to_numpy()))
+
+
+def test_both_ways_asks_for_a_lead_on_either_side_and_for_five_seeds():
+    frame = pd.DataFrame({"lead": [0.3, -0.2, 0.1], "holm": [0.01, 0.04, 0.9], "seeds": 5})
+    assert answers.both_ways(frame)
+    assert not answers.both_ways(frame.assign(holm=[0.01, 0.06, 0.01]))
+    assert not answers.both_ways(frame.assign(lead=0.2))
+    assert not answers.both_ways(frame.assign(seeds=[5, 4, 5]))
