@@ -408,7 +408,7 @@ def _crosses(frame):
         where = f"{task_name(row.task)}, {row.advantages} advantages," if several else task_name(row.task)
         parts.append(f"On {where} small β gain {early} more than large ones early and {late} late.")
     if parts:
-        return Sentence(f"{' '.join(parts)} No single β serves such a run.", "crossing")
+        return Sentence(f"{' '.join(parts)} A β between may still serve both.", "crossing")
     asked = f"{len(frame)} cells" if several else f"{len(frame)} tasks" if len(frame) > 1 else "the task"
     return Sentence(f"That small β gain most early and large β late is not shown on {asked}.", "crossing")
 

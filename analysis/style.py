@@ -219,6 +219,11 @@ def task_markers(tasks):
     return {task: TASK_MARKERS[i // len(TASK_COLOURS) % len(TASK_MARKERS)] for i, task in enumerate(sorted(set(tasks)))}
 
 
+def task_points(tasks):
+    """{task: marker} of points by themselves, all of which need one."""
+    return {task: {"": "o", "o": "s"}.get(marker, marker) for task, marker in task_markers(tasks).items()}
+
+
 def arm_styles(frame):
     """{arm: (colour, line style)} for a frame with arm, algorithm and setting, in the order of legends."""
     arms = frame[["arm", "algorithm", "setting"]].dropna(subset=["arm"]).drop_duplicates()

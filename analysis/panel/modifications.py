@@ -11,7 +11,7 @@ from .. import price, statistics
 from ..answers import several_seeds
 from ..arms import NotApplicable, log_median_kl, scale
 from ..names import ALGORITHMS, task_name
-from ..style import FAINT, INK, available, legend_below, log_axis, side_by_side, task_colours, task_markers
+from ..style import FAINT, INK, available, legend_below, log_axis, side_by_side, task_colours, task_points
 
 TITLE = "What each modification gains"
 CAPTION = """
@@ -93,7 +93,7 @@ def draw(frame) -> Figure:
     figure, (effect, kl, time) = side_by_side(3, 0.9 + 0.19 * len(whole), sharey=True, **wide)
     tasks = frame["task"].dropna()
     colours = task_colours(tasks)
-    points = {task: {"": "o", "o": "s"}.get(marker, marker) for task, marker in task_markers(tasks).items()}
+    points = task_points(tasks)
     single = dict(list(frame[frame["kind"] == "task"].groupby(["algorithm", "condition"])))
     names = []
     for y, row in enumerate(whole.itertuples()):

@@ -8,7 +8,7 @@ from .. import statistics
 from ..answers import step_changes, steps_in_units
 from ..data import KNOBS
 from ..names import SYMBOLS, task_name, times
-from ..style import facets, labels, legend_below, log_axis, task_colours, task_markers
+from ..style import facets, labels, legend_below, log_axis, task_colours, task_points
 
 TITLE = "The step in two units of reward"
 CAPTION = """
@@ -38,13 +38,13 @@ def draw(frame) -> Figure:
 
     figure, axes = facets(list(chosen), height=2.4, columns=2, title=title, sharey=True)
     tasks = sorted(frame["task"].unique())
-    colours, markers = task_colours(tasks), task_markers(tasks)
+    colours, points = task_colours(tasks), task_points(tasks)
     for algorithm, ax in axes.items():
         here = frame[(frame["algorithm"] == algorithm) & (frame["setting"] == chosen[algorithm])]
         for task, line in here.groupby("task"):
             line = line.sort_values("reward_scale")
             ax.plot(
-                line["reward_scale"], line["median_kl"], color=colours[task], marker=markers[task] or "o", ms=4, lw=1.3,
+                line["reward_scale"], line["median_kl"], color=colours[task], marker=points[task], ms=4, lw=1.3,
                 label=task_name(task),
             )  # fmt: skip
         ax.set_xscale("log")
