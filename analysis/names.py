@@ -147,5 +147,6 @@ def three_digits(value):
 
 
 def times(decades):
-    """ "46", "180": 10 to the power, to two digits."""
-    return f"{float(f'{10**decades:.2g}'):g}"
+    """ "180", "46", "0.98": 10 to the power, to two digits; near 1 two decimals, so that 1.02 is not 1."""
+    factor = 10**decades
+    return f"{factor:.2f}" if 0.5 < factor < 2 else f"{float(f'{factor:.2g}'):g}"

@@ -8,8 +8,8 @@ from ..names import task_name, three_digits
 TITLE = "Do the betas that gain most change sides?"
 CAPTION = """
 Return gained by the smaller half of the betas less that of the larger half, from the first and from the last point that
-runs go on from, with 95 % intervals over seeds. Where the first is above 0 and the last below 0 the betas that gain most
-change sides; one between may still serve both. p is of both together, Holm’s of all tasks shown.
+runs go on from, with 95 % intervals over seeds. Where the first is above 0 and the last below 0 the betas that gain
+most change sides; one between may still serve both. p is of both together, Holm’s of all tasks shown.
 """
 PART, ORDER = "within", 15
 NEEDS = ()
