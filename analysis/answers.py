@@ -28,6 +28,7 @@ FEWEST = 5  # seeds, for a verdict on one task
 ENOUGH = {
     "step": 6,
     "A": 30,
+    "rate": 6,
     "B": 6,
     "change": 12,
     "C": 12,
@@ -35,6 +36,7 @@ ENOUGH = {
 }  # tasks for a verdict: with fewer, intervals cover too seldom
 ENOUGH_IN_UNITS = 6  # tasks, where the same task in another unit of reward is what a value is carried to
 UNITS = re.compile(rf"{RAW} reward_scale=([\d.e+-]+)")
+RATES = re.compile(r"learning_rate=([\d.e+-]+)")
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 
 
@@ -42,7 +44,7 @@ SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 class Answer:
     """One question and what the runs say."""
 
-    key: str  # step, A, B, change, C or mechanism
+    key: str  # step, A, rate, B, change, C or mechanism
     question: str
     label: str  # the question's own part of it, short
     unit: str  # of the effect
@@ -80,7 +82,8 @@ def answers(study):
     """Every answer that the study has runs for."""
     found = []
     questions = (
-        step_answers, unit_answers, price_answers, fork_answers, change_answers, contest_answers, mechanism_answers
+        step_answers, unit_answers, price_answers, rate_answers, fork_answers, change_answers, contest_answers,
+        mechanism_answers,
     )  # fmt: skip
     for ask in questions:
         try:
@@ -383,6 +386,40 @@ def peak(x, y):
     if curvature >= 0:
         return x[0] if slope + curvature * (x[0] + x[-1]) < 0 else x[-1]
     return float(np.clip(-slope / (2 * curvature), x[0], x[-1]))
+
+
+# Does the best beta follow the learning rate? ---------------------------------------------
+
+
+def rate_answers(study):
+    """How far the best beta moves from the smallest learning rate to the largest, per task; normalised advantages."""
+    rates = {
+        float(found[1]): study.under(condition)
+        for condition in study.runs["condition"].unique()
+        if (found := RATES.fullmatch(condition))
+    }
+    if len(rates) < 2:
+        raise NotApplicable("needs a sweep of beta under two learning rates")
+    bests = []
+    for rate in (min(rates), max(rates)):
+        scores = grid_of(rates[rate], study.runs, "kl_fixed")
+        if scores is None:
+            raise NotApplicable("needs three betas on three learned tasks under each learning rate")
+        at = price.points(scores.settings)
+        smooth = price.response(statistics.seed_means(scores.normalised), scores.settings, at)
+        bests.append(dict(zip(scores.tasks, at[np.nanargmax(smooth, axis=-1)])))
+    moves = {task: bests[1][task] - own for task, own in bests[0].items() if task in bests[1]}
+    if len(moves) < LEAST:
+        return []
+    factor = max(rates) / min(rates)
+    return [
+        _answer(
+            "rate", f"How far does the best β move when the learning rate is {factor:g} times larger?",
+            f"learning rate times {factor:g}", "decades", np.array(list(moves.values())), list(moves),
+            seeds_of(scores.values), rule_b, statistics.mean_interval,
+            f"Shown: the interval is farther than {MOVE:g} from 0. Contrary: it is within {STAY:g} of 0.",
+        )
+    ]  # fmt: skip
 
 
 # B: does it pay to change beta within a run? ----------------------------------------------

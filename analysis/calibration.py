@@ -5,7 +5,7 @@
     python -m analysis.calibration results/quick_near --rules step --out results/calibration.csv
     python -m analysis.calibration results/forks --rules crossing --out results/calibration.csv
     python -m analysis.calibration results/many_tasks results/population results/profiles results/table1 \\
-        results/profiles_raw --rules change contest --out results/calibration.csv
+        results/profiles_raw --rules rate change contest --out results/calibration.csv
 
 Each imagined task takes the shape of a real task's smoothed response and the real spread between seeds, and has its
 best value moved by a normal number of decades. How far is set so that the true effect is the one asked for: none, the
@@ -48,7 +48,7 @@ IN_UNITS = {"6 tasks of 2 seeds": [2] * 6, "7 tasks of 2 seeds": [2] * 7, "10 ta
 CARRIED = np.array([0.01, 0.1, 1.0])  # betas of the experiment `quick`
 UNITS = np.array([-2.0, 0.0])  # decades, what its rewards are multiplied by
 OF_FORKS = {"7 tasks of 5 seeds": [5] * 7}
-RULES = ("A", "B", "crossing", "change", "C", "contest", "step", "mechanism", "interval")
+RULES = ("A", "rate", "B", "crossing", "change", "C", "contest", "step", "mechanism", "interval")
 SEEDS = (3, 5, 10)  # of an interval's imagined studies
 TASKS = (3, 7, 13)
 NEW_TASKS = (7, 15, 30)
@@ -158,6 +158,21 @@ def of_moves(world):
                 means = statistics.seed_means(seen(*world.at(shape, place, FORKS), seeds, generator))
                 peaks.append(np.apply_along_axis(lambda y: answers.peak(np.log10(FORKS), y), -1, means))
             yield design, f"moves {move:g} decades", *judged(peaks[1] - peaks[0], move, answers.rule_b)
+
+
+def of_rates(world):
+    """The rule of learning rates: tops of responses under two rates, between which the best value moves."""
+    settings, tasks, seeds = SETTINGS[:5], 10, [2] * 10
+    at = price.points(settings)
+    for move in (0.0, answers.MOVE, answers.STAY, 2 * answers.STAY):
+        generator = np.random.default_rng(SEED + 14)
+        shape, best = world.draw(generator, STUDIES, tasks, 0.4)
+        moved = best + generator.normal(move, 0.3, best.shape)
+        tops = []
+        for place in (best, moved):
+            means = statistics.seed_means(seen(*world.at(shape, place - MIDDLE, settings), seeds, generator))
+            tops.append(at[price.response(means, settings, at).argmax(-1)])
+        yield "10 tasks of 2 seeds", f"moves {move:g} decades", *judged(tops[1] - tops[0], move, answers.rule_b)
 
 
 def of_crossings(gains):
@@ -461,6 +476,8 @@ def table(study, rules=RULES):
                 top = np.nanmax(statistics.seed_means(scores.normalised), axis=-1)
                 lead = np.array([trpo[task] - own for task, own in zip(scores.tasks, top) if task in trpo])
                 rows += [("C", name, *row) for row in of_contests(world, lead)]
+    if "rate" in rules and (scores := answers.grid_of(study.under(""), study.runs, "kl_fixed")) is not None:
+        rows += [("rate", "β, normalised", *row) for row in of_rates(World(scores))]
     if "change" in rules:
         constant = answers.grid_of(study.under(RAW), study.runs, "kl_fixed")
         adaptive = answers.grid_of(study.under(""), study.runs, "kl_adaptive")

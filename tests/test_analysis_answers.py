@@ -411,3 +411,16 @@ def test_both_ways_asks_for_a_lead_on_either_side_and_for_five_seeds():
     assert not answers.both_ways(frame.assign(holm=[0.01, 0.06, 0.01]))
     assert not answers.both_ways(frame.assign(lead=0.2))
     assert not answers.both_ways(frame.assign(seeds=[5, 4, 5]))
+
+
+def test_the_best_beta_is_followed_from_one_learning_rate_to_the_other(tmp_path):
+    runs, curves = [], []
+    for rate, moved in ((1e-4, 1.0), (1e-3, 10.0)):
+        arms = synthetic.fixed([0.1, 0.3, 1, 3, 10, 30, 100], learning_rate=rate)
+        tasks = [synthetic.Task(f"task{i}", best_beta=(moved * own,) * 2) for i, own in enumerate((0.5, 1, 1, 2, 2, 3))]
+        made = synthetic.study(tasks, arms, noise=0.001)
+        runs.append(made[0]), curves.append(made[1])
+    study = load(synthetic.write(tmp_path / "s", pd.concat(runs, ignore_index=True), pd.concat(curves)))
+    (answer,) = answers.rate_answers(study)
+    assert answer.tasks == 6 and answer.verdict == answers.SHOWN
+    np.testing.assert_allclose(answer.by_task["effect"], 1.0, atol=2 * price.STEP)

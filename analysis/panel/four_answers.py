@@ -35,6 +35,7 @@ def draw(frame) -> Figure:
     groups = [("step", "change of the step by the unit of reward (decades of KL)", (-0.3, 0.3)),
               ("A", "price of one value (share of the gain)", (0, 0.05)),
               ("C", "TRPO less fixed β (share of the gain)", (-1e9, 0)),
+              ("rate", "move of the best β with the learning rate (decades)", (-0.25, 0.25)),
               ("change", "adaptive β less the task’s best constant (share of the gain)", (-1e9, 0)),
               ("B", "move of the best β within a run (decades)", (-0.25, 0.25)),
               ("mechanism", "error of the measured β less a constant’s (decades)", (0, 1e9))]  # fmt: skip
