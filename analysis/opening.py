@@ -206,7 +206,7 @@ def _contest(study, frames, verdicts):
     else:
         found += [_unit(study, frames, by_name.get(hidden_adaptation.NAME))]
     found.append(_price(given, frames, "β") or _claim_a(by_name.get("A"), frames))
-    found.append(_moves(given, frames) or _claim_b(by_name.get("B"), frames))
+    found.append(_moves(given, frames) or _changes(given, frames) or _claim_b(by_name.get("B"), frames))
     found.append(_lead_of_trpo(given, frames) or _compared(study, frames))
     found += [_bounded(frames), _predicts(given, frames), _price(given, frames, "δ")]
     return [sentence for sentence in found if sentence]
@@ -315,6 +315,18 @@ def _moves(given, frames):
         for answer in own
     ]
     return Sentence(f"Within a run the best β moves by {' and '.join(parts)}.", _where(frames, "forks"))
+
+
+def _changes(given, frames):
+    """What a beta that changes within a run gains over the best constant one of the same task."""
+    own = [answer for answer in given if answer.key == "change" and answer.tasks >= answers.ENOUGH["change"]]
+    if not own:
+        return None
+    parts = [
+        f"{_interval(answer.effect, answer.low, answer.high, _signed)} with {_advantages(answer)}" for answer in own
+    ]
+    text = f"An adaptive β less the best constant one of the same task, in shares of the gain: {' and '.join(parts)}."
+    return Sentence(text, _where(frames, "four_answers"))
 
 
 def _lead_of_trpo(given, frames):

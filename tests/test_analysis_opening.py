@@ -160,3 +160,13 @@ def test_forks_open_with_the_tasks_whose_best_betas_change_sides():
     assert "Swimmer" not in found.text and found.anchor == "crossing"
     (found,) = opening._own(None, {"crossing": frame.assign(holm=0.7)})
     assert found.text == "That small β gain most early and large β late is not shown on 2 tasks."
+
+
+def test_an_adaptive_beta_is_told_where_enough_tasks_have_one():
+    row = {"key": "change", "effect": -0.04, "low": -0.09, "high": 0.01, "tasks": 20}
+    frame = pd.DataFrame(
+        [row | {"label": "raw advantages"}, row | {"label": "normalised advantages", "tasks": 7, "effect": 0.5}]
+    )
+    found = opening._changes(list(frame.itertuples()), {"four_answers": frame})
+    assert "-0.04 [-0.09, +0.01] with raw advantages." in found.text and found.anchor == "four_answers"
+    assert opening._changes(list(frame[1:].itertuples()), {}) is None
