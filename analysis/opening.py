@@ -40,8 +40,10 @@ FIGURES = (
     "forks",
     "beta_profile",
     "profile",
+    "contests",
     "learning_curves",
 )  # the first one drawn opens the report
+TASKS = {"unit_steps": answers.ENOUGH["step"], "contests": answers.LEAST}  # that a figure needs to open it
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,9 @@ class Sentence:
 
 
 def figure(frames):
-    """The one that opens the report, "" without any; steps in units of reward where that question has enough tasks."""
-    few = "unit_steps" in frames and frames["unit_steps"]["task"].nunique() < answers.ENOUGH["step"]
-    return next((name for name in FIGURES if name in frames and not (few and name == "unit_steps")), "")
+    """The one that opens the report, "" without any; some only where their question has enough tasks."""
+    few = {name for name, least in TASKS.items() if name in frames and frames[name]["task"].nunique() < least}
+    return next((name for name in FIGURES if name in frames and name not in few), "")
 
 
 # What was run ---------------------------------------------------------------------------
@@ -208,7 +210,7 @@ def _contest(study, frames, verdicts):
     found.append(_price(given, frames, "β") or _claim_a(by_name.get("A"), frames))
     found.append(_moves(given, frames) or _changes(given, frames) or _claim_b(by_name.get("B"), frames))
     found.append(_lead_of_trpo(given, frames) or _compared(study, frames))
-    found += [_bounded(frames), _predicts(given, frames), _price(given, frames, "δ")]
+    found += [_bounded(frames), *_each_task(frames), _predicts(given, frames), _price(given, frames, "δ")]
     return [sentence for sentence in found if sentence]
 
 
@@ -340,6 +342,29 @@ def _lead_of_trpo(given, frames):
     return Sentence(text, _where(frames, "four_answers", "comparison", "table_1"))
 
 
+def _each_task(frames):
+    """Tasks on which TRPO is shown to be above or below the best single β, where seeds are enough for one task."""
+    if "contests" not in frames:
+        return []
+    found = []
+    for kind, here in frames["contests"].groupby("advantages", sort=False):
+        if here["seeds"].min() < answers.FEWEST or len(here) < answers.LEAST:
+            continue
+        shown = here[here["holm"] < 0.05]
+        above, below = (_some(shown.loc[side, "task"]) for side in (shown["lead"] > 0, shown["lead"] < 0))
+        text = f"TRPO is shown to be above β = {here['beta'].iloc[0]:.3g} on {above} and below it on {below} of "
+        text += f"{len(here)} tasks, with {kind} advantages"
+        depends = ": which of the two is better depends on the task." if answers.both_ways(here) else "."
+        found.append(Sentence(text + depends, "contests"))
+    return found
+
+
+def _some(tasks):
+    """ "3 (A, B and C)", "none"."""
+    names = [task_name(task) for task in tasks]
+    return f"{len(names)} ({_joined(names)})" if 0 < len(names) <= NAMED else str(len(names) or "none")
+
+
 def _predicts(given, frames):
     own = next((answer for answer in given if answer.key == "mechanism"), None)
     if own is None:
@@ -432,7 +457,7 @@ def _own(study, frames):
     if "crossing" in frames:
         given = list(frames["four_answers"].itertuples()) if "four_answers" in frames else []
         return [sentence for sentence in (_moves(given, frames), _crosses(frames["crossing"])) if sentence]
-    found = []
+    found = _each_task(frames)
     name = _where(frames, "beta_profile", "profile")
     if name:
         frame = frames[name]

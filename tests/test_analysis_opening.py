@@ -170,3 +170,18 @@ def test_an_adaptive_beta_is_told_where_enough_tasks_have_one():
     found = opening._changes(list(frame.itertuples()), {"four_answers": frame})
     assert "-0.04 [-0.09, +0.01] with raw advantages." in found.text and found.anchor == "four_answers"
     assert opening._changes(list(frame[1:].itertuples()), {}) is None
+
+
+def test_a_contest_of_single_tasks_says_on_which_each_is_better():
+    names, leads = ["a", "b", "c", "d"], [0.3, -0.2, 0.1, -0.3]
+    frame = pd.DataFrame({"task": names, "lead": leads, "holm": [0.01, 0.02, 0.5, 0.01], "seeds": 8, "beta": 1.4})
+    (found,) = opening._each_task({"contests": frame.assign(advantages="raw")})
+    assert found.text == (
+        "TRPO is shown to be above β = 1.4 on 1 (a) and below it on 2 (b and d) of 4 tasks, with raw advantages: "
+        "which of the two is better depends on the task."
+    )
+    (found,) = opening._each_task({"contests": frame.assign(advantages="raw", holm=[0.01, 0.2, 0.5, 0.3])})
+    assert found.text.endswith("on 1 (a) and below it on none of 4 tasks, with raw advantages.")
+    assert opening._each_task({"contests": frame.assign(advantages="raw", seeds=2)}) == []
+    assert opening.figure({"contests": frame, "learning_curves": frame}) == "contests"
+    assert opening.figure({"contests": frame[:2], "learning_curves": frame}) == "learning_curves"
