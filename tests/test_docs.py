@@ -8,6 +8,7 @@ import sys
 import tomllib
 from functools import cache
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
@@ -91,20 +92,42 @@ def committed():
 def test_the_numbers_of_the_readme_are_those_of_the_committed_runs():
     readme = (ROOT / "README.md").read_text()
     said = re.findall(r"\S+\s\[\S+, \S+\]", readme.split("## Results so far")[1].split("\n## ")[0])
+    raw = ("many_tasks", "population", "profiles", "table1", "profiles_raw")
+    studies = {
+        "raw": raw,
+        "normalised": ("many_normalised", *raw[1:]),
+        "units": ("units",),
+        "changing": ("changing", *raw),
+        "changing normalised": ("changing", "many_normalised", *raw[1:4]),
+    }
     found = {}
-    for names in (("many_tasks", "population", "profiles", "table1", "profiles_raw"), ("forks",)):
-        study = load([ROOT / f"results/{name}" for name in names])
-        found |= {(each.key, each.label): each for each in answers.answers(study)}
+    for study, names in studies.items():
+        loaded = load([ROOT / f"results/{name}" for name in names])
+        found |= {(study, each.key, each.label): each for each in answers.answers(loaded)}
     asked = [
-        (("A", "β, raw advantages"), ""),
-        (("A", "β, normalised advantages"), ""),
-        (("C", "raw advantages, tuned"), "+"),
-        (("C", "raw advantages, defaults"), "+"),
-        (("B", "raw advantages"), "+"),
-        (("mechanism", "raw advantages"), "+"),
+        (("raw", "A", "β, raw advantages"), ""),
+        (("normalised", "A", "β, normalised advantages"), ""),
+        (("units", "step", "step of one β in another unit of reward"), "fold 0"),
+        (("units", "step", "step of one δ in another unit of reward"), "fold 3"),
+        (("changing", "change", "raw advantages"), "+"),
+        (("changing normalised", "change", "normalised advantages"), "+"),
+        (("raw", "C", "raw advantages, tuned"), "+"),
+        (("normalised", "C", "normalised advantages, tuned"), "+"),
+        (("raw", "mechanism", "raw advantages"), "+"),
     ]
-    numbers = [[f"{x:{sign}.3f}" for x in (found[key].effect, found[key].low, found[key].high)] for key, sign in asked]
-    assert [re.sub(r"\s", " ", each) for each in said] == ["{} [{}, {}]".format(*each) for each in numbers]
+    numbers = []
+    for key, form in asked:
+        ends = np.array([found[key].effect, found[key].low, found[key].high])
+        if form.startswith("fold"):
+            middle, *ends = [f"{end:.{form[-1]}f}" for end in 10**ends]
+            numbers.append(f"{middle}-fold [{', '.join(ends)}]")
+        else:
+            numbers.append("{} [{}, {}]".format(*(f"{end:{form}.3f}" for end in ends)))
+    assert [re.sub(r"\s", " ", each) for each in said] == numbers
+    leads = answers.contests(load(ROOT / "results/task_by_task"))
+    signs = np.sign(leads["lead"])[leads["holm"] < 0.05]
+    assert (len(leads), (signs > 0).sum(), (signs < 0).sum()) == (8, 3, 3) and answers.both_ways(leads)
+    assert "better on\n   three of eight tasks and worse on three" in readme
 
 
 def test_the_intervals_of_the_evidence_are_those_of_the_log_or_of_todays_tables(committed):
