@@ -328,7 +328,7 @@ def _changes(given, frames):
         f"{_interval(answer.effect, answer.low, answer.high, _signed)} with {_advantages(answer)}" for answer in own
     ]
     text = f"An adaptive β less the best constant one of the same task, in shares of the gain: {' and '.join(parts)}."
-    return Sentence(text, _where(frames, "four_answers"))
+    return Sentence(text, _where(frames, "changing", "four_answers"))
 
 
 def _lead_of_trpo(given, frames):

@@ -7,7 +7,7 @@ import synthetic
 from scipy import stats
 from statsmodels.nonparametric.kernel_regression import KernelReg
 
-from analysis import answers, calibration, price, statistics
+from analysis import answers, calibration, panel, price, statistics
 from analysis.data import load
 
 
@@ -374,6 +374,9 @@ def test_adaptive_beta_is_read_against_the_best_constant_of_each_task_by_hand(tm
     np.testing.assert_allclose(answer.by_task["effect"], expected)
     interval = stats.t.interval(0.95, 11, np.mean(expected), stats.sem(expected))
     assert (answer.low, answer.high) == pytest.approx(interval)
+    drawn = panel.changing.numbers(study, study.main)
+    np.testing.assert_allclose(drawn["effect"], [np.mean(expected), *expected])
+    assert (drawn["low"][0], drawn["high"][0]) == pytest.approx(interval) and drawn["low"][1:].isna().all()
 
 
 def test_a_rule_finds_adaptive_betas_that_gain_and_that_do_not(tmp_path):
