@@ -18,6 +18,10 @@ test-all: .venv/equipped        ## the slow tests too
 
 report: .venv/installed         ## the reports of the canonical studies, no training
 	$(PY) -m analysis results/many_tasks results/population results/profiles results/table1 results/profiles_raw
+	$(PY) -m analysis results/many_normalised results/population results/profiles results/table1 results/profiles_raw
+	$(PY) -m analysis results/changing results/many_tasks results/population results/profiles results/table1 results/profiles_raw
+	$(PY) -m analysis results/task_by_task
+	$(PY) -m analysis results/units
 	$(PY) -m analysis results/forks
 	$(PY) -m analysis results/table1
 	$(PY) -m analysis results/profiles results/table1 results/profiles_raw results/bounded results/reward_scaling
