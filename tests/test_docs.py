@@ -97,6 +97,7 @@ def test_the_numbers_of_the_readme_are_those_of_the_committed_runs():
         "raw": raw,
         "normalised": ("many_normalised", *raw[1:]),
         "units": ("units",),
+        "forks": ("forks",),
         "changing": ("changing", *raw),
         "changing normalised": ("changing", "many_normalised", *raw[1:4]),
     }
@@ -111,6 +112,8 @@ def test_the_numbers_of_the_readme_are_those_of_the_committed_runs():
         (("units", "step", "step of one δ in another unit of reward"), "fold 3"),
         (("changing", "change", "raw advantages"), "+"),
         (("changing normalised", "change", "normalised advantages"), "+"),
+        (("forks", "B", "raw advantages"), "+"),
+        (("forks", "B", "normalised advantages"), "+"),
         (("raw", "C", "raw advantages, tuned"), "+"),
         (("normalised", "C", "normalised advantages, tuned"), "+"),
         (("raw", "mechanism", "raw advantages"), "+"),
