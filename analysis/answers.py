@@ -515,18 +515,8 @@ def contests(study):
             )
             test = stats.ttest_ind(ours, theirs, equal_var=False)
             low, high = test.confidence_interval(statistics.LEVEL)
-            own.append(
-                (
-                    advantages,
-                    task,
-                    beta,
-                    ours.mean() - theirs.mean(),
-                    low,
-                    high,
-                    test.pvalue,
-                    min(len(ours), len(theirs)),
-                )
-            )
+            lead, seeds = ours.mean() - theirs.mean(), min(len(ours), len(theirs))
+            own.append((advantages, task, beta, lead, low, high, test.pvalue, seeds))
         frame = pd.DataFrame(own, columns=["advantages", "task", "beta", "lead", "lead_low", "lead_high", "p", "seeds"])
         rows.append(frame.assign(holm=statistics.holm(frame["p"].fillna(1.0).to_numpy())))
     if not rows:
