@@ -434,7 +434,8 @@ def _bounded(frames):
 
 def _crosses(frame):
     """Tasks on which the β that gain most early lose late, corrected for how many were asked."""
-    shown = frame[(frame["holm"] < 0.05) & (frame["seeds"] >= answers.FEWEST)]  # with fewer it is shown by mistake too often
+    # With fewer seeds it is shown by mistake too often.
+    shown = frame[(frame["holm"] < 0.05) & (frame["seeds"] >= answers.FEWEST)]
     several = frame["advantages"].nunique() > 1
     parts = []
     for row in shown.itertuples():
