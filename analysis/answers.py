@@ -31,12 +31,14 @@ ENOUGH = {
     "rate": 6,
     "B": 6,
     "change": 12,
+    "bound": 25,
     "C": 12,
     "mechanism": 6,
 }  # tasks for a verdict: with fewer, intervals cover too seldom
 ENOUGH_IN_UNITS = 6  # tasks, where the same task in another unit of reward is what a value is carried to
 UNITS = re.compile(rf"{RAW} reward_scale=([\d.e+-]+)")
 RATES = re.compile(r"learning_rate=([\d.e+-]+)")
+BOUND = re.compile(rf"(?:({RAW}) )?max_grad_norm=([\d.e+-]+)")
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 
 
@@ -44,7 +46,7 @@ SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 class Answer:
     """One question and what the runs say."""
 
-    key: str  # step, A, rate, B, change, C or mechanism
+    key: str  # step, A, rate, B, change, bound, C or mechanism
     question: str
     label: str  # the question's own part of it, short
     unit: str  # of the effect
@@ -82,7 +84,8 @@ def answers(study):
     """Every answer that the study has runs for."""
     found = []
     questions = (
-        step_answers, unit_answers, price_answers, rate_answers, fork_answers, change_answers, contest_answers,
+        step_answers, unit_answers, price_answers, rate_answers, fork_answers, change_answers, bound_answers,
+        contest_answers,
         mechanism_answers,
     )  # fmt: skip
     for ask in questions:
@@ -118,9 +121,23 @@ def units_of_reward(study):
     return [("raw advantages in several units of reward", runs.assign(task=here, condition=RAW), everywhere)]
 
 
+def with_bound(study):
+    """Kinds of advantages with a bound on the gradient in every SGD arm, and TRPO, which has no such gradient, as it is.
+
+    As `kinds_of_advantages`; an entry for each bound that was run.
+    """
+    found = []
+    for condition in sorted(study.runs["condition"].unique()):
+        if bound := BOUND.fullmatch(condition):
+            raw, most = bound.groups()
+            runs = pd.concat([study.under(condition), plain(study.under(raw or ""), "trpo")])
+            found.append((f"{'raw' if raw else 'normalised'} advantages, gradient within {most}", runs, study.runs))
+    return found
+
+
 def conditions(study):
-    """All that a number may be read under: the kinds of advantages, then units of reward."""
-    return kinds_of_advantages(study) + units_of_reward(study)
+    """All that a number may be read under: the kinds of advantages, bounds on the gradient, units of reward."""
+    return kinds_of_advantages(study) + with_bound(study) + units_of_reward(study)
 
 
 def in_words(advantages):
@@ -132,7 +149,7 @@ def in_words(advantages):
 
 def price_answers(study):
     found = []
-    for advantages, runs, everything in kinds_of_advantages(study):
+    for advantages, runs, everything in kinds_of_advantages(study) + with_bound(study):
         for algorithm in ("kl_fixed", "trpo", "kl_adaptive", "clip"):
             scores = grid_of(runs, everything, algorithm)
             if scores is None:
@@ -432,7 +449,7 @@ def change_answers(study):
     that follows its target would be above every constant.
     """
     found = []
-    for advantages, runs, everything in kinds_of_advantages(study):
+    for advantages, runs, everything in kinds_of_advantages(study) + with_bound(study):
         constant, adaptive = grid_of(runs, everything, "kl_fixed"), several_seeds(plain(runs, "kl_adaptive"))
         if constant is None or adaptive.empty:
             continue
@@ -456,13 +473,47 @@ def change_answers(study):
     return found
 
 
+# The bound on the gradient: how much of A does it take away? -------------------------------
+
+
+def bound_answers(study):
+    """The price of one fixed beta without a bound on the gradient less the price with it, on the tasks that have both."""
+    found, free = [], {kind: (runs, everything) for kind, runs, everything in kinds_of_advantages(study)}
+    for words, runs, everything in with_bound(study):
+        both = [grid_of(of, everything, "kl_fixed") for of in (free[words.split()[0]][0], runs)]
+        if None in both:
+            continue
+        common = sorted(set(both[0].tasks) & set(both[1].tasks))
+        settings = sorted(set(both[0].settings) & set(both[1].settings))
+        if len(common) < LEAST or len(settings) < LEAST:
+            continue
+        lost = [
+            price.prices(
+                scores.normalised[np.ix_(
+                    [scores.tasks.index(task) for task in common], np.flatnonzero(np.isin(scores.settings, settings))
+                )],
+                np.array(settings),
+            )
+            for scores in both
+        ]  # fmt: skip
+        found.append(
+            _answer(
+                "bound", f"How much of the price of one β does the bound on the gradient take away, {words}?",
+                words, "share of the gain", lost[0] - lost[1], common, seeds_of(both[1].values),
+                rule_c, statistics.skewed_mean_interval,
+                f"Shown: the interval is above 0. Contrary: its upper end is below {BESIDE:g}.",
+            )
+        )  # fmt: skip
+    return found
+
+
 # C: constraint against penalty ----------------------------------------------------------
 
 
 def contest_answers(study):
     """TRPO less fixed beta, both at the single value best for them, and both at their defaults."""
     found = []
-    for advantages, runs, everything in kinds_of_advantages(study):
+    for advantages, runs, everything in kinds_of_advantages(study) + with_bound(study):
         penalty = grid_of(runs, everything, "kl_fixed")
         if penalty is None:
             continue
@@ -496,7 +547,7 @@ def contests(study):
     beta, lead with interval (shares of the gain), p, holm, seeds (the fewer of both).
     """
     rows = []
-    for advantages, runs, everything in kinds_of_advantages(study):
+    for advantages, runs, everything in kinds_of_advantages(study) + with_bound(study):
         kept, _ = price.learned_tasks(everything, "auc_score")
         trpo, betas = (
             several_seeds(arm[arm["task"].isin(kept)]) for arm in (default_arm(runs, "trpo"), plain(runs, "kl_fixed"))

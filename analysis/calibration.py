@@ -5,7 +5,7 @@
     python -m analysis.calibration results/quick_near --rules step --out results/calibration.csv
     python -m analysis.calibration results/forks --rules crossing --out results/calibration.csv
     python -m analysis.calibration results/many_tasks results/population results/profiles results/table1 \\
-        results/profiles_raw --rules rate change contest --out results/calibration.csv
+        results/profiles_raw --rules rate change bound contest --out results/calibration.csv
 
 Each imagined task takes the shape of a real task's smoothed response and the real spread between seeds, and has its
 best value moved by a normal number of decades. How far is set so that the true effect is the one asked for: none, the
@@ -47,8 +47,8 @@ DESIGNS = {  # seeds of each task
 IN_UNITS = {"6 tasks of 2 seeds": [2] * 6, "7 tasks of 2 seeds": [2] * 7, "10 tasks of 3 seeds": [3] * 10}
 CARRIED = np.array([0.01, 0.1, 1.0])  # betas of the experiment `quick`
 UNITS = np.array([-2.0, 0.0])  # decades, what its rewards are multiplied by
-OF_FORKS = {"7 tasks of 5 seeds": [5] * 7}
-RULES = ("A", "rate", "B", "crossing", "change", "C", "contest", "step", "mechanism", "interval")
+OF_FORKS = {"7 tasks of 5 seeds": [5] * 7, "12 tasks of 5 seeds": [5] * 12}
+RULES = ("A", "rate", "B", "crossing", "change", "bound", "C", "contest", "step", "mechanism", "interval")
 SEEDS = (3, 5, 10)  # of an interval's imagined studies
 TASKS = (3, 7, 13)
 NEW_TASKS = (7, 15, 30)
@@ -176,7 +176,10 @@ def of_rates(world):
 
 
 def of_crossings(gains):
-    """The rule of crossings: leads that scatter over seeds as those of the tasks at hand do, at both points."""
+    """The rule of crossings: leads that scatter over seeds as those of the tasks at hand do, at both points.
+
+    gains  of one kind of advantages
+    """
     scatter = {}
     for (_, at), own in gains.groupby(["task", "at"]):
         own = own.pivot(index="seed", columns="setting", values="gain").dropna()
@@ -184,7 +187,7 @@ def of_crossings(gains):
         lead = (lead - lead.mean()) * np.sqrt(len(lead) / (len(lead) - 1))
         scatter.setdefault(at, []).append(lead / lead.std(ddof=1))
     early, late = (np.concatenate(scatter[at]) for at in (min(scatter), max(scatter)))
-    for seeds in SEEDS:
+    for seeds in (*SEEDS, 20):
         for sizes in ((9.0, 0.0), (0.0, -9.0), (0.0, 0.0), (1.5, -1.5), (3.0, -3.0)):
             generator, shape = np.random.default_rng(SEED + 11), (STUDIES, seeds)
             first, last = (size + generator.choice(own, shape) for size, own in zip(sizes, (early, late)))
@@ -241,6 +244,22 @@ def of_changes(constant, adaptive):
             both = seen(rivals, rival_spreads, seeds, generator), seen(means, spreads, seeds, generator)
             effects = price.tops(both[0]) - price.tops(both[1])
             yield design, f"effect {truth:g}", *judged(effects, truth, answers.rule_c)
+
+
+def of_bounds(world):
+    """The rule of the bound: prices of the same tasks and seeds, whose bests the bound moves together, or does not."""
+    priced = answers.PRICE + 0.01  # as the data at hand have it
+    for design, seeds in {"22 tasks of 2 seeds": [2] * 22, "27 tasks of 2 seeds": [2] * 27}.items():
+        for fall in (0.0, answers.BESIDE):
+            apart = [world.apart(priced), world.apart(priced - fall)]
+            truth = world.price(apart[0]) - world.price(apart[1])
+            generator = np.random.default_rng(SEED + 14)
+            shape, best = world.draw(generator, STUDIES, len(seeds), apart[0])
+            moved = MIDDLE + (best - MIDDLE) * apart[1] / apart[0]
+            free, bounded = (
+                price.prices(seen(*world.at(shape, own, SETTINGS), seeds, generator), SETTINGS) for own in (best, moved)
+            )
+            yield design, f"falls by {truth:.3f}", *judged(free - bounded, truth, answers.rule_c, skewed)
 
 
 def of_both_ways(runs):
@@ -483,6 +502,8 @@ def table(study, rules=RULES):
         adaptive = answers.grid_of(study.under(""), study.runs, "kl_adaptive")
         if constant is not None and adaptive is not None:
             rows += [("change", "adaptive β, raw", *row) for row in of_changes(World(constant), World(adaptive))]
+    if "bound" in rules and (scores := answers.grid_of(study.under(""), study.runs, "kl_fixed")) is not None:
+        rows += [("bound", "β, normalised", *row) for row in of_bounds(World(scores))]
     if "contest" in rules:
         raw = study.under(RAW)
         rows += [
@@ -490,7 +511,8 @@ def table(study, rules=RULES):
             for row in of_both_ways(raw[raw["algorithm"].isin(["kl_fixed", "trpo"])])
         ]
     if "crossing" in rules and study.runs["overrides"].str.contains("fork=").any():
-        rows += [("crossing", "β, raw", *row) for row in of_crossings(answers.fork_gains(study))]
+        gains = answers.fork_gains(study)
+        rows += [("crossing", "β, raw", *row) for row in of_crossings(gains[gains["advantages"] == "raw"])]
     if "step" in rules and answers.units_of_reward(study):
         for algorithm, change in answers.step_changes(answers.steps_in_units(study)).items():
             rows += [("step", SYMBOLS[KNOBS[algorithm][0]], *row) for row in of_steps(change.to_numpy())]
