@@ -122,7 +122,7 @@ def units_of_reward(study):
 
 
 def with_bound(study):
-    """Kinds of advantages with a bound on the gradient in every SGD arm, and TRPO, which has no such gradient, as it is.
+    """Kinds of advantages with a bound on the gradient in every SGD arm; TRPO, which has no such gradient, as it is.
 
     As `kinds_of_advantages`; an entry for each bound that was run.
     """
@@ -477,7 +477,7 @@ def change_answers(study):
 
 
 def bound_answers(study):
-    """The price of one fixed beta without a bound on the gradient less the price with it, on the tasks that have both."""
+    """What the bound on the gradient takes away of the price of one β: the price without it less that with it, by task.
     found, free = [], {kind: (runs, everything) for kind, runs, everything in kinds_of_advantages(study)}
     for words, runs, everything in with_bound(study):
         both = [grid_of(of, everything, "kl_fixed") for of in (free[words.split()[0]][0], runs)]
