@@ -477,7 +477,7 @@ def change_answers(study):
 
 
 def bound_answers(study):
-    """What the bound on the gradient takes away of the price of one β: the price without it less that with it, by task.
+    """What a bound on the gradient takes off the price of one β: the price without it less that with it, by task."""
     found, free = [], {kind: (runs, everything) for kind, runs, everything in kinds_of_advantages(study)}
     for words, runs, everything in with_bound(study):
         both = [grid_of(of, everything, "kl_fixed") for of in (free[words.split()[0]][0], runs)]
