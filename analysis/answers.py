@@ -449,7 +449,7 @@ def change_answers(study):
     that follows its target would be above every constant.
     """
     found = []
-    for advantages, runs, everything in kinds_of_advantages(study) + with_bound(study):
+    for advantages, runs, everything in kinds_of_advantages(study):
         constant, adaptive = grid_of(runs, everything, "kl_fixed"), several_seeds(plain(runs, "kl_adaptive"))
         if constant is None or adaptive.empty:
             continue
@@ -547,7 +547,7 @@ def contests(study):
     beta, lead with interval (shares of the gain), p, holm, seeds (the fewer of both).
     """
     rows = []
-    for advantages, runs, everything in kinds_of_advantages(study) + with_bound(study):
+    for advantages, runs, everything in kinds_of_advantages(study):
         kept, _ = price.learned_tasks(everything, "auc_score")
         trpo, betas = (
             several_seeds(arm[arm["task"].isin(kept)]) for arm in (default_arm(runs, "trpo"), plain(runs, "kl_fixed"))

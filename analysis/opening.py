@@ -304,8 +304,7 @@ def _carried_lead(units, frames):
 
 
 def _advantages(answer):
-    kinds = ("raw advantages", "normalised advantages")
-    return next(kind for kind in kinds if kind in answer.label)
+    return re.search(r"(raw|normalised) advantages(, gradient within [\d.]+)?", answer.label)[0]
 
 
 def _moves(given, frames):

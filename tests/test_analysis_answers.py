@@ -427,3 +427,50 @@ def test_the_best_beta_is_followed_from_one_learning_rate_to_the_other(tmp_path)
     (answer,) = answers.rate_answers(study)
     assert answer.tasks == 6 and answer.verdict == answers.SHOWN
     np.testing.assert_allclose(answer.by_task["effect"], 1.0, atol=2 * price.STEP)
+
+
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory):
+    """Fixed betas whose best values differ between tasks by two decades, and with the bound by none; TRPO."""
+    runs, curves, betas = [], [], [0.1, 0.3, 1, 3, 10, 30]
+    for arms, width in (
+        ([*synthetic.fixed(betas), synthetic.TRPO], 1.0),
+        (synthetic.fixed(betas, max_grad_norm=0.5), 0.0),
+    ):
+        bests = 10 ** (0.25 + width * np.linspace(-1, 1, 26))
+        tasks = [synthetic.Task(f"task{i:02d}", best_beta=(best, best)) for i, best in enumerate(bests)]
+        made = synthetic.study(tasks, arms, seeds=2, noise=0.02)
+        runs.append(made[0]), curves.append(made[1])
+    folder = tmp_path_factory.mktemp("bounded") / "s"
+    return load(synthetic.write(folder, pd.concat(runs, ignore_index=True), pd.concat(curves)))
+
+
+def test_what_a_bound_takes_off_the_price_is_the_difference_of_two_jackknives(bounded):
+    (answer,) = answers.bound_answers(bounded)
+    runs, lost = bounded.runs, {}
+    floor = runs.groupby("task")["untrained"].first()
+    gain = runs.groupby(["task", "condition", "arm"])["auc_score"].mean().groupby("task").max() - floor
+    for condition in ("", "max_grad_norm=0.5"):
+        own = runs[(runs["algorithm"] == "kl_fixed") & (runs["condition"] == condition)]
+        table = own.pivot(index=["task", "seed"], columns="beta", values="auc_score")
+        table = table.sub(floor, axis=0, level="task").div(gain, axis=0, level="task")
+        settings = table.columns.to_numpy()
+        seeds = [table.xs(seed, level="seed").to_numpy() for seed in (0, 1)]
+        plain = brute_prices([list(pair) for pair in zip(*seeds)], settings)
+        less = np.mean([brute_prices([[row] for row in one], settings) for one in seeds], axis=0)
+        lost[condition] = 2 * plain - less
+    expected = lost[""] - lost["max_grad_norm=0.5"]
+    np.testing.assert_allclose(answer.by_task["effect"], expected, atol=1e-12)
+    assert answer.verdict == answers.SHOWN and answer.tasks == 26
+    assert (answer.effect, answer.low, answer.high) == pytest.approx(statistics.skewed_mean_interval(expected))
+
+
+def test_trpo_stands_beside_bounded_betas_as_it_is(bounded):
+    found = {answer.label: answer for answer in answers.contest_answers(bounded)}
+    bound = found["normalised advantages, gradient within 0.5, tuned"]
+    assert bound.tasks == 26 and bound.effect < found["normalised advantages, tuned"].effect
+    (name,) = {label for label, *_ in answers.with_bound(bounded)}
+    assert name == "normalised advantages, gradient within 0.5"
+    drawn = panel.windows.numbers(bounded, bounded.main)
+    assert set(drawn["advantages"]) == {"normalised", name}
+    assert "gradient within 0.5" in " ".join(answer.label for answer in answers.price_answers(bounded))
