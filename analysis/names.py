@@ -135,10 +135,10 @@ def range_text(value, low, high, digits=2):
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def signed(row, name):
+def signed(row, name, form="{:+.2f}".format):
     """ "+0.10 [-0.02, +0.23]", or a dash."""
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else "–"
+    return f"{form(value)} [{form(low)}, {form(high)}]" if np.isfinite(low) else "–"
 
 
 def three_digits(value):

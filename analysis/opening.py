@@ -349,7 +349,7 @@ def _each_task(frames):
     for kind, here in frames["contests"].groupby("advantages", sort=False):
         if here["seeds"].min() < answers.FEWEST or len(here) < answers.LEAST:
             continue
-        shown = here[here["holm"] < 0.05]
+        shown = here[answers.shown(here)]
         above, below = (_some(shown.loc[side, "task"]) for side in (shown["lead"] > 0, shown["lead"] < 0))
         text = f"TRPO is shown to be above β = {here['beta'].iloc[0]:.3g} on {above} and below it on {below} of "
         text += f"{len(here)} tasks, with {kind} advantages"
@@ -433,8 +433,7 @@ def _bounded(frames):
 
 def _crosses(frame):
     """Tasks on which the β that gain most early lose late, corrected for how many were asked."""
-    # With fewer seeds it is shown by mistake too often.
-    shown = frame[(frame["holm"] < 0.05) & (frame["seeds"] >= answers.FEWEST)]
+    shown = frame[answers.shown(frame)]
     several = frame["advantages"].nunique() > 1
     parts = []
     for row in shown.itertuples():

@@ -29,7 +29,7 @@ def draw(frame) -> Figure:
     figure, axes = side_by_side(len(kinds), 0.75 + 0.17 * most)
     for kind, ax in zip(kinds, axes):
         here = frame[frame["advantages"] == kind].sort_values("lead").reset_index(drop=True)
-        shown = (here["holm"] < 0.05) & (here["seeds"] >= answers.FEWEST)
+        shown = answers.shown(here)
         ax.hlines(here.index, here["lead_low"], here["lead_high"], color=INK, lw=1.3)
         ax.scatter(
             here["lead"], here.index, s=24, zorder=3, edgecolors=INK, facecolors=shown.map({True: INK, False: "white"})

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from .. import answers
-from ..names import task_name, three_digits
+from ..names import signed, task_name, three_digits
 
 TITLE = "Do the betas that gain most change sides?"
 CAPTION = """
@@ -24,11 +24,7 @@ def text(frame) -> pd.DataFrame:
     rows = []
     for _, row in frame.sort_values(["advantages", "p"]).iterrows():
         texts = {"task": task_name(row["task"]), "advantages": row["advantages"]}
-        texts |= {"small less large, early": lead(row, "lead_first"), "late": lead(row, "lead_last")}
+        texts |= {"small less large, early": signed(row, "lead_first", three_digits)}
+        texts |= {"late": signed(row, "lead_last", three_digits)}
         rows.append(texts | {"p": f"{row['p']:.2g}", "Holm": f"{row['holm']:.2g}", "seeds": str(row["seeds"])})
     return pd.DataFrame(rows)
-
-
-def lead(row, name):
-    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    return f"{three_digits(value)} [{three_digits(low)}, {three_digits(high)}]"
