@@ -19,6 +19,7 @@ test-all: .venv/equipped        ## the slow tests too
 report: .venv/installed         ## the reports of the canonical studies, no training
 	$(PY) -m analysis results/many_tasks results/population results/profiles results/table1 results/profiles_raw
 	$(PY) -m analysis results/many_normalised results/population results/profiles results/table1 results/profiles_raw
+	$(PY) -m analysis results/gradient_bound results/many_normalised results/population
 	$(PY) -m analysis results/changing results/many_tasks results/population results/profiles results/table1 results/profiles_raw
 	$(PY) -m analysis results/task_by_task
 	$(PY) -m analysis results/units

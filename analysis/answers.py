@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from . import price, statistics
-from .arms import NotApplicable, common_settings, default_arm, grid, log_median_kl, plain
+from .arms import NotApplicable, common_settings, default_arm, grid, log_median_kl, part, plain
 from .data import KNOBS, RAW
 from .names import SYMBOLS, UNIT
 
@@ -121,16 +121,17 @@ def units_of_reward(study):
     return [("raw advantages in several units of reward", runs.assign(task=here, condition=RAW), everywhere)]
 
 
-def with_bound(study):
-    """Kinds of advantages with a bound on the gradient in every SGD arm; TRPO, which has no such gradient, as it is.
+def with_bound(study, beside=()):
+    """Kinds of advantages with a bound on the gradient of the SGD arms, as `kinds_of_advantages`; an entry per bound.
 
-    As `kinds_of_advantages`; an entry for each bound that was run.
+    beside  algorithms that have no such gradient, to be read with them as they are
     """
     found = []
     for condition in sorted(study.runs["condition"].unique()):
         if bound := BOUND.fullmatch(condition):
             raw, most = bound.groups()
-            runs = pd.concat([study.under(condition), plain(study.under(raw or ""), "trpo")])
+            without = study.under(raw or "")
+            runs = pd.concat([study.under(condition), *(plain(without, algorithm) for algorithm in beside)])
             found.append((f"{'raw' if raw else 'normalised'} advantages, gradient within {most}", runs, study.runs))
     return found
 
@@ -478,32 +479,29 @@ def change_answers(study):
 
 def bound_answers(study):
     """What a bound on the gradient takes off the price of one β: the price without it less that with it, by task."""
-    found, free = [], {kind: (runs, everything) for kind, runs, everything in kinds_of_advantages(study)}
-    for words, runs, everything in with_bound(study):
-        both = [grid_of(of, everything, "kl_fixed") for of in (free[words.split()[0]][0], runs)]
-        if None in both:
-            continue
-        common = sorted(set(both[0].tasks) & set(both[1].tasks))
-        settings = sorted(set(both[0].settings) & set(both[1].settings))
-        if len(common) < LEAST or len(settings) < LEAST:
-            continue
-        lost = [
-            price.prices(
-                scores.normalised[np.ix_(
-                    [scores.tasks.index(task) for task in common], np.flatnonzero(np.isin(scores.settings, settings))
-                )],
-                np.array(settings),
-            )
-            for scores in both
-        ]  # fmt: skip
+    found = []
+    for words, free, bounded in without_and_with_bound(study):
+        lost = [price.prices(scores.normalised, scores.settings) for scores in (free, bounded)]
         found.append(
             _answer(
                 "bound", f"How much of the price of one β does the bound on the gradient take away, {words}?",
-                words, "share of the gain", lost[0] - lost[1], common, seeds_of(both[1].values),
+                words, "share of the gain", lost[0] - lost[1], free.tasks, seeds_of(bounded.values),
                 rule_c, statistics.skewed_mean_interval,
                 f"Shown: the interval is above 0. Contrary: its upper end is below {BESIDE:g}.",
             )
         )  # fmt: skip
+    return found
+
+
+def without_and_with_bound(study):
+    """List of (words, Grid of fixed beta without the bound, Grid with it), of the tasks and values that both have."""
+    found, kinds = [], {kind: runs for kind, runs, _ in kinds_of_advantages(study)}
+    for words, runs, everything in with_bound(study):
+        both = [grid_of(of, everything, "kl_fixed") for of in (kinds[words.split()[0]], runs)]
+        if None not in both:
+            tasks, settings = (sorted(set(a) & set(b)) for a, b in zip(*((g.tasks, g.settings) for g in both)))
+            if min(len(tasks), len(settings)) >= LEAST:
+                found.append((words, *(part(scores, tasks, settings) for scores in both)))
     return found
 
 
@@ -513,7 +511,7 @@ def bound_answers(study):
 def contest_answers(study):
     """TRPO less fixed beta, both at the single value best for them, and both at their defaults."""
     found = []
-    for advantages, runs, everything in kinds_of_advantages(study) + with_bound(study):
+    for advantages, runs, everything in kinds_of_advantages(study) + with_bound(study, beside=["trpo"]):
         penalty = grid_of(runs, everything, "kl_fixed")
         if penalty is None:
             continue

@@ -115,18 +115,20 @@ def grid(runs, algorithm, everything=None, column="score", common=True):
     return Grid(tasks, np.array(settings), values, floor, gain)
 
 
+def part(scores, tasks, settings):
+    """The grid of some of its tasks and settings."""
+    kept = [scores.tasks.index(task) for task in tasks]
+    columns = [list(scores.settings).index(setting) for setting in settings]
+    values = scores.values[np.ix_(kept, columns)]
+    return Grid(list(tasks), np.array(settings), values, scores.floor[kept], scores.gain[kept])
+
+
 def learned(scores):
     """The grid without tasks on which no arm improved on the untrained policy."""
-    kept = np.isfinite(scores.gain)
-    if not kept.any():
+    kept = [task for task, gain in zip(scores.tasks, scores.gain) if np.isfinite(gain)]
+    if not kept:
         raise NotApplicable("needs a task on which any arm improved on the untrained policy")
-    return Grid(
-        [task for task, keep in zip(scores.tasks, kept) if keep],
-        scores.settings,
-        scores.values[kept],
-        scores.floor[kept],
-        scores.gain[kept],
-    )
+    return part(scores, kept, scores.settings)
 
 
 def scale(runs, tasks, column="score"):

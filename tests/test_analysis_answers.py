@@ -474,3 +474,21 @@ def test_trpo_stands_beside_bounded_betas_as_it_is(bounded):
     drawn = panel.windows.numbers(bounded, bounded.main)
     assert set(drawn["advantages"]) == {"normalised", name}
     assert "gradient within 0.5" in " ".join(answer.label for answer in answers.price_answers(bounded))
+
+
+def test_the_figure_of_the_bound_draws_both_responses_and_both_leads(bounded):
+    drawn = panel.gradient_bound.numbers(bounded, bounded.main)
+    response, lead = (drawn[drawn["kind"] == kind] for kind in ("response", "lead"))
+    words = ["normalised advantages", "normalised advantages, gradient within 0.5"]
+    found = {answer.label: answer.by_task for answer in answers.contest_answers(bounded)}
+    for arm in words:
+        by_task = lead[lead["arm"] == arm].set_index("task")["value"]
+        pd.testing.assert_series_equal(by_task, found[f"{arm}, tuned"].set_index("task")["effect"], check_names=False)
+    at_three = response[response["beta"] == 3].set_index("arm")
+    runs = bounded.runs[(bounded.runs["algorithm"] == "kl_fixed") & (bounded.runs["beta"] == 3)]
+    floor = bounded.runs.groupby("task")["untrained"].first()
+    top = bounded.runs.groupby(["task", "condition", "arm"])["auc_score"].mean().groupby("task").max()
+    for arm, condition in zip(words, ("", "max_grad_norm=0.5")):
+        means = runs[runs["condition"] == condition].groupby("task")["auc_score"].mean()
+        expected = stats.t.interval(0.95, 25, *((x := (means - floor) / (top - floor)).mean(), stats.sem(x)))
+        assert at_three.loc[arm, ["value", "low", "high"]].to_list() == pytest.approx([x.mean(), *expected])
