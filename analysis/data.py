@@ -207,7 +207,7 @@ def load(directories, whole_seeds=False):
     )
     study.curves["progress"] = (study.curves["env_steps"] / study.steps[study.curves["run"]]).astype(np.float32)
     _score(study)
-    return study
+    return _with_returns(study)
 
 
 def _refuse_different(runs):
@@ -410,6 +410,15 @@ def _folder(run):
     return _shell(words)
 
 
+def _with_returns(study):
+    """The study without tasks on which no run ended an episode, said in its notes; as it is if there is no other."""
+    known = study.runs["score"].notna().groupby(study.runs["task"]).any()
+    if known.all() or not known.any():
+        return study
+    study.notes.append(f"Left out, because no run ended an episode there: {', '.join(known.index[~known])}.")
+    return study.only(tasks=known.index[known])
+
+
 def _score(study):
     """Adds `untrained`, `untrained_error` and `score` to the runs.
 
@@ -431,6 +440,6 @@ def _score(study):
     broken = (runs["status"] == "diverged") | ~np.isfinite(runs["final_return"])
     runs["score"] = runs["final_return"].where(~broken, runs["untrained"])
     runs["auc_score"] = runs["auc_return"].where(~broken & np.isfinite(runs["auc_return"]), runs["untrained"])
-    unfinished = broken & (runs["status"] == "complete")
+    unfinished = broken & (runs["status"] == "complete") & runs["untrained"].notna()
     if unfinished.any():
         study.notes.append(f"{unfinished.sum()} complete runs ended no episode; they score as the untrained policy.")

@@ -366,7 +366,7 @@ def single_setting_tests(grid, margin):
     run = np.isfinite(grid).any(-1)
     keeps = np.where(run[..., :, None], keeps, 0.0)
     keeps = np.where(run[..., None, :], keeps, 1.0)
-    p_fails = np.minimum(1.0, loses.min(axis=(-3, -2)) * tasks * (settings - 1))
+    p_fails = np.minimum(1.0, loses.min(axis=(-3, -2)) * tasks * max(1, settings - 1))  # one alone fails nowhere
     return p_fails, keeps.max(axis=(-3, -2))
 
 

@@ -172,3 +172,16 @@ def test_a_run_that_diverged_at_once_may_have_no_curve_but_a_complete_one_may_no
     runs.loc[0, ["status", "final_return", "auc_return"]] = ["diverged", np.nan, np.nan]
     study = load([synthetic.write(tmp_path / "diverged", runs, curves)])
     assert study.runs["score"].notna().all()
+
+
+def test_a_task_on_which_no_episode_ended_is_left_out_and_said_so(tmp_path, quick):
+    runs, curves = (frame.copy() for frame in quick)
+    endless = runs["task"] == sorted(runs["task"].unique())[0]
+    runs.loc[endless, ["final_return", "auc_return"]] = np.nan
+    curves.loc[curves["run_id"].isin(runs.loc[endless, "run_id"]), ["return_mean", "return_last100"]] = np.nan
+    study = load(synthetic.write(tmp_path / "s", runs, curves))
+    (task,) = runs.loc[endless, "task"].unique()
+    assert task not in study.tasks and len(study.runs) == (~endless).sum()
+    assert study.runs["score"].notna().all() and set(study.curves["run"]) == set(study.runs.index)
+    assert f"Left out, because no run ended an episode there: {task}." in study.notes
+    assert not any("score as the untrained" in note for note in study.notes)

@@ -202,6 +202,12 @@ def test_the_settings_that_none_is_shown_to_beat_are_those_of_welch_s_tests():
     assert kept.tolist()[1:] == [True, True, False]
 
 
+def test_a_setting_without_a_rival_is_beaten_by_none():
+    scores = np.array([[1.0, 2.0, np.nan]])
+    assert statistics.not_shown_worse(scores).tolist() == [True]
+    assert statistics.best_setting(scores, [0.3]) == (0.3, 0.3, 0.3)
+
+
 @pytest.mark.parametrize("runs", [3, 5, 10])
 def test_the_best_setting_is_nearly_always_among_those_that_none_is_shown_to_beat(runs):
     """Hardest where all are equally good: any may be called the best. Welch's test of three runs is a little rash."""
