@@ -210,7 +210,8 @@ def _contest(study, frames, verdicts):
     found.append(_price(given, frames, "β") or _claim_a(by_name.get("A"), frames))
     found.append(_moves(given, frames) or _changes(given, frames) or _claim_b(by_name.get("B"), frames))
     found.append(_lead_of_trpo(given, frames) or _compared(study, frames))
-    found += [_bounded(frames), *_each_task(frames), _predicts(given, frames), _price(given, frames, "δ")]
+    found += [_takes_off(given, frames) or _bounded(frames), *_each_task(frames)]
+    found += [_predicts(given, frames), _price(given, frames, "δ")]
     return [sentence for sentence in found if sentence]
 
 
@@ -263,7 +264,7 @@ def _price(given, frames, symbol):
     tasks = np.array([answer.tasks for answer in own])
     drawn = ("windows", "transfer", "beta_profile") if symbol == "β" else ("windows", "number_profiles", "transfer")
     return Sentence(
-        f"The best single {symbol} for all tasks ({span(tasks)}) loses {' and '.join(parts)}.",
+        f"The best single {symbol} for all tasks ({span(tasks)}) loses {_joined(parts)}.",
         _where(frames, *drawn),
     )
 
@@ -337,7 +338,7 @@ def _lead_of_trpo(given, frames):
     parts = [
         f"{_interval(answer.effect, answer.low, answer.high, _signed)} with {_advantages(answer)}" for answer in own
     ]
-    text = f"TRPO less the best single β, in shares of the gain: {' and '.join(parts)}."
+    text = f"TRPO less the best single β, in shares of the gain: {_joined(parts)}."
     return Sentence(text, _where(frames, "four_answers", "comparison", "table_1"))
 
 
@@ -412,6 +413,16 @@ def _compared(study, frames):
         f"in the mean over {tasks} {'task' if tasks == 1 else 'tasks'}.",
         _where(frames, "comparison", "table_1"),
     )
+
+
+def _takes_off(given, frames):
+    """What a bound on the gradient takes off the price of one β."""
+    own = [answer for answer in given if answer.key == "bound" and answer.tasks >= answers.ENOUGH["bound"]]
+    if not own:
+        return None
+    parts = [f"{_interval(answer.effect, answer.low, answer.high)} ({answer.label})" for answer in own]
+    text = f"A bound on the gradient takes this much of the gain off what the best single β loses: {_joined(parts)}."
+    return Sentence(text, _where(frames, "gradient_bound", "four_answers"))
 
 
 def _bounded(frames):

@@ -185,3 +185,11 @@ def test_a_contest_of_single_tasks_says_on_which_each_is_better():
     assert opening._each_task({"contests": frame.assign(advantages="raw", seeds=2)}) == []
     assert opening.figure({"contests": frame, "learning_curves": frame}) == "contests"
     assert opening.figure({"contests": frame[:2], "learning_curves": frame}) == "learning_curves"
+
+
+def test_what_a_bound_on_the_gradient_takes_off_is_told_where_it_was_asked_of_enough_tasks():
+    row = {"key": "bound", "effect": 0.028, "low": 0.007, "high": 0.055, "tasks": 27}
+    frame = pd.DataFrame([row | {"label": "normalised advantages, gradient within 0.5"}])
+    found = opening._takes_off(list(frame.itertuples()), {"four_answers": frame})
+    assert found.text.endswith("loses: 3 % [1 %, 6 %] (normalised advantages, gradient within 0.5).")
+    assert opening._takes_off(list(frame.assign(tasks=24).itertuples()), {"four_answers": frame}) is None
