@@ -96,6 +96,7 @@ def test_the_numbers_of_the_readme_are_those_of_the_committed_runs():
     studies = {
         "raw": raw,
         "normalised": ("many_normalised", *raw[1:]),
+        "bound": ("gradient_bound", "many_normalised", "population"),
         "units": ("units",),
         "forks": ("forks",),
         "changing": ("changing", *raw),
@@ -116,6 +117,7 @@ def test_the_numbers_of_the_readme_are_those_of_the_committed_runs():
         (("forks", "B", "normalised advantages"), "+"),
         (("raw", "C", "raw advantages, tuned"), "+"),
         (("normalised", "C", "normalised advantages, tuned"), "+"),
+        (("bound", "C", "normalised advantages, gradient within 0.5, tuned"), "+"),
         (("raw", "mechanism", "raw advantages"), "+"),
     ]
     numbers = []
