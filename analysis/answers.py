@@ -6,7 +6,7 @@ unit: an effect per task, then Student's interval over tasks, so that it is abou
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -498,10 +498,17 @@ def without_and_with_bound(study):
     found, kinds = [], {kind: runs for kind, runs, _ in kinds_of_advantages(study)}
     for words, runs, everything in with_bound(study):
         both = [grid_of(of, everything, "kl_fixed") for of in (kinds[words.split()[0]], runs)]
-        if None not in both:
-            tasks, settings = (sorted(set(a) & set(b)) for a, b in zip(*((g.tasks, g.settings) for g in both)))
-            if min(len(tasks), len(settings)) >= LEAST:
-                found.append((words, *(part(scores, tasks, settings) for scores in both)))
+        if None in both:
+            continue
+        common = {
+            name: sorted(set.intersection(*(set(getattr(g, name)) for g in both))) for name in ("tasks", "settings")
+        }
+        both = [part(scores, **common) for scores in both]
+        ran = np.logical_and(*(np.isfinite(scores.values).any(-1) for scores in both))
+        both = [replace(scores, values=np.where(ran[..., None], scores.values, np.nan)) for scores in both]
+        tasks = [task for task, count in zip(tasks, ran.sum(-1)) if count >= LEAST]
+        if len(tasks) >= LEAST:
+            found.append((words, *(part(scores, tasks, settings) for scores in both)))
     return found
 
 

@@ -1,5 +1,7 @@
 """The four answers against studies whose truth is known, and their parts against other ways to compute them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -492,3 +494,15 @@ def test_the_figure_of_the_bound_draws_both_responses_and_both_leads(bounded):
         means = runs[runs["condition"] == condition].groupby("task")["auc_score"].mean()
         expected = stats.t.interval(0.95, 25, *((x := (means - floor) / (top - floor)).mean(), stats.sem(x)))
         assert at_three.loc[arm, ["value", "low", "high"]].to_list() == pytest.approx([x.mean(), *expected])
+
+
+def test_a_bound_is_read_at_the_values_that_both_were_run_at(bounded):
+    runs = bounded.runs
+    few = (runs["algorithm"] == "kl_fixed") & (runs["task"] == "task03") & ~runs["beta"].between(0.2, 4)
+    with_few = replace(bounded, runs=runs[~(few & (runs["condition"] == "max_grad_norm=0.5"))])
+    both_few = replace(bounded, runs=runs[~few])
+    (one,), (other,) = answers.bound_answers(with_few), answers.bound_answers(both_few)
+    unit = [price.number(study.under(""), study.runs, "kl_fixed").gain[3] for study in (with_few, both_few)]
+    effects = [answer.by_task.set_index("task")["effect"] for answer in (one, other)]
+    assert effects[0]["task03"] * unit[0] == pytest.approx(effects[1]["task03"] * unit[1])
+    np.testing.assert_allclose(effects[0].drop("task03"), effects[1].drop("task03"))
