@@ -500,10 +500,8 @@ def without_and_with_bound(study):
         both = [grid_of(of, everything, "kl_fixed") for of in (kinds[words.split()[0]], runs)]
         if None in both:
             continue
-        common = {
-            name: sorted(set.intersection(*(set(getattr(g, name)) for g in both))) for name in ("tasks", "settings")
-        }
-        both = [part(scores, **common) for scores in both]
+        tasks, settings = (sorted(set(a) & set(b)) for a, b in zip(*((g.tasks, g.settings) for g in both)))
+        both = [part(scores, tasks, settings) for scores in both]
         ran = np.logical_and(*(np.isfinite(scores.values).any(-1) for scores in both))
         both = [replace(scores, values=np.where(ran[..., None], scores.values, np.nan)) for scores in both]
         tasks = [task for task, count in zip(tasks, ran.sum(-1)) if count >= LEAST]
