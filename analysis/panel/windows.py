@@ -81,7 +81,8 @@ def draw(frame) -> Figure:
         symbol = SYMBOLS[KNOBS[algorithm][0]]
         ax.set_xlabel(symbol)
         ax.annotate(f"{single:.2g}", (single, len(tasks) - 0.5), ha="center", va="bottom", fontsize=6.5)
-        ax.set_title(f"{algorithm_name(algorithm)}\n{advantages}", pad=13, fontsize=8)  # over the single value
+        kind = advantages.replace(" advantages, ", ",\n")
+        ax.set_title(f"{algorithm_name(algorithm)}\n{kind}", pad=13, fontsize=8)  # over the single value
         ax.set_yticks(range(len(tasks)), [task_name(task) for task in tasks])
         ax.set_ylim(-0.6, len(tasks) - 0.4)
         ax.grid(axis="y", visible=False)
