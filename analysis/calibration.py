@@ -5,7 +5,9 @@
     python -m analysis.calibration results/quick_near --rules step --out results/calibration.csv
     python -m analysis.calibration results/forks --rules crossing --out results/calibration.csv
     python -m analysis.calibration results/many_tasks results/population results/profiles results/table1 \\
-        results/profiles_raw --rules rate change bound contest --out results/calibration.csv
+        results/profiles_raw --rules rate change contest --out results/calibration.csv
+    python -m analysis.calibration results/many_normalised results/population results/profiles results/table1 \\
+        results/profiles_raw --rules bound --out results/calibration.csv
 
 Each imagined task takes the shape of a real task's smoothed response and the real spread between seeds, and has its
 best value moved by a normal number of decades. How far is set so that the true effect is the one asked for: none, the
