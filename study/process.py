@@ -1,7 +1,9 @@
 """Settings of this process for training on one core: threads and memory."""
 
 import ctypes
+import random
 import sys
+from contextlib import contextmanager
 
 
 def fit() -> None:
@@ -20,6 +22,37 @@ def fit() -> None:
         libc.mallopt(mmap_threshold, 2**25)  # the most that glibc takes
         libc.mallopt(trim_threshold, 2**31 - 1)
         libc.mallopt(top_pad, 2**26)
+
+
+@contextmanager
+def kept():
+    """The caller's process as it was, afterwards: torch's threads and modes, and the state of the global generators.
+
+    Inside, torch's modes are those of a fresh process: a notebook's default dtype changes no run.
+    """
+    import numpy as np
+    import torch
+
+    threads, dtype, device = torch.get_num_threads(), torch.get_default_dtype(), torch.get_default_device()
+    compiling = torch._inductor.config.compile_threads
+    bits, draws, python = np.random.get_bit_generator(), torch.get_rng_state(), random.getstate()
+    numpy = bits.state
+    try:
+        torch.set_default_dtype(torch.float32)
+        if device.type != "cpu":
+            torch.set_default_device(None)
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        if device.type != "cpu":
+            torch.set_default_device(device)
+        torch._inductor.config.compile_threads = compiling
+        np.random.set_bit_generator(bits)
+        bits.state = numpy
+        torch.set_rng_state(draws)
+        random.setstate(python)
 
 
 def trim() -> None:

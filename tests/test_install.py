@@ -154,6 +154,37 @@ def test_from_python_comes_what_the_command_line_writes(tmp_path, monkeypatch, c
             study.train(*small, **wrong, **where)
 
 
+NOTEBOOK = """
+import random, sys
+import numpy as np, torch, study
+
+small = [*sys.argv[2:], "algorithm=kl_fixed", "execution.compile=false", "execution.workers=1"]
+small += ["task.id=CartPole-v1", "task=custom", "task.backend=gymnasium"]
+runs, plain = study.sweep(*small, name="fresh", **{"execution.results": sys.argv[1]})
+
+torch.set_num_threads(3)
+torch.set_default_dtype(torch.float64)
+torch.set_default_device("meta")
+np.random.seed(1), random.seed(2), torch.manual_seed(3)
+draws = lambda: (np.random.random(), random.random(), torch.rand(1, device="cpu").item())
+expected = draws()
+np.random.seed(1), random.seed(2), torch.manual_seed(3)
+with torch.inference_mode():
+    runs, curves = study.sweep(*small, name="set", **{"execution.results": sys.argv[1]})
+    assert torch.is_inference_mode_enabled() and not torch.is_grad_enabled()
+assert draws() == expected
+assert torch.get_num_threads() == 3 and torch.get_default_dtype() == torch.float64
+assert torch.get_default_device().type == "meta" and torch.is_grad_enabled()
+assert (runs["status"] == "complete").all() and curves.equals(plain)
+"""
+
+
+def test_a_notebook_keeps_its_threads_modes_and_generators_and_they_change_no_run(tmp_path):
+    words = [sys.executable, "-c", NOTEBOOK, str(tmp_path), *SMALL]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_readmes_example_from_python_runs(tmp_path, monkeypatch):
     """As it stands there; only shorter."""
     import study

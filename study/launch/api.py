@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.fleet.sweeper import open_settings
+from study import process
 from study.config import Config
 from study.launch import runner
 from study.launch.command import CONF, _parsed, explain, parsed
@@ -26,6 +27,7 @@ class Frames(NamedTuple):
     curves: pd.DataFrame
 
 
+@process.kept()
 def train(*overrides: str, **settings: Any) -> Frames:
     """One run, as `python -m study KEY=VALUE ...` trains it.
 
@@ -37,6 +39,7 @@ def train(*overrides: str, **settings: Any) -> Frames:
     return _trained(configs)
 
 
+@process.kept()
 def sweep(*overrides: str, **settings: Any) -> Frames:
     """Many runs, as `python -m study -m KEY=VALUES ...` trains them; a list, tuple or range is an axis.
 
