@@ -20,8 +20,8 @@ from test_command_line import command
 
 from study.fleet import Trainer
 from study.launch import checkpoint, disk, merge, runner
-from study.launch.cluster import Here
-from study.launch.plan import Plan, pack
+from study.launch.cluster import Here, Work
+from study.launch.plan import Group, Plan, pack
 from study.launch.store import Store
 from study.rollout import Stream, generator
 from study.settings import ConfigError
@@ -268,8 +268,64 @@ def test_one_raising_run_fails_alone(tmp_path, monkeypatch, capfd):
     assert code == 1
     assert "1 run failed" in said and "ZeroDivisionError: on purpose" in said
     assert dict(zip(runs["seed"], runs["status"])) == {0: "complete", 1: "complete", 2: "failed", 3: "complete"}
-    traces = [trace.read_text() for trace in (tmp_path / "s/.work/errors").iterdir()]
-    assert all("faulty.py" in trace for trace in traces) and len(traces) == 3  # four runs, two, one
+    assert "of its runs 1 raise alone too" in said and dict(zip(runs["seed"], runs["fleet_runs"])) == {
+        0: 3,
+        1: 3,
+        2: 1,
+        3: 3,
+    }
+    (trace,) = (tmp_path / "s/.work/errors").iterdir()
+    assert "faulty.py" in trace.read_text()
+
+
+def test_runs_that_fail_late_are_found_by_halves(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(Work, "EARLY", 0)
+    bad = environment_seed(2)
+    arguments = [*FAULTY, ALONE, f"execution.results={tmp_path}", "name=s"]
+    code, said = command(monkeypatch, capfd, *arguments, f"+task.kwargs.raise_for=[{bad}]")
+    runs = pd.read_parquet(tmp_path / "s/runs.parquet")
+    assert code == 1 and said.count("its runs are trained again in two fleets") == 2
+    assert dict(zip(runs["seed"], runs["fleet_runs"])) == {0: 2, 1: 2, 2: 1, 3: 1}
+
+
+@pytest.mark.parametrize("early", [0, 10])
+def test_a_fault_of_all_runs_is_found_once_and_mended_they_share_a_fleet(early, tmp_path, monkeypatch, capfd):
+    """Also where they were split down to fleets of one."""
+    fleets, train = [], Trainer.train
+
+    def training(trainer, *arguments):
+        fleets.append(len(trainer.configs))
+        return train(trainer, *arguments)
+
+    def broken(trainer):
+        raise ZeroDivisionError("in all of them")
+
+    arguments = [*FAULTY, ALONE, f"execution.results={tmp_path}", "name=s"]
+    monkeypatch.setattr(Work, "EARLY", early)
+    monkeypatch.setattr(Trainer, "train", training)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_iterate", broken)
+        code, said = command(patch, capfd, *arguments)
+    assert code == 1 and "4 runs failed" in said
+    if early:
+        assert (
+            fleets == [4, 1, 1, 1, 1] and said.count("faulty:Faulty-v0 kl_fixed (") == 1 and "trained again" not in said
+        )
+    fleets.clear()
+    code, said = command(monkeypatch, capfd, *arguments)
+    assert code == 0 and fleets == [4] and "training 4 runs in 1 fleet" in said
+    assert (pd.read_parquet(tmp_path / "s/runs.parquet")["status"] == "complete").all()
+
+
+def test_a_fleet_whose_parts_are_forgotten_still_stands_for_its_runs(tmp_path):
+    configs = [_config(seed=seed) for seed in range(4)]
+    plan = Plan(tmp_path)
+    (fleet,) = plan.fleets(configs, {})
+    good, wrong = Group.of(configs[:3]), Group.of(configs[3:])
+    plan.split(fleet, [good, wrong])
+    assert plan.fleets(configs, {configs[3].run_id: "failed"}) == [good, wrong]  # packed anew, from what has failed
+    del plan.entries[wrong.name]
+    assert plan.now(fleet) == [good, wrong] and wrong.name in plan.entries
 
 
 def test_a_run_of_nans_is_a_result_and_disturbs_nobody(tmp_path, monkeypatch, capfd):

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ class Stopped(Exception):
     """Asked to stop; the current iteration is finished."""
 
 
+class _Reached(Exception):
+    """A run alone has come as far as its fleet."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The result of a fleet's training, or why there is none."""
@@ -49,6 +53,7 @@ class Outcome:
     results: list | None = None
     error: str | None = None  # it raised, or its worker died; one line
     trace: str = ""
+    alone: dict[str, str] = field(default_factory=dict)  # run_id -> error, of the fleet's runs that raise alone too
     hopeless: bool = False  # every other fleet would fail too (disk full)
     stopped: bool = False
 
@@ -62,10 +67,13 @@ class Work:
     token: str
     said: frozenset[str] = frozenset()  # gymnasium's warnings that the user has read
 
-    def train(self, report: Callable[[Progressed], None]) -> Outcome:
+    EARLY = 10  # iterations: of a fleet that raises before, it is cheap to try each run alone
+
+    def train(self, report: Callable[[Progressed], None], wanted: Callable[[], bool] = lambda: True) -> Outcome:
         """Trains the fleet to its end. Whatever it raises comes back as an outcome."""
         process.fit()
         console.said.update(self.said)
+        trainer = None
         try:
             console.hear_gymnasium()
             from study.fleet import Trainer
@@ -77,6 +85,8 @@ class Work:
                 if trainer.iteration % 10 == 0:
                     process.trim()
                 report(Progressed.of(self.fleet, trainer))
+                if not wanted():
+                    raise Stopped
 
             shared = file.parent == self.folder
             study = self.folder.parent.parent if shared else None
@@ -90,8 +100,35 @@ class Work:
         except Unwritable as error:
             return Outcome(error=str(error), hopeless=True)
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            return Outcome(error=reason[:500], trace=traceback.format_exc())
+            reached, trace = trainer.iteration if trainer else 0, traceback.format_exc()
+            try:
+                alone = self._alone(reached, wanted) if reached < self.EARLY and len(self.fleet.configs) > 1 else {}
+            except Stopped:
+                return Outcome(stopped=True)
+            return Outcome(error=_line(error), trace=trace, alone=alone)
+
+    def _alone(self, iterations: int, wanted: Callable[[], bool]) -> dict[str, str]:
+        """The runs that, each trained by itself, raise before the end of as many iterations and one, and what."""
+        from study.fleet import Trainer
+        from study.launch import snapshots
+
+        def reached(trainer):
+            if not wanted():
+                raise Stopped
+            if trainer.iteration > iterations:
+                raise _Reached
+
+        errors = {}
+        for config in self.fleet.configs:
+            try:
+                Trainer([config], points=snapshots.points([config])).train(reached)
+            except _Reached:
+                pass
+            except Stopped:
+                raise
+            except Exception as error:
+                errors[config.run_id] = _line(error)
+        return errors
 
     def _checkpoint(self) -> Path:
         """In the study's folder where this worker sees it, else in a folder of this machine's own."""
@@ -103,6 +140,10 @@ class Work:
         folder = self.folder if shared else Path(tempfile.gettempdir()) / f"study-checkpoints-{self.token}"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder / f"{self.fleet.name}.pt"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
 class Here:
@@ -121,15 +162,10 @@ class Here:
         if self.work is None:
             return []
         work, self.work = self.work, None
-        return [(work.fleet, work.train(self._report))]
+        return [(work.fleet, work.train(self.report, lambda: not self.stopping()))]
 
     def stop(self) -> None:
-        """Nothing to do: the report raises."""
-
-    def _report(self, progressed: Progressed) -> None:
-        self.report(progressed)
-        if self.stopping():
-            raise Stopped
+        """Nothing to do: the work asks whether it is wanted."""
 
 
 class Dask:
@@ -178,13 +214,11 @@ def _train(work: Work, topic: str) -> Outcome:
 
     def report(progressed: Progressed) -> None:
         nonlocal last
-        if _unwanted(worker, key):
-            raise Stopped
         if progressed.iteration == progressed.iterations or time.monotonic() - last > 0.5:
             worker.log_event(topic, {"progressed": asdict(progressed)})  # Dask adds a key of its own
             last = time.monotonic()
 
-    return work.train(report)
+    return work.train(report, lambda: _wanted(worker, key))
 
 
 def _task_key() -> str:
@@ -193,10 +227,10 @@ def _task_key() -> str:
     return thread_state.key
 
 
-def _unwanted(worker, key: str) -> bool:
-    """Whether the task was cancelled while it ran, by a client that stops or is gone."""
+def _wanted(worker, key: str) -> bool:
+    """Not if the task was cancelled while it ran, by a client that stops or is gone."""
     task = worker.state.tasks.get(key)
-    return task is None or task.state not in ("executing", "long-running")
+    return task is not None and task.state in ("executing", "long-running")
 
 
 def _outcome(future) -> Outcome:
@@ -209,7 +243,7 @@ def _outcome(future) -> Outcome:
         return future.result()
     if isinstance(error, KilledWorker):
         return Outcome(error="its worker died again and again (out of memory?)", trace=str(error))
-    return Outcome(error=" ".join(f"{type(error).__name__}: {error}".split())[:500], trace=repr(error))
+    return Outcome(error=_line(error), trace=repr(error))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ The other runs of a fleet change a run's numbers by rounding only; with the plan
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -90,11 +90,17 @@ class Plan:
     def write(self) -> None:
         disk.write_json(self.path, {name: asdict(entry) for name, entry in self.entries.items()})
 
-    def fleets(self, configs: list[Config], finished: set[str]) -> list[Group]:
+    def fleets(self, configs: list[Config], known: Mapping[str, str]) -> list[Group]:
         """The fleets that the unfinished of these runs belong to; packs those that have none yet.
 
-        A planned fleet of which only some runs are asked for comes back with those alone, under its name.
+        known is run_id -> status. A planned fleet of which only some runs are asked for comes back with those alone,
+        under its name. A fleet whose runs have all failed is forgotten, and they are packed anew: by now they may do.
         """
+        finished = {run for run, status in known.items() if status != "failed"}
+        failed = known.keys() - finished
+        self.entries = {
+            name: entry for name, entry in self.entries.items() if entry.parts is not None or set(entry.runs) - failed
+        }
         asked = {config.run_id: config for config in configs}
         fleets, planned = [], set()
         for name, entry in self.entries.items():
@@ -110,11 +116,10 @@ class Plan:
         self.entries |= {fleet.name: Entry.of(fleet) for fleet in fleets}
         return fleets
 
-    def split(self, fleet: Group) -> list[Group]:
-        """Two halves in place of a fleet that raised."""
-        halves = self.add(fleet.halves())
-        self.entries[fleet.name] = replace(self.entries[fleet.name], parts=[half.name for half in halves])
-        return halves
+    def split(self, fleet: Group, parts: list[Group]) -> None:
+        """These in place of a fleet that raised."""
+        self.add(parts)
+        self.entries[fleet.name] = replace(self.entries[fleet.name], parts=[part.name for part in parts])
 
     def now(self, fleet: Group) -> list[Group]:
         """What stands for the fleet in the plan now: itself, its parts, or, if only some of its runs are asked
@@ -129,11 +134,11 @@ class Plan:
             del self.entries[fleet.name]
             return self.add([Group.of(fleet.configs)])
         parts = []
-        for name in entry.parts:
-            configs = [asked[run] for run in self.entries[name].runs if run in asked]
+        for name in filter(self.entries.get, entry.parts):
+            configs = [asked.pop(run) for run in self.entries[name].runs if run in asked]
             if configs:
                 parts += self.now(Group(configs, name))
-        return parts
+        return parts + self.add([Group.of(list(asked.values()))] if asked else [])  # of parts that are forgotten
 
 
 def pack(configs: list[Config], finished: set[str] = frozenset()) -> list[Group]:

@@ -38,7 +38,7 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
     store = Store(configs[0].study)
     status = store.peek().set_index("run_id")["status"].to_dict()
     finished = {run for run, state in status.items() if state != "failed"}
-    fleets = Plan(store.work).read(mend=False).fleets(usable, finished) if usable else []
+    fleets = Plan(store.work).read(mend=False).fleets(usable, status)
     speeds = Speeds(Path(configs[0].execution.results))
 
     rows = defaultdict(lambda: {"runs": 0, "done": 0, "again": 0, "steps": 0, "seconds": 0.0})

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from study.config import Config
@@ -183,7 +184,7 @@ class Sweep:
         self.before = dict(store.known())
         self.plan = Plan(store.work)
         with store.lock:
-            fleets = self.plan.read().fleets(self.configs, store.finished())
+            fleets = self.plan.read().fleets(self.configs, self.before)
             self.plan.write()
         # Fleets with a checkpoint come first: least is lost if the sweep is stopped again
         self.waiting = deque(sorted(fleets, key=lambda fleet: not store.checkpoint(fleet.name).exists()))
@@ -251,7 +252,7 @@ class Sweep:
         return all(now is not None and (now != "failed" or before != "failed") for now, before in statuses)
 
     def _take_in(self, fleet: Group, outcome: Outcome) -> None:
-        """Stores a fleet's results; without them trains each half again, down to the run that fails."""
+        """Stores a fleet's results; without them finds the runs that fail."""
         _, claim = self.running.pop(fleet.name)
         try:
             if outcome.results is not None:
@@ -279,20 +280,33 @@ class Sweep:
             tracker.write(self.store.folder, results)
 
     def _split(self, fleet: Group, outcome: Outcome) -> None:
-        trace = self.store.errors / f"{fleet.name}.txt"
+        """Marks the runs failed that raise alone too, and has the others trained again: together if it is known which
+        raise, else in halves."""
+        alone = outcome.alone if len(fleet.configs) > 1 else {fleet.configs[0].run_id: outcome.error}
+        wrong = [config for config in fleet.configs if config.run_id in alone]
+        others = [config for config in fleet.configs if config.run_id not in alone]
+        if not wrong:
+            parts, then = fleet.halves(), "its runs are trained again in two fleets"
+        elif not others:
+            parts, then = [fleet], "each of its runs raises alone too"
+        else:
+            parts = [Group.of(others), Group.of(wrong)]
+            then = f"of its runs {len(wrong)} raise alone too, the others are trained again"
+        trace = self.store.errors / f"{(parts[-1] if wrong else fleet).name}.txt"
         disk.write(trace, lambda file: file.write(f"{fleet.title}: {outcome.error}\n\n{outcome.trace}".encode()))
-        console.print(f"[red]{fleet.title}:[/] {outcome.error}", highlight=False)
+        console.print(f"[red]{fleet.title}:[/] {escape(outcome.error)}", highlight=False)
         if len(fleet.configs) > 1:
+            console.print(f"{then}; the whole trace is in {trace}", highlight=False)
+        if len(parts) > 1:
             with self.store.lock:
-                halves = self.plan.read().split(fleet)
+                self.plan.read().split(fleet, parts)
                 self.plan.write()
-            console.print(f"its runs are trained again in two fleets; the whole trace is in {trace}")
-            self.waiting.extendleft(reversed(halves))
             self.store.checkpoint(fleet.name).unlink(missing_ok=True)
             self.meter.drop(fleet, finished=False)
-        else:
-            self.failed.append((fleet.configs[0], outcome.error))
-            self._keep(fleet, [_failed(fleet.configs[0])])
+        if wrong:
+            self.failed += [(config, alone[config.run_id]) for config in wrong]
+            self._keep(parts.pop(), [_failed(config) for config in wrong])
+        self.waiting.extendleft(reversed(parts))
 
     def _what_is_left(self) -> str:
         finished = self.store.finished()
@@ -355,7 +369,7 @@ def report(failed: list[tuple[Config, str]], store) -> None:
         return
     table = Table("task", "arm", "seed", "reason", title=f"{_count(len(failed), 'run')} failed", box=None)
     for config, reason in failed:
-        table.add_row(config.task_label, config.arm, str(config.seed), reason)
+        table.add_row(*map(escape, (config.task_label, config.arm, str(config.seed), reason)))
     console.print(table)
     console.print(f"whole traces are in {store.errors}; the same command tries these runs again", highlight=False)
 
