@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import yaml
+
+from . import scale
 
 # The number each algorithm is tuned by, and the value its authors recommend.
 KNOBS = {
@@ -37,7 +40,8 @@ CURVE_COLUMNS = [
 ]  # fmt: skip
 REQUIRED_CURVE_COLUMNS = {"run_id", "iteration", "env_steps", "return_mean", "kl_after"}
 
-NAMES = ["task", "arm", "condition", "seed", "failed"]  # what tells runs apart
+NAMES = ["task", "total_steps", "arm", "condition", "seed", "failed"]  # what tells runs apart
+EVIDENCE = Path(__file__).resolve().parents[1] / "results"  # of this repository
 PHASES = 5  # fifths of training
 RAW = "advantage_normalization=none"
 
@@ -55,7 +59,10 @@ class Study:
               protocol that differ from the default, "" for none), `family` (the algorithm and its
               settings other than the knob), `knob`, `setting` (the knob's value), `advantages`
               ("normalised" or "raw"), `untrained` (return of the untrained policy of the
-              task) and `score` (final return; a diverged run scores as the untrained policy).
+              task), `score` (final return; a diverged run scores as the untrained policy), `study` (the folder it
+              is in), `studies` (all folders it is in), `registered` (commit of the study's registration, "" without
+              one), `fork` (steps of the source at which a fork begins, NaN for other runs) and the task's scale
+              (`analysis.scale`).
     curves    one row per run and iteration, sorted; beside the promised columns `run` and
               `progress` (0 to 1: the share of the run's budget already used).
     missing   one row per run that the grid implies and the files lack, with the command
@@ -87,6 +94,33 @@ class Study:
             return RAW
         return None if raw.empty else raw.mode().iloc[0]
 
+    def of(self, keep):
+        """The study of the runs for which `keep`, a mask by the rows of `runs`; scores stay as they are."""
+        number = pd.Series(np.arange(keep.sum(), dtype=np.int32), index=self.runs.index[keep])
+        curves = self.curves[self.curves["run"].isin(number.index)]
+        curves = curves.assign(run=curves["run"].map(number)).reset_index(drop=True)
+        return replace(self, runs=self.runs[keep].reset_index(drop=True), curves=curves, notes=list(self.notes))
+
+    @cached_property
+    def of_one_budget(self):
+        """The study with each task's most frequent budget (the larger of two equally frequent), said in its notes.
+
+        Figures that average over arms take a task to have one budget.
+        """
+        count = self.runs.groupby(["task", "total_steps"]).size().reset_index(name="runs")
+        best = count.sort_values(["runs", "total_steps"]).groupby("task")["total_steps"].last()
+        keep = self.runs["total_steps"] == self.runs["task"].map(best)
+        if keep.all():
+            return self
+        study = self.of(keep)
+        study.missing = self.missing[self.missing["total_steps"] == self.missing["task"].map(best)]
+        study.notes += [
+            f"{len(rest)} runs of {task} with {steps} steps are left out: most runs of the task have {best[task]}."
+            for (task, steps), rest in self.runs[~keep].groupby(["task", "total_steps"])
+        ]
+        _score(study)
+        return study
+
     def only(self, arms=None, tasks=None):
         """The study of some arms (labels of `runs.arm`, or algorithms) and tasks; scores stay as they are.
 
@@ -106,10 +140,7 @@ class Study:
             missing = missing[missing[columns].isin(given).any(axis=1)]
         if not keep.any():
             raise StudyError(f"no run in {self.name} is of these arms and of these tasks")
-        number = pd.Series(np.arange(keep.sum(), dtype=np.int32), index=self.runs.index[keep])
-        curves = self.curves[self.curves["run"].isin(number.index)]
-        curves = curves.assign(run=curves["run"].map(number)).reset_index(drop=True)
-        return replace(self, runs=self.runs[keep].reset_index(drop=True), curves=curves, missing=missing)
+        return replace(self.of(keep), missing=missing)
 
     def under(self, condition):
         return self.runs[self.runs["condition"] == condition]
@@ -148,16 +179,17 @@ class Study:
             return (total / np.where(count, count, np.nan)).reshape(len(self.runs), parts)
 
 
-def load(directories, whole_seeds=False):
-    """The study in a directory, or those in several as one `Study`.
+def load(directories=None, whole_seeds=False):
+    """The study in a directory, those in several as one `Study`, or all committed evidence.
 
+    Evidence is every folder of results/ whose README.md says where the study was registered.
     A run found twice (same run_id) counts once. A `failed` run counts as missing.
     whole_seeds  keep only the seeds that are complete in every task and arm of a condition.
     Raises StudyError for a directory that holds no study or a damaged one.
     """
     if isinstance(directories, str | Path):
         directories = [directories]
-    directories = [Path(directory) for directory in directories]
+    directories = evidence() if directories is None else [Path(directory) for directory in directories]
     for directory in directories:
         if not directory.is_dir():
             raise StudyError(f"no such directory: {directory}")
@@ -169,9 +201,9 @@ def load(directories, whole_seeds=False):
         raise StudyError(f"no runs in {', '.join(map(str, directories))}")
     # A run that failed in one study may have been completed in another.
     every_run["failed"] = every_run["status"] == "failed"
+    every_run["studies"] = every_run["run_id"].map(every_run.groupby("run_id")["study"].agg(tuple))
     every_run = every_run.sort_values("failed", kind="stable").drop_duplicates("run_id")
-    described = _describe(every_run)
-    described, notes = _one_budget_per_task(described)
+    described, notes = _describe(every_run), []
     # The same run under two names: trained again for another study.
     repeated = described.duplicated(NAMES)
     if repeated.any():
@@ -207,6 +239,7 @@ def load(directories, whole_seeds=False):
     )
     study.curves["progress"] = (study.curves["env_steps"] / study.steps[study.curves["run"]]).astype(np.float32)
     _score(study)
+    scale.add(study)
     return _with_returns(study)
 
 
@@ -239,8 +272,27 @@ def _read_runs(directory):
         runs[column] = None
     for column in [*KNOB_COLUMNS, "final_return", "auc_return", "wall_seconds"]:
         runs[column] = pd.to_numeric(runs[column], errors="coerce").astype(float)
-    runs["study"] = str(directory)
-    return runs[[*RUN_COLUMNS, *YOUNGER_RUN_COLUMNS, "study"]]
+    runs["folder"], runs["study"] = str(directory), directory.name
+    runs["registered"] = head(directory).get("registered") or ""
+    return runs[[*RUN_COLUMNS, *YOUNGER_RUN_COLUMNS, "folder", "study", "registered"]]
+
+
+def head(directory):
+    """The YAML head of a study's README.md: question, rule, registered (a commit), expectation; {} without one."""
+    try:
+        text = (Path(directory) / "README.md").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    parts = re.split(r"^---$", text, maxsplit=2, flags=re.MULTILINE)
+    return yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else {}
+
+
+def evidence():
+    """Folders of all committed studies. Raises StudyError without any."""
+    found = [path.parent for path in sorted(EVIDENCE.glob("*/runs.parquet")) if "registered" in head(path.parent)]
+    if not found:
+        raise StudyError(f"no committed studies in {EVIDENCE}; name folders of your own")
+    return found
 
 
 def _read_curves(directories, runs):
@@ -307,6 +359,9 @@ def _describe(runs):
     runs[columns] = pd.DataFrame(described, index=runs.index)
     runs["knob"] = [KNOBS.get(algorithm, (None,))[0] for algorithm in runs["algorithm"]]
     runs["setting"] = np.nan
+    configs = [json.loads(config or "{}") for config in runs["config"]]
+    runs["fork"] = [float((config.get("fork") or {}).get("at", np.nan)) for config in configs]
+    runs["id"] = [(config.get("task") or {}).get("id", "") for config in configs]
     for algorithm, (knob, _) in KNOBS.items():
         of_algorithm = runs["algorithm"] == algorithm
         runs.loc[of_algorithm, "setting"] = runs.loc[of_algorithm, knob]
@@ -356,37 +411,38 @@ def _describe_arm(task, total_steps, algorithm, arm, config, condition=None, ove
     )
 
 
-def _one_budget_per_task(runs):
-    """Runs of each task's most frequent budget (the larger of two equally frequent), and notes."""
-    count = runs.groupby(["task", "total_steps"]).size().reset_index(name="runs")
-    best = count.sort_values(["runs", "total_steps"]).groupby("task")["total_steps"].last()
-    keep = runs["total_steps"] == runs["task"].map(best)
-    notes = [
-        f"{len(rest)} runs of {task} with {steps} steps are left out: most runs of the task have {best[task]}."
-        for (task, steps), rest in runs[~keep].groupby(["task", "total_steps"])
-    ]
-    return runs[keep], notes
-
-
 def _missing(runs):
-    """Runs that the grid implies and the files lack.
+    """Runs that a study's grid implies and that no folder has.
 
     Expected are, in each cell (task, arm) that has any run, the seeds of the same algorithm's other arms on the task,
     and those of its seeds on other tasks that the task has with any arm. So tasks may have different numbers of seeds,
     and a cell without any run is not expected: grids may differ, too.
     """
+    columns = ["task", "total_steps", "algorithm", "arm", "condition", "seed"]
+    cells, there = {}, set()
+    for row, failed, studies in zip(runs[columns].itertuples(index=False), runs["failed"], runs["studies"]):
+        for study in studies:
+            cells.setdefault((study, *row[:5]), {})[row.seed] = failed
+        there |= set() if failed else {tuple(row)}
+    of_group, of_arm, of_task = {}, {}, {}
+    for (study, task, steps, algorithm, arm, condition), seeds in cells.items():
+        of_group.setdefault((study, task, steps, algorithm, condition), set()).update(seeds)
+        of_arm.setdefault((study, arm, condition), set()).update(seeds)
+        of_task.setdefault((study, task, steps, condition), set()).update(seeds)
+    lost = {}
+    for (study, task, steps, algorithm, arm, condition), seeds in cells.items():
+        expected = of_group[study, task, steps, algorithm, condition]
+        expected = expected | of_arm[study, arm, condition] & of_task[study, task, steps, condition]
+        for seed in sorted(seed for seed in expected if seeds.get(seed, True)):
+            if (task, steps, algorithm, arm, condition, seed) not in there:
+                lost.setdefault((task, steps, algorithm, condition, arm, seed), study)
     rows = []
-    seeds_of_arm = runs.groupby(["condition", "arm"])["seed"].agg(set)
-    seeds_of_task = runs.groupby(["condition", "task"])["seed"].agg(set)
-    for (task, _, condition), group in runs.groupby(["task", "algorithm", "condition"]):
-        for arm, cell in group.groupby("arm"):
-            expected = set(group["seed"]) | seeds_of_arm[condition, arm] & seeds_of_task[condition, task]
-            first = cell.iloc[0]
-            for seed in sorted(expected - set(cell.loc[~cell["failed"], "seed"])):
-                command = f"python -m study {first['overrides']} seed={seed} {_folder(first)}"
-                rows.append((task, first["algorithm"], arm, condition, seed, command))
-    columns = ["task", "algorithm", "arm", "condition", "seed", "command"]
-    return pd.DataFrame(rows, columns=columns)
+    for (task, steps, algorithm, condition, arm, seed), study in sorted(lost.items()):
+        own = runs[(runs["task"] == task) & (runs["arm"] == arm) & (runs["condition"] == condition)]
+        own = own[(own["total_steps"] == steps) & own["studies"].map(lambda names, study=study: study in names)]
+        words = f"python -m study {own['overrides'].iloc[0]} seed={seed} {_folder(own.iloc[0])}"
+        rows.append((task, steps, algorithm, arm, condition, seed, words))
+    return pd.DataFrame(rows, columns=[*columns, "command"])
 
 
 def _shell(words):
@@ -402,7 +458,7 @@ def _folder(run):
         name = json.loads(run["config"]).get("name") or ""
     except (TypeError, ValueError):
         name = ""
-    folder = Path(run["study"]).resolve()
+    folder = Path(run["folder"]).resolve()
     if folder.parts[-len(Path(name).parts) :] != Path(name).parts:  # moved since
         name = folder.name
     results = os.path.relpath(folder.parents[len(Path(name).parts) - 1])

@@ -52,7 +52,7 @@ def build(study, out, strict=False):
 
     strict  any missing run raises StudyError, after everything that can be drawn is written.
     """
-    out = Path(out)
+    out, study = Path(out), study.of_one_budget
     try:
         for folder in ("figures", "tables"):
             (out / folder).mkdir(parents=True, exist_ok=True)

@@ -106,8 +106,10 @@ def test_runs_of_another_budget_are_left_out_and_said_so(tmp_path, quick):
     one = short[0].iloc[:2]
     runs = pd.concat([quick[0], one])
     study = load([synthetic.write(tmp_path / "s", runs, pd.concat([quick[1], short[1]]))])
-    assert len(study.runs) == len(quick[0])
-    assert "left out" in study.notes[0]
+    assert len(study.runs) == len(quick[0]) + 2
+    one = study.of_one_budget
+    assert len(one.runs) == len(quick[0]) and len(one.curves) == len(quick[1])
+    assert "left out" in one.notes[-1] and "left out" not in " ".join(study.notes)
 
 
 @pytest.mark.parametrize("case", ["absent", "empty", "columns", "garbage", "no runs", "no curves"])

@@ -17,7 +17,7 @@ def figure(name: str, study, width=None, arms=None, tasks=None, style=None) -> F
 
     As in the report, a task whose runs are missing is left out. Raises StudyError.
     """
-    panel, study = named(name), study.only(arms, tasks)
+    panel, study = named(name), study.of_one_budget.only(arms, tasks)
     runs, missing = usable(study, panel)
     if runs.empty:
         raise StudyError(f"{name}: {len(missing)} runs are missing, the first: {missing['command'].iloc[0]}")
