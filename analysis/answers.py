@@ -15,13 +15,14 @@ from scipy import stats
 from . import price, statistics
 from .arms import NotApplicable, common_settings, default_arm, grid, log_median_kl, part, plain
 from .data import KNOBS, RAW
-from .names import SYMBOLS, UNIT
+from .names import SYMBOLS, UNIT, span
 
 PRICE = 0.05  # of the gain: what one value may cost in the mean over tasks
 MOVE = 0.25  # decades: the best beta moves within a run if it moves by more
 STAY = 0.5  # decades: it stays if it moves by less
 BESIDE = 0.05  # of the gain: how far above a penalty a constraint has to be
 TWOFOLD = np.log10(2)  # decades: a step that another unit of reward changes by less is still the same step
+EDGES = 0.1  # of the tasks: with more peaks at an end of the grid a move is not told
 FIRST = 10  # iterations that the measured beta is taken from
 LEAST = 3  # tasks for an effect
 FEWEST = 5  # seeds, for a verdict on one task
@@ -39,6 +40,7 @@ ENOUGH_IN_UNITS = 6  # tasks, where the same task in another unit of reward is w
 UNITS = re.compile(rf"{RAW} reward_scale=([\d.e+-]+)")
 RATES = re.compile(r"learning_rate=([\d.e+-]+)")
 BOUND = re.compile(rf"(?:({RAW}) )?max_grad_norm=([\d.e+-]+)")
+ONE = "one δ"  # of a contest whose δ is not tuned
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 
 
@@ -58,6 +60,8 @@ class Answer:
     verdict: str
     rule: str
     by_task: pd.DataFrame  # task, effect
+    candidates: str = ""  # values that each side was chosen from, where two sides are compared
+    edges: int = 0  # forks: tasks with a peak at an end of the values that were run
 
 
 def rule_step(low, high):
@@ -314,30 +318,43 @@ def best_elsewhere_chosen(values):
 
 
 def fork_answers(study):
-    """How far the peak of the gain over beta moves from the first point of training to the last."""
+    """How far the peak of the gain over beta moves from the first point of training to the last.
+
+    A peak at an end of the values that were run may lie beyond it: its move is censored, and leans to the side that is
+    open. Where more than a tenth of the tasks have such a peak, the effect and its interval are NaN.
+    """
     gains = fork_gains(study)
     found = []
     for advantages, here in gains.groupby("advantages", sort=False):
         first, last = here["at"].min(), here["at"].max()
-        moves = {}
+        moves, edges = {}, 0
         for task, own in here.groupby("task"):
-            peaks = {}
+            peaks, ends = {}, {}
             for at, cell in own.groupby("at"):
                 means = cell.groupby("setting")["gain"].mean()
-                peaks[at] = peak(np.log10(means.index.to_numpy()), means.to_numpy())
+                x = np.log10(means.index.to_numpy())
+                peaks[at] = peak(x, means.to_numpy())
+                ends[at] = peaks[at] in (x[0], x[-1])
             if first in peaks and last in peaks:
                 moves[task] = peaks[last] - peaks[first]
+                edges += ends[first] or ends[last]
         if len(moves) < LEAST:
             continue
-        found.append(
+        answer = replace(
             _answer(
                 "B", f"How far does the best β move within a run, {in_words(advantages)}?",
                 f"{in_words(advantages)}", "decades",
                 np.array(list(moves.values())), list(moves), f"{here.groupby(['task', 'at', 'setting']).size().min()}",
                 rule_b, statistics.mean_interval,
                 f"Shown: the interval is farther than {MOVE:g} from 0. Contrary: it is within {STAY:g} of 0.",
-            )
+            ),
+            edges=edges,
         )  # fmt: skip
+        if edges > EDGES * len(moves):
+            words = f" Undecided: on {edges} of {len(moves)} tasks a peak is an end of the values that were run."
+            censored = {"effect": np.nan, "low": np.nan, "high": np.nan, "verdict": UNDECIDED}
+            answer = replace(answer, rule=answer.rule + words, **censored)
+        found.append(answer)
     return found
 
 
@@ -444,10 +461,10 @@ def rate_answers(study):
 
 
 def change_answers(study):
-    """Adaptive beta less the best constant one, each at the value best on the same task.
+    """PPO's adaptive beta minus the best constant one, each at the value best on the same task.
 
-    A problem by itself: what other problems ask for plays no part. Were another beta needed as learning goes on, a beta
-    that follows its target would be above every constant.
+    A problem by itself: what other problems ask for plays no part. The best of more candidates is higher, so that the
+    contrary is shown only where no task has fewer targets than constants.
     """
     found = []
     for advantages, runs, everything in kinds_of_advantages(study):
@@ -463,14 +480,24 @@ def change_answers(study):
         }
         if len(gain) < LEAST:
             continue
-        found.append(
+        targets, constants = (
+            np.array([np.isfinite(own).any(-1).sum() for task, own in zip(scores.tasks, scores.values) if task in gain])
+            for scores in (adaptive, constant)
+        )
+        answer = replace(
             _answer(
-                "change", f"How far is an adaptive β above the best constant one of the task, {in_words(advantages)}?",
+                "change",
+                f"How far is PPO’s adaptive β above the best constant one of the task, {in_words(advantages)}?",
                 f"{in_words(advantages)}", "share of the gain", np.array(list(gain.values())), list(gain),
                 seeds_of(adaptive.values), rule_c, statistics.mean_interval,
                 f"Shown: the interval is above 0. Contrary: its upper end is below {BESIDE:g}.",
-            )
+            ),
+            candidates=f"{span(targets)} {'targets' if targets.max() > 1 else 'target'}, {span(constants)} constants",
         )  # fmt: skip
+        if (targets < constants).any() and answer.verdict == CONTRARY:
+            words = f" Undecided: fewer candidates for the adaptive β ({answer.candidates})."
+            answer = replace(answer, verdict=UNDECIDED, rule=answer.rule + words)
+        found.append(answer)
     return found
 
 
@@ -514,7 +541,10 @@ def without_and_with_bound(study):
 
 
 def contest_answers(study):
-    """TRPO less fixed beta, both at the single value best for them, and both at their defaults."""
+    """TRPO minus fixed beta, both at the single value best for them, and both at their defaults.
+
+    Where one delta alone was run it is not tuned: no verdict against a beta that is.
+    """
     found = []
     for advantages, runs, everything in kinds_of_advantages(study) + with_bound(study, beside=["trpo"]):
         penalty = grid_of(runs, everything, "kl_fixed")
@@ -524,23 +554,33 @@ def contest_answers(study):
         delta = grid_of(runs, everything, "trpo")
         constraint = default if delta is None else dict(zip(delta.tasks, at_best_single(delta)))
         which = "the best single δ and β" if delta is not None else "δ = 0.01, the best single β"
+        values = [1 if scores is None else common(scores).sum() for scores in (delta, penalty)]
         for short, words, ours, theirs in (
-            ("tuned", which, constraint, at_best_single(penalty)),
+            ("tuned" if delta is not None else ONE, which, constraint, at_best_single(penalty)),
             ("defaults", "δ = 0.01, β = 3", default, nearest(penalty, 3.0)),
         ):
             contrast = {task: ours[task] - own for task, own in zip(penalty.tasks, theirs) if task in ours}
             if len(contrast) < LEAST:
                 continue
-            found.append(
-                _answer(
-                    "C", f"How far is TRPO above a fixed β, {in_words(advantages)} ({words})?",
-                    f"{in_words(advantages)}, {short}", "share of the gain",
-                    np.array(list(contrast.values())), list(contrast), seeds_of(penalty.values),
-                    rule_c, statistics.mean_interval,
-                    f"Shown: the interval is above 0. Contrary: its upper end is below {BESIDE:g}.",
-                )
+            answer = _answer(
+                "C", f"How far is TRPO above a fixed β, {in_words(advantages)} ({words})?",
+                f"{in_words(advantages)}, {short}", "share of the gain",
+                np.array(list(contrast.values())), list(contrast), seeds_of(penalty.values),
+                rule_c, statistics.mean_interval,
+                f"Shown: the interval is above 0. Contrary: its upper end is below {BESIDE:g}.",
             )  # fmt: skip
+            if short != "defaults":
+                answer = replace(answer, candidates=f"{values[0]} δ, {values[1]} β")
+            if short == ONE:
+                words = f" Undecided: δ is not tuned ({answer.candidates})."
+                answer = replace(answer, verdict=UNDECIDED, rule=answer.rule + words)
+            found.append(answer)
     return found
+
+
+def common(scores):
+    """[H] which settings of a grid all its tasks have."""
+    return np.isfinite(scores.values).any(-1).all(0)
 
 
 def contests(study):

@@ -5,7 +5,7 @@ import pandas as pd
 
 from . import statistics
 from .arms import NotApplicable, default_arm, grid, learned, need, plain, scale
-from .names import algorithm_name
+from .names import arm_name
 
 
 def units_of(runs, tasks) -> dict:
@@ -47,7 +47,7 @@ def compare_two(runs, algorithm, reference) -> tuple:
     scores = [[arm.loc[arm["task"] == task, "score"].to_numpy() / gain for task, gain in learned_tasks] for arm in arms]
     difference, error, freedom = statistics.mean_over_tasks_test(*scores)
     half = statistics.half_width(error, freedom)
-    names = [algorithm_name(arm["algorithm"].iloc[0]) for arm in arms]
+    names = [arm_name(arm["arm"].iloc[0]) for arm in arms]
     for i, arm in enumerate(arms):
         if arm["algorithm"].iloc[0] == "kl_fixed":
             names[i] = f"the best single β ({arm['setting'].iloc[0]:g})"

@@ -300,7 +300,7 @@ def _carried_lead(units, frames):
     own = next((answer for answer in units if answer.key == "C"), None)
     if own is None:
         return None
-    text = f"TRPO less a fixed β, both tuned in the other unit: {_interval(own.effect, own.low, own.high, _signed)}"
+    text = f"TRPO minus a fixed β, both tuned in the other unit: {_interval(own.effect, own.low, own.high, _signed)}"
     return Sentence(f"{text} of the gain.", _where(frames, "four_answers"))
 
 
@@ -312,11 +312,19 @@ def _moves(given, frames):
     own = [answer for answer in given if answer.key == "B"]
     if not own:
         return None
+    told = [answer for answer in own if np.isfinite(answer.effect)]
     parts = [
         f"{_interval(answer.effect, answer.low, answer.high, _signed)} decades with {_advantages(answer)}"
-        for answer in own
+        for answer in told
     ]
-    return Sentence(f"Within a run the best β moves by {' and '.join(parts)}.", _where(frames, "forks"))
+    edges = [
+        f"{answer.edges} of {answer.tasks} tasks with {_advantages(answer)}" for answer in own if answer not in told
+    ]
+    text = f"Within a run the best β moves by {' and '.join(parts)}." if parts else ""
+    if edges:
+        text += f" How far the best β moves within a run is not told on {' and '.join(edges)}: it is an end of the "
+        text += "values that were run, at the first point or the last."
+    return Sentence(text.strip(), _where(frames, "forks"))
 
 
 def _changes(given, frames):
@@ -325,20 +333,25 @@ def _changes(given, frames):
     if not own:
         return None
     parts = [
-        f"{_interval(answer.effect, answer.low, answer.high, _signed)} with {_advantages(answer)}" for answer in own
+        f"{_interval(answer.effect, answer.low, answer.high, _signed)} with {_advantages(answer)} ({answer.candidates})"
+        for answer in own
     ]
-    text = f"An adaptive β less the best constant one of the same task, in shares of the gain: {' and '.join(parts)}."
+    text = "PPO’s adaptive β minus the best constant one of the same task, in shares of the gain, each the best of its "
+    text += f"candidates: {' and '.join(parts)}."
     return Sentence(text, _where(frames, "changing", "four_answers"))
 
 
 def _lead_of_trpo(given, frames):
-    own = [answer for answer in given if answer.key == "C" and answer.label.endswith("tuned")]
+    own = [answer for answer in given if answer.key == "C" and answer.candidates]
     if not own:
         return None
     parts = [
-        f"{_interval(answer.effect, answer.low, answer.high, _signed)} with {_advantages(answer)}" for answer in own
+        f"{_interval(answer.effect, answer.low, answer.high, _signed)} with {_advantages(answer)} ({answer.candidates}"
+        f"{', not tuned' if answer.label.endswith(answers.ONE) else ''})"
+        for answer in own
     ]
-    text = f"TRPO less the best single β, in shares of the gain: {_joined(parts)}."
+    text = "TRPO minus fixed β, in shares of the gain, each at the best single of its candidates for all tasks: "
+    text += f"{_joined(parts)}."
     return Sentence(text, _where(frames, "four_answers", "comparison", "table_1"))
 
 
@@ -354,8 +367,7 @@ def _each_task(frames):
         above, below = (_some(shown.loc[side, "task"]) for side in (shown["lead"] > 0, shown["lead"] < 0))
         text = f"TRPO is shown to be above β = {here['beta'].iloc[0]:.3g} on {above} and below it on {below} of "
         text += f"{len(here)} tasks, with {kind} advantages"
-        depends = ": which of the two is better depends on the task." if answers.both_ways(here) else "."
-        found.append(Sentence(text + depends, "contests"))
+        found.append(Sentence(f"{text}. Neither number is tuned to the task.", "contests"))
     return found
 
 
@@ -369,10 +381,10 @@ def _predicts(given, frames):
     own = next((answer for answer in given if answer.key == "mechanism"), None)
     if own is None:
         return None
-    shown = {answers.SHOWN: "shown", answers.CONTRARY: "refuted"}.get(own.verdict, "not shown")
+    shown = {answers.SHOWN: "shown", answers.CONTRARY: "refuted"}.get(own.verdict, "undecided")
     return Sentence(
         f"That the β that TRPO implies in its first ten iterations predicts the best β better than a constant does is "
-        f"{shown}: its error less the constant’s is {_interval(own.effect, own.low, own.high, _signed)} decades.",
+        f"{shown}: its extra error over the constant is {_interval(own.effect, own.low, own.high, _signed)} decades.",
         _where(frames, "diagonal", "implied_beta"),
     )  # fmt: skip
 
@@ -397,8 +409,7 @@ def _claim_b(verdict, frames):
         return None
     (changes, tasks), (stays, _) = shown
     return Sentence(
-        f"That the best β changes within a run is shown on {changes} of {tasks} tasks, that one β does well throughout "
-        f"on {stays}.",
+        f"On {changes} of {tasks} tasks the best β is shown to change within a run, on {stays} one suffices.",
         _where(frames, "best_by_phase"),
     )
 
@@ -409,8 +420,9 @@ def _compared(study, frames):
     except NotApplicable:
         return None
     return Sentence(
-        f"{names[0]} is {_interval(difference, low, high, _signed)} of the gain above {names[1]}, chosen in hindsight, "
-        f"in the mean over {tasks} {'task' if tasks == 1 else 'tasks'}.",
+        f"{names[0]} (not tuned), minus {names[1]} (chosen in hindsight): "
+        f"{_interval(difference, low, high, _signed)} of the gain, in the mean over {tasks} "
+        f"{'task' if tasks == 1 else 'tasks'}.",
         _where(frames, "comparison", "table_1"),
     )
 

@@ -277,7 +277,7 @@ def _ours(study, algorithm, reference):
     except NotApplicable as reason:
         return f"This study cannot add a number to it: it {reason}."
     return (
-        f"In this study, in the mean over {tasks} tasks (untrained = 0, best arm = 1): {arms[0]} less {arms[1]} "
+        f"In this study, in the mean over {tasks} tasks (untrained = 0, best arm = 1): {arms[0]}, minus {arms[1]} "
         f"= {difference:+.2f} [{low:+.2f}, {high:+.2f}]."
     )
 

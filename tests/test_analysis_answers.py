@@ -9,7 +9,7 @@ import synthetic
 from scipy import stats
 from statsmodels.nonparametric.kernel_regression import KernelReg
 
-from analysis import answers, calibration, panel, price, statistics
+from analysis import answers, calibration, opening, panel, price, statistics
 from analysis.data import load
 
 
@@ -340,6 +340,29 @@ def test_a_task_crosses_where_both_intervals_exclude_zero_on_their_sides(monkeyp
     assert answers.crossing_p(np.zeros(4), np.zeros(4)) == 1.0
 
 
+@pytest.mark.parametrize("censored", [0, 1, 2])
+def test_a_move_is_not_told_where_more_than_a_tenth_of_the_peaks_are_ends_of_the_grid(monkeypatch, censored):
+    betas, rows = np.array([0.1, 0.3, 1, 3, 10, 30, 100]), []
+    early = 10 ** np.linspace(-0.6, 0.1, 10)
+    for task in range(10):
+        first = 0.01 if task < censored else early[task]  # below the smallest value that was run
+        for at, best in ((100, first), (900, 10 * early[task])):
+            gains = -(np.log10(betas / best) ** 2)
+            rows += [(f"t{task}", "raw", at, beta, 0, gain) for beta, gain in zip(betas, gains)]
+    gains = pd.DataFrame(rows, columns=["task", "advantages", "at", "setting", "seed", "gain"])
+    monkeypatch.setattr(answers, "fork_gains", lambda study: gains)
+    (answer,) = answers.fork_answers(None)
+    assert answer.edges == censored and answer.tasks == 10
+    if censored > 1:
+        assert np.isnan([answer.effect, answer.low, answer.high]).all() and answer.verdict == answers.UNDECIDED
+        assert "on 2 of 10 tasks" in answer.rule
+        assert "is not told on 2 of 10 tasks with raw" in opening._moves([answer], {}).text
+    else:
+        moves = np.where(np.arange(10) < censored, np.log10(10 * early / 0.1), 1.0)
+        np.testing.assert_allclose(answer.by_task["effect"], moves)
+        assert answer.effect == pytest.approx(moves.mean()) and answer.verdict == answers.SHOWN
+
+
 def test_the_top_of_a_task_is_the_jackknife_of_a_loop():
     values = np.random.default_rng(5).normal(size=(3, 4, 3))
     values[1, :, 2], values[2, 1] = np.nan, np.nan
@@ -351,16 +374,16 @@ def test_the_top_of_a_task_is_the_jackknife_of_a_loop():
     np.testing.assert_allclose(price.tops(values), expected)
 
 
-def changing(tmp_path, quality, tasks=12):
-    """Fixed betas whose best are as good as 0.8, and adaptive ones of a quality."""
+def changing(tmp_path, quality, tasks=12, targets=(0.01, 0.03)):
+    """Fixed betas whose best are as good as 0.8, and adaptive ones of a quality at the first target."""
     arms = synthetic.fixed([0.1, 0.3, 1, 3, 10, 30], advantage_normalization="none")
     arms += [
         synthetic.Arm("kl_adaptive", kl_target=k, quality=q, settings=(("advantage_normalization", "none"),))
-        for k, q in ((0.01, quality), (0.03, quality - 0.2))
+        for k, q in zip(targets, [quality, *[quality - 0.2] * (len(targets) - 1)])
     ]
     bests = [(b, b) for b in 10.0 ** np.linspace(-0.5, 1, tasks)]
     made = [synthetic.Task(f"task{i:02d}", best_beta=best) for i, best in enumerate(bests)]
-    return load(synthetic.write(tmp_path / str(quality), *synthetic.study(made, arms, noise=0.01)))
+    return load(synthetic.write(tmp_path / f"{quality} {len(targets)}", *synthetic.study(made, arms, noise=0.01)))
 
 
 def test_adaptive_beta_is_read_against_the_best_constant_of_each_task_by_hand(tmp_path):
@@ -383,8 +406,12 @@ def test_adaptive_beta_is_read_against_the_best_constant_of_each_task_by_hand(tm
 
 def test_a_rule_finds_adaptive_betas_that_gain_and_that_do_not(tmp_path):
     (better,) = answers.change_answers(changing(tmp_path, 1.6))
-    (worse,) = answers.change_answers(changing(tmp_path, 0.5))
+    (worse,) = answers.change_answers(changing(tmp_path, 0.5, targets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3)))
     assert better.verdict == answers.SHOWN and worse.verdict == answers.CONTRARY
+    assert (better.candidates, worse.candidates) == ("2 targets, 6 constants", "6 targets, 6 constants")
+    # The best of more candidates is higher: with fewer targets than constants a low end refutes nothing.
+    (fewer,) = answers.change_answers(changing(tmp_path, 0.5))
+    assert fewer.high < answers.BESIDE and fewer.verdict == answers.UNDECIDED and "fewer candidates" in fewer.rule
     assert answers.change_answers(changing(tmp_path, 1.7, tasks=7))[0].verdict == answers.UNDECIDED
 
 
@@ -469,8 +496,10 @@ def test_what_a_bound_takes_off_the_price_is_the_difference_of_two_jackknives(bo
 
 def test_trpo_stands_beside_bounded_betas_as_it_is(bounded):
     found = {answer.label: answer for answer in answers.contest_answers(bounded)}
-    bound = found["normalised advantages, gradient within 0.5, tuned"]
-    assert bound.tasks == 26 and bound.effect < found["normalised advantages, tuned"].effect
+    bound = found["normalised advantages, gradient within 0.5, one δ"]
+    assert bound.tasks == 26 and bound.effect < found["normalised advantages, one δ"].effect
+    # One delta against the best of six betas: no verdict, whichever side is above.
+    assert bound.high < answers.BESIDE and bound.verdict == answers.UNDECIDED and bound.candidates == "1 δ, 6 β"
     (name,) = {label for label, *_ in answers.with_bound(bounded)}
     assert name == "normalised advantages, gradient within 0.5"
     drawn = panel.windows.numbers(bounded, bounded.main)
@@ -485,7 +514,7 @@ def test_the_figure_of_the_bound_draws_both_responses_and_both_leads(bounded):
     found = {answer.label: answer.by_task for answer in answers.contest_answers(bounded)}
     for arm in words:
         by_task = lead[lead["arm"] == arm].set_index("task")["value"]
-        pd.testing.assert_series_equal(by_task, found[f"{arm}, tuned"].set_index("task")["effect"], check_names=False)
+        pd.testing.assert_series_equal(by_task, found[f"{arm}, one δ"].set_index("task")["effect"], check_names=False)
     at_three = response[response["beta"] == 3].set_index("arm")
     runs = bounded.runs[(bounded.runs["algorithm"] == "kl_fixed") & (bounded.runs["beta"] == 3)]
     floor = bounded.runs.groupby("task")["untrained"].first()

@@ -164,11 +164,13 @@ def test_forks_open_with_the_tasks_whose_best_betas_change_sides():
 
 def test_an_adaptive_beta_is_told_where_enough_tasks_have_one():
     row = {"key": "change", "effect": -0.04, "low": -0.09, "high": 0.01, "tasks": 20}
+    row |= {"candidates": "3 targets, 7 constants"}
     frame = pd.DataFrame(
         [row | {"label": "raw advantages"}, row | {"label": "normalised advantages", "tasks": 7, "effect": 0.5}]
     )
     found = opening._changes(list(frame.itertuples()), {"four_answers": frame})
-    assert "-0.04 [-0.09, +0.01] with raw advantages." in found.text and found.anchor == "four_answers"
+    assert "-0.04 [-0.09, +0.01] with raw advantages (3 targets, 7 constants)." in found.text
+    assert "PPO’s" in found.text and found.anchor == "four_answers"
     assert opening._changes(list(frame[1:].itertuples()), {}) is None
 
 
@@ -177,11 +179,11 @@ def test_a_contest_of_single_tasks_says_on_which_each_is_better():
     frame = pd.DataFrame({"task": names, "lead": leads, "holm": [0.01, 0.02, 0.5, 0.01], "seeds": 8, "beta": 1.4})
     (found,) = opening._each_task({"contests": frame.assign(advantages="raw")})
     assert found.text == (
-        "TRPO is shown to be above β = 1.4 on 1 (a) and below it on 2 (b and d) of 4 tasks, with raw advantages: "
-        "which of the two is better depends on the task."
+        "TRPO is shown to be above β = 1.4 on 1 (a) and below it on 2 (b and d) of 4 tasks, with raw advantages. "
+        "Neither number is tuned to the task."
     )
     (found,) = opening._each_task({"contests": frame.assign(advantages="raw", holm=[0.01, 0.2, 0.5, 0.3])})
-    assert found.text.endswith("on 1 (a) and below it on none of 4 tasks, with raw advantages.")
+    assert "on 1 (a) and below it on none of 4 tasks, with raw advantages." in found.text
     assert opening._each_task({"contests": frame.assign(advantages="raw", seeds=2)}) == []
     assert opening.figure({"contests": frame, "learning_curves": frame}) == "contests"
     assert opening.figure({"contests": frame[:2], "learning_curves": frame}) == "learning_curves"

@@ -1,4 +1,4 @@
-"""Adaptive β less the best constant one of the same task: a row per task, and one for their mean (answers)."""
+"""PPO's adaptive β minus the best constant one of the same task: a row per task, and one for their mean (answers)."""
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,11 @@ from ..arms import NotApplicable
 from ..names import task_name
 from ..style import FAINT, FIXED, INK, available, side_by_side
 
-TITLE = "Does it pay to change β within a run?"
+TITLE = "Does changing β by PPO’s rule pay within a run?"
 CAPTION = """
-Score of adaptive β less that of the best constant one of the same task, each at its best value there. A point per task;
-the line at the top is their mean with its 95 % interval over tasks. Grey: below what counts as a gain.
+Score of PPO’s adaptive β minus that of the best constant one of the same task, each at its best value there. A point
+per task; at the top their mean with its 95 % interval over tasks. Grey: below what counts as a gain. The best of more
+candidates is higher: the opening sentences and the table of answers say how many each side has.
 """
 PART, ORDER = "within", 25
 NEEDS = ("kl_fixed", "kl_adaptive")
@@ -51,5 +52,5 @@ def draw(frame) -> Figure:
         ax.set_yticks([*tasks.index, top], names, fontsize=6.5)
         ax.grid(axis="y", visible=False)
         ax.set_title(f"{kind} advantages" if available.get() >= 3.5 or len(kinds) == 1 else kind)
-        ax.set_xlabel("adaptive less constant β\n(share of the gain)")
+        ax.set_xlabel("adaptive minus constant β\n(normalised score)")
     return figure

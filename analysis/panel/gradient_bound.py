@@ -14,7 +14,7 @@ from ..style import FAINT, FIXED, INK, NARROW, available, log_beta_axis
 TITLE = "What a bound on the gradient does to a fixed β"
 CAPTION = """
 Left: score against β, mean over tasks with its 95 % interval, without the bound (hollow) and with it (filled).
-Right: TRPO less fixed β on each task, each at its best single value; right of 0 TRPO is better.
+Right: TRPO minus fixed β on each task, each at the best single value that was run; right of 0 TRPO is better.
 """
 PART, ORDER = "windows_of_values", 15
 NEEDS = ("kl_fixed", "trpo")
@@ -29,8 +29,9 @@ def numbers(study, runs) -> pd.DataFrame:
             means = statistics.seed_means(scores.normalised)
             for beta, column in zip(scores.settings, means.T):
                 rows.append((name, "response", None, beta, *statistics.mean_interval(column)))
-        leads = {answer.label: answer.by_task for answer in answers.contest_answers(study)}
-        leads = [leads[f"{name}, tuned"].set_index("task")["effect"] for name in (kind, words)]
+        leads = {answer.label: answer.by_task for answer in answers.contest_answers(study) if answer.candidates}
+        leads = {label.rpartition(", ")[0]: by_task for label, by_task in leads.items()}
+        leads = [leads[name].set_index("task")["effect"] for name in (kind, words)]
         for task in sorted(set(leads[0].index) & set(leads[1].index)):
             rows += [(name, "lead", task, np.nan, own[task], np.nan, np.nan) for name, own in zip((kind, words), leads)]
     if not rows:
@@ -69,5 +70,5 @@ def draw(frame) -> Figure:
     right.set_ylim(-0.7, len(leads) - 0.3)
     right.grid(axis="y", visible=False)
     right.set_title("constraint against penalty")
-    right.set_xlabel("TRPO less fixed β (share of the gain)")
+    right.set_xlabel("TRPO minus fixed β (normalised score)")
     return figure
