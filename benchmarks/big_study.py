@@ -65,7 +65,7 @@ def invent(folder: Path, seeds: int) -> None:
 
     rng = np.random.default_rng(0)
     runs, curves = [], []
-    with initialize_config_dir(str(ROOT / "study/conf"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for task in TASKS:
             for algorithm, *axis in GRIDS:
                 values = axis[0].split("=")[1].split(",") if axis else [None]

@@ -62,7 +62,7 @@ class Ours:
         from study.process import fit
 
         fit()
-        with initialize_config_dir(str(ROOT / "study/conf"), version_base=None):
+        with initialize_config_dir(str(ROOT / "conf"), version_base=None):
             words = [f"task={task}", f"algorithm={algorithm}", "execution.compile=true", *FAMILIES[algorithm], *changes]
             config = OmegaConf.to_container(compose("config", words), resolve=True)
         self.trainer = Trainer([parse(config | {"seed": seed}) for seed in range(width)])
@@ -135,7 +135,7 @@ CONTENDERS = {
 def _id(task: str) -> str:
     import yaml
 
-    return yaml.safe_load((ROOT / f"study/conf/task/{task}.yaml").read_text())["id"]
+    return yaml.safe_load((ROOT / f"conf/task/{task}.yaml").read_text())["id"]
 
 
 def _copies(task: str, number: int):

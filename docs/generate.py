@@ -19,9 +19,9 @@ from analysis.panel import PANELS
 from hydra_plugins.fleet.sweeper import UnionSweeper
 from study import record
 from study.algorithm import NAMES, page
+from study.files import CONF
 
 ROOT = Path(__file__).resolve().parent.parent
-CONF = ROOT / "study/conf"
 LINK = re.compile(r"(\]\()((?:\.\./)+[^)\s#]+)(#[^)\s]*)?\)")
 MARK = re.compile(r"^<!-- (\w+) -->$", re.MULTILINE)
 
@@ -77,7 +77,7 @@ def _link(link, page, config, files):
 
 
 def settings():
-    """study/conf/config.yaml as tables, one per block of the file; the comment beside a key is its meaning."""
+    """conf/config.yaml as tables, one per block of the file; the comment beside a key is its meaning."""
     blocks, above = [["", []]], ""
     lines = (CONF / "config.yaml").read_text().split("\nhydra:")[0].splitlines()
     for line in lines[lines.index(next(line for line in lines if line.startswith("name:"))) :]:
@@ -185,7 +185,7 @@ PARTS = {part.__name__: part for part in (settings, arms, tasks, experiments, co
 
 
 def _numbers(path):
-    """(key, default, comment) of a file below study/conf, but for its name."""
+    """(key, default, comment) of a file below conf/, but for its name."""
     rows = []
     for line in path.read_text().splitlines():
         if (found := re.match(r"(\w+): *([^#]*)(?:# *(.*))?", line)) and found[1] != "name":

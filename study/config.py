@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ValidationError
 
 from study import algorithm
+from study.files import CONF, shown
 from study.settings import (
     AlgorithmSettings,
     ConfigError,
@@ -22,8 +23,6 @@ from study.settings import (
     Share,
     Strict,
 )
-
-CONF = Path(__file__).parent / "conf"
 
 LEADING = ("kl_target", "clip_epsilon", "beta", "max_kl")  # the first that an algorithm has is always in its arm
 
@@ -147,7 +146,7 @@ class Config(Strict):
 
     @cached_property
     def arm(self) -> str:
-        """The algorithm with its leading number, and with whatever else differs from the defaults in study/conf/."""
+        """The algorithm with its leading number, and with whatever else differs from the defaults in conf/."""
         return " ".join([self.algorithm.name, *_words(self._own), *filter(None, [self.condition])])
 
     @cached_property
@@ -157,13 +156,13 @@ class Config(Strict):
 
     @cached_property
     def task_label(self) -> str:
-        """The task's name, with whatever differs from its file in study/conf/task/ (of a task without one: its id)."""
+        """The task's name, with whatever differs from its file in conf/task/ (of a task without one: its id)."""
         changed = {key.removeprefix("kwargs."): value for key, value in self._of_task.items()}
         return " ".join([self.task.name, *_words(changed)])
 
     @cached_property
     def overrides(self) -> list[str]:
-        """The words of a command line that compose this run from study/conf/, but for its seed and its study."""
+        """The words of a command line that compose this run from conf/, but for its seed and its study."""
         known = _task(self.task.name) is not None
         words = [f"task={self.task.name}"] if known else ["task=custom", f"task.id={_hydra(self.task.id)}"]
         if not known and self.task.name != self.task.id:
@@ -224,7 +223,7 @@ def _defaults(file: str) -> Any:
 
 @cache
 def _task(name: str) -> dict | None:
-    """What study/conf/task/ says of a task, if it has a file of its own there."""
+    """What conf/task/ says of a task, if it has a file of its own there."""
     file = CONF / "task" / f"{name}.yaml"
     if not name.isidentifier() or name == "custom" or not file.is_file():
         return None
@@ -302,16 +301,15 @@ def parse(container: dict) -> Config:
     try:
         config = Config(**container)
     except ValidationError as error:
-        raise ConfigError(_line(error, "", "study/conf/config.yaml", Config)) from None
+        raise ConfigError(_line(error, "", shown("config.yaml"), Config)) from None
     _check(config)
     return config
 
 
 def _place(numbers: dict) -> str:
     """Where an algorithm's numbers are to be changed."""
-    return (
-        f"Settings of {numbers['module']}" if numbers.get("module") else f"study/conf/algorithm/{numbers['name']}.yaml"
-    )
+    module = numbers.get("module")
+    return f"Settings of {module}" if module else shown(f"algorithm/{numbers['name']}.yaml")
 
 
 def _settings(name: str | None, module: str | None) -> type[AlgorithmSettings]:
@@ -347,7 +345,7 @@ def _check(config: Config) -> None:
     if config.total_steps < config.horizon:
         raise ConfigError(
             f"total_steps={config.total_steps}: must be at least one rollout, horizon={config.horizon} "
-            "environment steps (command line or study/conf/config.yaml)"
+            f"environment steps (command line or {shown('config.yaml')})"
         )
     if config.horizon == 1 and config.advantage_normalization != "none":
         raise ConfigError(
@@ -362,12 +360,12 @@ def _check(config: Config) -> None:
         )
     if config.horizon % config.minibatch_size:
         raise ConfigError(
-            f"minibatch_size={config.minibatch_size}: must divide horizon={config.horizon} (study/conf/config.yaml)"
+            f"minibatch_size={config.minibatch_size}: must divide horizon={config.horizon} ({shown('config.yaml')})"
         )
     if config.horizon % (2 * config.diagnostics.fisher_stride):
         raise ConfigError(
             f"diagnostics.fisher_stride={config.diagnostics.fisher_stride}: twice it must divide "
-            f"horizon={config.horizon} (study/conf/config.yaml)"
+            f"horizon={config.horizon} ({shown('config.yaml')})"
         )
     if not config.name or any(part in ("", "..") for part in config.name.split("/")):
         raise ConfigError(f"name={config.name!r}: must be a folder name below {config.execution.results}/")

@@ -21,10 +21,10 @@ def suited(algorithms: list[str], tasks: list[str]) -> list[tuple[str, str]]:
 
 
 def configuration(task: str = "cartpole", algorithm: str = "trpo", numbers: dict | None = None, **changes) -> Config:
-    """The typed config of study/conf with the algorithm's numbers and changes such as seed=3; eager, small networks."""
+    """The typed config of conf/ with the algorithm's numbers and changes such as seed=3; eager, small networks."""
 
     def load(path):
-        return yaml.safe_load((ROOT / "study/conf" / path).read_text())
+        return yaml.safe_load((ROOT / "conf" / path).read_text())
 
     container = load("config.yaml")
     del container["defaults"], container["hydra"]

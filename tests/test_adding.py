@@ -43,8 +43,8 @@ def update(fleet, theta, state, rollout):
 '''
 FILES = {
     "study/algorithm/kl_halving.py": PAGE,
-    "study/conf/algorithm/kl_halving.yaml": "name: kl_halving\nbeta: 4.0  # of the first update\n",
-    "study/conf/task/short_pole.yaml": "name: short_pole\nid: CartPole-v1\nbackend: gymnasium\ntotal_steps: 256\n"
+    "conf/algorithm/kl_halving.yaml": "name: kl_halving\nbeta: 4.0  # of the first update\n",
+    "conf/task/short_pole.yaml": "name: short_pole\nid: CartPole-v1\nbackend: gymnasium\ntotal_steps: 256\n"
     "max_episode_steps: 20\n",
 }
 # (file, a line that it has, what is added below): a column, and a factor that differs between runs of one fleet
@@ -54,7 +54,7 @@ LINES = [
         "CURVES = {\n",
         '    "half_beta": "half of the penalty coefficient; null where it does not halve",\n',
     ),
-    ("study/conf/config.yaml", "reward_scaling: false", "advantage_bound: null     # larger advantages are cut off\n"),
+    ("conf/config.yaml", "reward_scaling: false", "advantage_bound: null     # larger advantages are cut off\n"),
     ("study/config.py", "    reward_scale: Positive\n", "    advantage_bound: Positive | None = None\n"),
     (
         "study/fleet.py",
@@ -69,7 +69,7 @@ LINES = [
 def added(tmp_path_factory):
     """The copy's folder of results, after a sweep over all that was added."""
     copy = tmp_path_factory.mktemp("checkout")
-    for folder in ("study", "hydra_plugins"):
+    for folder in ("study", "conf", "hydra_plugins"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in FILES.items():
         (copy / name).write_text(text)

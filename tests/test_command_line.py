@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import select
 import shlex
 import signal
@@ -28,13 +29,13 @@ from study.launch.command import main
 from study.record import CURVES, RUNS, readme
 from study.task import Copies
 
-TASKS = sorted(path.stem for path in (ROOT / "study/conf/task").glob("*.yaml"))
-EXPERIMENTS = sorted(path.stem for path in (ROOT / "study/conf/experiment").glob("*.yaml"))
+TASKS = sorted(path.stem for path in (ROOT / "conf/task").glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
 SMALL = ["task=cartpole", "horizon=128", "total_steps=512", "chapter=2", "epochs=2", "hidden=[8]"]
 
 
 def composed(*overrides):
-    with initialize_config_dir(str(ROOT / "study/conf"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return parse(OmegaConf.to_container(compose("config", list(overrides)), resolve=True))
 
 
@@ -52,7 +53,7 @@ def command(monkeypatch, capfd, *arguments):
 @pytest.mark.parametrize("algorithm", NAMES)
 def test_every_algorithm_composes_and_states_all_its_numbers(algorithm):
     config = composed(f"algorithm={algorithm}")
-    own = yaml.safe_load((ROOT / f"study/conf/algorithm/{algorithm}.yaml").read_text())
+    own = yaml.safe_load((ROOT / f"conf/algorithm/{algorithm}.yaml").read_text())
     assert set(own) == set(type(config.algorithm).model_fields) - {"module"}
     assert config.arm.startswith(algorithm)
 
@@ -67,7 +68,7 @@ def test_every_task_composes_and_builds(task):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_is_a_union_of_runs_that_compose(experiment):
-    grids = yaml.safe_load((ROOT / f"study/conf/experiment/{experiment}.yaml").read_text())["hydra"]["sweeper"]
+    grids = yaml.safe_load((ROOT / f"conf/experiment/{experiment}.yaml").read_text())["hydra"]["sweeper"]
     jobs = UnionSweeper(grids.get("params", {}), grids.get("grids", [])).jobs([f"+experiment={experiment}"])
     arms = {tuple(word for word in job if not word.startswith("seed=")) for job in jobs}
     configs = [composed(*arm) for arm in sorted(arms)]
@@ -76,7 +77,7 @@ def test_every_experiment_is_a_union_of_runs_that_compose(experiment):
 
 
 def test_table1_has_its_rows_on_its_tasks():
-    grids = yaml.safe_load((ROOT / "study/conf/experiment/table1.yaml").read_text())["hydra"]["sweeper"]
+    grids = yaml.safe_load((ROOT / "conf/experiment/table1.yaml").read_text())["hydra"]["sweeper"]
     jobs = UnionSweeper(grids["params"], grids["grids"]).jobs([])
     assert len(jobs) == 7 * 3 * (11 + 3)
 
@@ -95,7 +96,7 @@ def test_union_has_no_beta_axis_for_trpo_and_the_command_line_wins():
 
 
 def test_an_algorithm_on_the_command_line_leaves_out_the_arms_of_the_others_and_says_so(capsys):
-    grids = yaml.safe_load((ROOT / "study/conf/experiment/quick.yaml").read_text())["hydra"]["sweeper"]
+    grids = yaml.safe_load((ROOT / "conf/experiment/quick.yaml").read_text())["hydra"]["sweeper"]
     sweeper = UnionSweeper(grids["params"] | {"task": "hopper", "seed": "0"}, grids["grids"])
     betas = [[word for word in job if word.startswith("algorithm.beta=")] for job in sweeper.jobs([])]
     jobs = sweeper.jobs(["+experiment=quick", "algorithm=kl_fixed", "horizon=1024"])
@@ -122,11 +123,11 @@ def test_launcher_and_sweeper_are_listed_by_info_plugins():
         (["algorithm=kl_fixed", "algorithm.beta=-1"], ["algorithm.beta=-1", "greater than 0", "kl_fixed.yaml"]),
         (["algorithm=kl_fixed", "algorithm.beta=nan"], ["algorithm.beta=nan", "greater than 0"]),
         (["algorithm=kl_fixed", "algorithm.beta=true"], ["algorithm.beta", "number"]),
-        (["task=hoper"], ["task/hoper", "hopper", "study/conf/"]),
+        (["task=hoper"], ["task/hoper", "hopper", "conf/"]),
         (["total_steps=10"], ["total_steps=10", "horizon=2048"]),
-        (["algorithm=trpo", "algorithm.beta=3"], ["algorithm.beta", "no such key", "study/conf/algorithm/"]),
+        (["algorithm=trpo", "algorithm.beta=3"], ["algorithm.beta", "no such key", "conf/algorithm/"]),
         (["algorithm=trpo", "+algorithm.beta=3"], ["algorithm.beta=3", "unknown key", "trpo.yaml"]),
-        (["learning_rat=3"], ["learning_rat", "no such key", "study/conf/config.yaml"]),
+        (["learning_rat=3"], ["learning_rat", "no such key", "conf/config.yaml"]),
         (["task=custom", "task.id=Nope-v7"], ["task.id=Nope-v7", "gymnasium cannot make it"]),
         (["task=custom"], ["task.id", "missing"]),
         (["task.backend=envpool", "task.id=Nope-v7"], ["task.id=Nope-v7", "EnvPool"]),
@@ -171,6 +172,7 @@ def test_bad_input_is_one_clear_line_and_makes_nothing(arguments, words, tmp_pat
     assert code == 2
     assert said.count("error:") == 1 and all(word in said for word in words), said
     assert not results.exists()
+    assert all(Path(file).exists() for file in re.findall(r"[\w./-]*\bconf/[\w./]*", said)), said
 
 
 def test_kwargs_need_no_plus_and_glob_sweeps_over_all_options():

@@ -216,7 +216,7 @@ def folder(page, tmp_path, monkeypatch):
 
 @pages
 def test_commands_of_the_study_compose(page, folder):
-    with initialize_config_dir(str(ROOT / "study/conf"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for words in commands(page):
             if words[:3] == ["python", "-m", "study"] and "=" in " ".join(words):
                 composes(words[3:], folder)
@@ -233,7 +233,7 @@ def composes(words, folder):
     sweeper = UnionSweeper({}, [])
     if experiment := next((word for word in overrides if word.startswith("+experiment=")), None):
         file = f"experiment/{experiment.split('=')[1]}.yaml"
-        path = next(path for path in (folder / "conf" / file, ROOT / "study/conf" / file) if path.exists())
+        path = next(path for path in (folder / "conf" / file, ROOT / "conf" / file) if path.exists())
         sweeper = UnionSweeper(**{"params": {}} | yaml.safe_load(path.read_text())["hydra"]["sweeper"])
     jobs = sweeper.jobs(overrides)
     arms = {tuple(word for word in job if not word.startswith("seed=")): job for job in jobs}

@@ -5,7 +5,7 @@ import shlex
 
 import pandas as pd
 import pytest
-from conftest import configuration
+from conftest import ROOT, configuration
 from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from test_command_line import composed
 
 from analysis.data import StudyError, load
-from study.config import CONF, parse
+from study.config import parse
+from study.files import CONF
 from study.launch.store import Store
 
 numbers = st.floats(1e-6, 1e3, allow_nan=False)
@@ -106,7 +107,7 @@ def test_the_words_of_a_run_compose_it(config):
 
 def test_older_studies_have_the_names_that_the_code_gives_today():
     for study in ("table1", "profiles_raw", "scales", "causal", "bounded"):
-        runs = pd.read_parquet(CONF.parent.parent / "results" / study / "runs.parquet")
+        runs = pd.read_parquet(ROOT / "results" / study / "runs.parquet")
         for run in runs.drop_duplicates(["task", "arm"]).itertuples():
             execution = json.loads(changed({}).execution.model_dump_json())
             config = parse(json.loads(run.config) | {"execution": execution})

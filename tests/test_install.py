@@ -1,9 +1,12 @@
-"""A wheel outside of any checkout, and what it may not take from where it happens to lie."""
+"""Every way to install it, outside of any checkout, and what it may not take from where it happens to lie."""
 
 import os
 import re
 import subprocess
 import sys
+import sysconfig
+import zipfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -26,42 +29,85 @@ hydra:
 """
 
 
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+
+
+def run(*words, **options):
+    """What a command says; it must succeed."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A clone of what is committed."""
+    run("git", "-C", ROOT, "ls-files", "--error-unmatch", "pyproject.toml")
+    folder = tmp_path_factory.mktemp("clone") / "clone"
+    run("git", "clone", "-q", ROOT, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(clone, tmp_path_factory):
+    """Made from the source distribution."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder, cwd=clone)
+    run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, *folder.glob("*.tar.gz"))
+    return next(folder.glob("*.whl"))
+
+
 @pytest.mark.slow
-def test_the_wheel_trains_outside_of_the_checkout(tmp_path):
-    clone = tmp_path / "clone"
-    subprocess.run(
-        ["git", "-C", ROOT, "ls-files", "--error-unmatch", "pyproject.toml"], check=True, capture_output=True
-    )
-    subprocess.run(["git", "clone", "-q", ROOT, clone], check=True)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "wheel", clone]
-    subprocess.run(wheel, check=True)
-    # Installed into a folder of another repository, from which no commit may come
+def test_the_wheel_holds_every_file_of_the_packages_and_the_configuration(clone, wheel):
+    packages = ("study", "analysis", "hydra_plugins", "conf")
+    files = run("git", "-C", clone, "ls-files", *packages).splitlines()
+    names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
+    assert sorted(names) == sorted(re.sub("^conf/", "study/conf/", file) for file in files)
+    assert {"study/fused.cpp", "study/conf/config.yaml", "hydra_plugins/fleet/sweeper.py"} <= set(names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["wheel", "plain", "editable"])
+def test_every_way_to_install_it_finds_the_configuration(way, clone, wheel, tmp_path):
+    # An environment of its own that has this one's packages, but not what this one installs by path
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "env")
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(tmp_path / "env")}))
+    (site / "others.pth").write_text(sysconfig.get_path("purelib"))
+    python = tmp_path / "env/bin/python"
+    bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYTHONDONTWRITEBYTECODE": "1"}
+    options = {"cwd": tmp_path / "empty", "env": bare}
+    options["cwd"].mkdir()
+
+    what = {"wheel": [wheel], "plain": [clone], "editable": ["-e", clone]}[way]
+    pip = [*PIP[:3], "--python", python, *PIP[3:]]
+    run(*pip, "install", "--no-deps", "--no-build-isolation", "--ignore-installed", *what, **options)
+    assert run("git", "-C", clone, "status", "--porcelain", "--ignored") == ""  # installing leaves nothing there
+    where = run(python, "-c", "import study, hydra_plugins.fleet as f; print(study.__file__, f.__file__)", **options)
+    assert where.count(str(clone if way == "editable" else site)) == 2
+    assert "beta: 3" in run(python, "-m", "study", "--cfg", "job", "algorithm=kl_fixed", "algorithm.beta=3", **options)
+    words = [python, "-m", "study", "algorithm=trpo", "algorithm.beta=1"]
+    refused = subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
+    file = (clone / "conf" if way == "editable" else site / "study/conf") / "algorithm/trpo.yaml"
+    assert refused.returncode == 2 and f"({file})" in refused.stderr and file.is_file()
+    assert not any(options["cwd"].iterdir())
+
+
+@pytest.mark.slow
+def test_the_wheel_trains_in_a_folder_of_another_repository(wheel, tmp_path):
     folder = tmp_path / "a folder"
     folder.mkdir()
-    for words in (
-        ["init", "-q"],
-        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"],
-    ):
-        subprocess.run(["git", "-C", folder, *words], check=True)
-    install = [*pip, "install", "--no-deps", "--target", folder / "site", *(tmp_path / "wheel").glob("*.whl")]
-    subprocess.run(install, check=True)
+    run("git", "init", "-q", cwd=folder)  # from which no commit may come
+    run(*"git -c user.name=a -c user.email=a@b commit -q --allow-empty -m x".split(), cwd=folder)
+    run(*PIP, "install", "--no-deps", "--target", folder / "site", wheel)
     for file, text in (("task/mine.yaml", TASK), ("experiment/own.yaml", EXPERIMENT)):
         (folder / "conf" / file).parent.mkdir(parents=True)
         (folder / "conf" / file).write_text(text)
-    environment = os.environ | {"PYTHONPATH": str(folder / "site")}
-
-    def python(*words):
-        return subprocess.run(
-            [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-        )
-
-    done = python("-m", "study", "--config-dir", "conf", "-m", "+experiment=own")
-    assert done.returncode == 0, done.stderr
+    options = {"cwd": folder, "env": os.environ | {"PYTHONPATH": str(folder / "site")}}
+    run(sys.executable, "-m", "study", "--config-dir", "conf", "-m", "+experiment=own", **options)
     runs = pd.read_parquet(folder / "results/own/runs.parquet")
-    assert runs["task"].tolist() == ["mine"] and runs["commit"].tolist() == [""]
-    where = python("-c", "import study, analysis, hydra_plugins.fleet as f; print(study.__file__, f.__file__)")
-    assert where.stdout.count(str(folder / "site")) == 2
+    assert runs["task"].tolist() == ["mine id=CartPole-v1 backend=gymnasium"] and runs["commit"].tolist() == [""]
+    script = "import study, analysis, hydra_plugins.fleet as f; print(study.__file__, f.__file__)"
+    assert run(sys.executable, "-c", script, **options).count(str(folder / "site")) == 2
 
 
 @pytest.fixture

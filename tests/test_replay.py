@@ -49,7 +49,7 @@ def updates_of(configs, updates: int, nudged: bool = False) -> list[dict[str, np
 
 @pytest.mark.parametrize("task, updates", [("hopper", 2), ("swimmer", 1), ("walker2d", 2)])
 def test_the_first_updates_of_every_stored_arm_are_made_again(task, updates):
-    execution = yaml.safe_load((ROOT / "study/conf/config.yaml").read_text())["execution"] | {"compile": False}
+    execution = yaml.safe_load((ROOT / "conf/config.yaml").read_text())["execution"] | {"compile": False}
     runs = pd.read_parquet(STORED / "runs.parquet").query("task == @task and seed == 0")
     stored = pd.read_parquet(STORED / "curves.parquet").set_index(["iteration", "run_id"])
     (fleet,) = pack([parse(json.loads(config) | {"execution": execution}) for config in runs["config"]])

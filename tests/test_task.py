@@ -23,7 +23,7 @@ from study.task import Copies, probe
 
 TASKS = {
     task["name"]: task["id"]
-    for path in sorted((ROOT / "study/conf" / "task").glob("*.yaml"))
+    for path in sorted((ROOT / "conf" / "task").glob("*.yaml"))
     if (task := yaml.safe_load(path.read_text()))["id"] != "???"
 }
 SEEDS = [11, 12, 13]
@@ -111,7 +111,7 @@ ENVPOOL_ALONE = set(TASKS) - {*MUJOCO, *FROM_OBSERVATION, *LANDERS, *TABLES, "an
 def test_every_task_has_a_test_of_both_backends_or_says_that_one_alone_has_it():
     assert len(TASKS) == 32
     for name in ENVPOOL_ALONE:
-        task = Task(**yaml.safe_load((ROOT / f"study/conf/task/{name}.yaml").read_text()))
+        task = Task(**yaml.safe_load((ROOT / f"conf/task/{name}.yaml").read_text()))
         assert task.backend == "envpool" and probe(task)[1] is None
         with pytest.raises(ConfigError, match="gymnasium cannot make it"):
             copies(task.id, "gymnasium")
@@ -177,8 +177,8 @@ def test_both_backends_give_the_same_steps_from_the_first_observation(name):
 
 
 def test_the_pendulum_that_is_trained_keeps_its_speed_limit():
-    """EnvPool 1.2.5 turns Pendulum-v1 by the speed before its limit of 8, as v0 did; study/conf/ takes gymnasium's."""
-    task = Task(**yaml.safe_load((ROOT / "study/conf" / "task" / "pendulum.yaml").read_text()))
+    """EnvPool 1.2.5 turns Pendulum-v1 by the speed before its limit of 8, as v0 did; conf/ takes gymnasium's."""
+    task = Task(**yaml.safe_load((ROOT / "conf" / "task" / "pendulum.yaml").read_text()))
     made = Copies(task, [5])
     observation, limited = made.reset()[0], 0
     for _ in range(150):

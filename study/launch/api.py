@@ -14,8 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from hydra_plugins.fleet.sweeper import open_settings
 from study import process
 from study.config import Config
+from study.files import CONF
 from study.launch import runner
-from study.launch.command import CONF, _parsed, explain, parsed
+from study.launch.command import _parsed, explain, parsed
 from study.launch.store import Store
 from study.settings import ConfigError
 

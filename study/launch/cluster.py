@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from study import console, process
+from study.files import shown
 from study.launch.disk import Unwritable
 from study.launch.plan import Group
 from study.launch.progress import Progressed
@@ -340,7 +341,7 @@ def make(choice: str | dict, workers: int):
         if "://" not in choice:
             raise ConfigError(
                 f"execution.cluster={choice}: must be local, the address of a Dask scheduler (tcp://HOST:PORT) "
-                "or a batch system (+cluster=slurm, study/conf/cluster/)"
+                f"or a batch system (+cluster=slurm, {shown('cluster')})"
             )
         return choice
     settings = dict(choice)
@@ -348,7 +349,7 @@ def make(choice: str | dict, workers: int):
     settings.setdefault("scheduler_options", {"dashboard_address": ":0"})
     if kind not in BATCH_SYSTEMS:
         raise ConfigError(
-            f"execution.cluster.kind={kind}: must be one of {', '.join(BATCH_SYSTEMS)} (study/conf/cluster/)"
+            f"execution.cluster.kind={kind}: must be one of {', '.join(BATCH_SYSTEMS)} ({shown('cluster')})"
         )
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -361,6 +362,6 @@ def make(choice: str | dict, workers: int):
     try:
         cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[kind])(**settings)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"execution.cluster: {' '.join(str(error).split())} (study/conf/cluster/)") from None
+        raise ConfigError(f"execution.cluster: {' '.join(str(error).split())} ({shown('cluster')})") from None
     cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # a job that ends early is replaced
     return cluster

@@ -16,7 +16,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-CONF = Path(__file__).parents[1] / "conf"
+from study.files import CONF, shown
+
 SWEEP = "(python -m study -m ...)"
 
 
@@ -130,7 +131,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     if missing := re.match(r"In '.*': Could not find '(.*)'", message):
         options = [line for line in lines[1:] if " " not in line]
         group, _, name = missing[1].rpartition("/")
-        where = "" if group.startswith("hydra") else " (study/conf/)"
+        where = "" if group.startswith("hydra") else f" ({shown()})"
         there = f"; there are {', '.join(options)}{where}" if options else ""
         return f"Could not find '{missing[1]}'{_meant(name, options)}{there}"
     if "to append to your config" in str(error).lower():
@@ -155,7 +156,7 @@ def _unknown(key: str, overrides: Sequence[str]) -> str:
     names = [each for each in node if each != "hydra"]
     group = above[0] if above else ""
     choice = cfg.hydra.runtime.choices.get(group)
-    file = f"study/conf/{group}/{choice}.yaml" if choice else "study/conf/config.yaml"
+    file = shown(f"{group}/{choice}.yaml" if choice else "config.yaml")
     text = f"{key}: " + (f"{group}={choice} has no such key" if choice else "there is no such key")
     if meant := _meant(name, names, ".".join([*above, ""])):
         return f"{text} ({file}){meant}"

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from study.files import shown
 from study.launch import disk
 from study.record import CURVES, RUNS, dtype
 from study.settings import ConfigError
@@ -53,7 +54,7 @@ class Store:
         except (OSError, disk.Unwritable) as error:
             raise ConfigError(
                 f"results cannot be written to {self.folder}: {getattr(error, 'strerror', None) or error} "
-                "(name and execution.results say where, study/conf/config.yaml or the command line)"
+                f"(name and execution.results say where, {shown('config.yaml')} or the command line)"
             ) from None
         for left in [*self.work.rglob("*.tmp"), *self.work.glob("launchers/*.json")]:  # of the killed
             try:
