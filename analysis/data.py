@@ -75,6 +75,7 @@ class Study:
     curves: pd.DataFrame
     missing: pd.DataFrame
     notes: list = field(default_factory=list)
+    whole: "Study | None" = None  # the study with every budget, of one that has had others taken out
 
     @property
     def tasks(self):
@@ -112,7 +113,7 @@ class Study:
         keep = self.runs["total_steps"] == self.runs["task"].map(best)
         if keep.all():
             return self
-        study = self.of(keep)
+        study = replace(self.of(keep), whole=self)
         study.missing = self.missing[self.missing["total_steps"] == self.missing["task"].map(best)]
         study.notes += [
             f"{len(rest)} runs of {task} with {steps} steps are left out: most runs of the task have {best[task]}."

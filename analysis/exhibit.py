@@ -6,6 +6,7 @@ A page has
     PART, ORDER              its heading in the report, one of PARTS, and its place there
     NEEDS                    algorithms whose runs must be complete; left out: all that the study has
     PER_TASK                 False where a task with missing runs cannot be left out without touching the others
+    WHOLE                    True where `numbers` reads tasks at every budget; else the study has one for each
     numbers(study, runs)     -> frame, which becomes the CSV. `runs` are those of the main condition without the tasks
                              whose runs are missing. Raises NotApplicable, which says what the study lacks.
     draw(frame)              -> Figure, of a figure; no number is computed there
@@ -45,6 +46,7 @@ class Exhibit:
     show: Callable
     needs: tuple | None
     per_task: bool
+    whole: bool
 
 
 def modules(package: str, path) -> list[ModuleType]:
@@ -58,12 +60,17 @@ def found(package: str, path, show: str) -> dict[str, Exhibit]:
     exhibits = [
         Exhibit(
             name(page), page.TITLE, one_line(page.CAPTION), page.PART, page.ORDER, page.numbers, getattr(page, show),
-            getattr(page, "NEEDS", None), getattr(page, "PER_TASK", True),
+            getattr(page, "NEEDS", None), getattr(page, "PER_TASK", True), getattr(page, "WHOLE", False),
         )
         for page in modules(package, path)
     ]  # fmt: skip
+    return in_order({each.name: each for each in exhibits})
+
+
+def in_order(exhibits: dict) -> dict:
+    """Exhibits by name, in the order of the report."""
     headings = list(PARTS)
-    return {each.name: each for each in sorted(exhibits, key=lambda each: headings.index(each.part))}
+    return dict(sorted(exhibits.items(), key=lambda item: (headings.index(item[1].part), item[1].order)))
 
 
 def name(page: ModuleType) -> str:

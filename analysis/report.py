@@ -130,7 +130,7 @@ def _section(study, item: Exhibit, out) -> Section | str:
     if runs.empty:
         return Section(item.name, item.title, *note, None, item.part, item.order)
     try:
-        frame = item.numbers(study, runs)
+        frame = item.numbers(study.whole or study if item.whole else study, runs)
     except NotApplicable as reason:
         return f"{item.title.removesuffix('?')}: {reason}."
     csv = frame.to_csv(index=False, float_format="%.6g")

@@ -9,6 +9,7 @@ normalised = (score - floor) / (reference - floor), where a score is the area un
                six of all runs
     reference  mean score of the task's best arm, of those with two seeds or more if there are any
     learned    whether some arm is above floor + 2 spread in every seed, with two seeds or more
+    family     the part of EnvPool that the environment comes from, else "gymnasium"
 
 A task is a name, an environment id and a budget. The floor and the spread are those of the name and id, whatever the
 budget. Where nothing is learned a run's mean over training varies by spread / sqrt(n), n being the number of
@@ -24,6 +25,7 @@ import pandas as pd
 TABLE = Path(__file__).with_name("scale.csv")
 KEY = ["task", "id", "total_steps"]
 NUMBERS = ["floor", "spread", "reference", "learned"]
+COLUMNS = [*KEY, "family", *NUMBERS]
 VISIBLE = 2.0  # spreads above the floor
 EARLY = 6  # iterations
 
@@ -40,9 +42,10 @@ def add(study):
     runs = study.runs
     known = table()
     own = measured(study, known)
-    rows = pd.concat([known.assign(frozen=True), own.assign(frozen=False)]).drop_duplicates(KEY)
+    rows = pd.concat([known.assign(frozen=True), own.assign(family="", frozen=False)]).drop_duplicates(KEY)
     found = runs[KEY].merge(rows, on=KEY, how="left").set_axis(runs.index)
-    for column in [*NUMBERS, "frozen"]:
+    found = found.rename(columns={"family": "family_of_task"})
+    for column in ["family_of_task", *NUMBERS, "frozen"]:
         runs[column] = found[column].where(runs["fork"].isna())
     runs["learned"], runs["frozen"] = runs["learned"].eq(True), runs["frozen"].eq(True)
     failed = (runs["status"] == "diverged") | ~np.isfinite(runs["auc_return"])
@@ -84,6 +87,13 @@ def measured(study, known):
     return pd.DataFrame(rows, columns=KEY + NUMBERS).astype(dict.fromkeys(NUMBERS[:3], float))
 
 
+def family(name):
+    """The part of EnvPool that makes an environment id: "dmc", "toy_text", ...; "gymnasium" for any other id."""
+    from envpool.registration import registry
+
+    return registry.specs[name][0].rpartition(".")[2] if name in registry.specs else "gymnasium"
+
+
 def main():
     from .data import load
 
@@ -91,6 +101,7 @@ def main():
     new = measured(load(), old)
     there = pd.MultiIndex.from_frame(old[KEY])
     new = new[~pd.MultiIndex.from_frame(new[KEY]).isin(there)]
+    new = new.assign(family=list(map(family, new["id"])))[COLUMNS]
     pd.concat([old.astype(new.dtypes), new]).sort_values(KEY).to_csv(TABLE, index=False, float_format="%.6g")
     print(f"{TABLE}: {len(new)} rows added, {len(old)} as they were")
 

@@ -59,7 +59,7 @@ def test_normalised_scores_are_0_at_the_floor_and_1_at_the_best_arm(tmp_path):
 
 
 def test_a_task_of_the_table_keeps_its_scale_whatever_is_loaded(monkeypatch, tmp_path):
-    rows = pd.DataFrame([("a", "a-v0", 1, -7.0, 2.0, 93.0, True)], columns=scale.KEY + scale.NUMBERS)
+    rows = pd.DataFrame([("a", "a-v0", 1, "gym", -7.0, 2.0, 93.0, True)], columns=scale.COLUMNS)
     folder = synthetic.write(tmp_path / "s", *synthetic.study([Task("a"), Task("b")], fixed([1.0, 3.0]), seeds=2))
     steps = pd.read_parquet(folder / "runs.parquet")["total_steps"].iloc[0]
     monkeypatch.setattr(scale, "table", lambda: rows.assign(total_steps=steps))

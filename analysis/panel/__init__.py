@@ -2,12 +2,13 @@
 
 from matplotlib.figure import Figure
 
+from .. import question
 from ..arms import NotApplicable
 from ..data import StudyError
-from ..exhibit import Exhibit, found, usable
+from ..exhibit import Exhibit, found, in_order, usable
 from ..style import drawn
 
-PANELS = found(__name__, __path__, "draw")
+PANELS = in_order(found(__name__, __path__, "draw") | found(question.__name__, question.__path__, "draw"))
 
 
 def figure(name: str, study, width=None, arms=None, tasks=None, style=None) -> Figure:
@@ -17,7 +18,8 @@ def figure(name: str, study, width=None, arms=None, tasks=None, style=None) -> F
 
     As in the report, a task whose runs are missing is left out. Raises StudyError.
     """
-    panel, study = named(name), study.of_one_budget.only(arms, tasks)
+    panel, study = named(name), study.only(arms, tasks)
+    study = study if panel.whole else study.of_one_budget
     runs, missing = usable(study, panel)
     if runs.empty:
         raise StudyError(f"{name}: {len(missing)} runs are missing, the first: {missing['command'].iloc[0]}")

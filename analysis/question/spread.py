@@ -1,0 +1,239 @@
+"""How far does the best value of a knob differ between tasks, and how hard is it to choose one value for all?"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .. import response
+from ..arms import NotApplicable
+from ..names import task_name
+from ..style import ALGORITHM_STYLE, NARROW, available, log_axis
+from . import (
+    CONTRARY,
+    SAMPLES,
+    SHOWN,
+    UNDECIDED,
+    Answer,
+    candidates,
+    interval_text,
+    knob_name,
+    registered,
+    responses,
+    samples,
+    seeds,
+)  # fmt: skip
+
+QUESTION = "How far does the best value of a knob differ between tasks?"
+HARDER = 1.0  # ratio of two difficulties above which one knob is harder to choose than the other
+ALIKE = 1.5  # factor within which two difficulties are alike
+RULE = f"""
+Difficulty is the standard deviation of the best value over tasks, in units of the width of a response. Raw β against
+normalised β: shown that one is harder to choose if the ratio's interval is above {HARDER:g}; the contrary if it is
+below {ALIKE:g}. Normalised β against δ: shown that they are alike if the ratio's interval is within a factor {ALIKE:g};
+the contrary if it is outside. Intervals over tasks.
+"""
+KNOBS = (("kl_fixed", "raw"), ("kl_fixed", "normalised"), ("trpo", "raw"), ("trpo", "normalised"))
+RATIOS = (  # first, second, whether it is asked if they are alike
+    (("kl_fixed", "raw"), ("kl_fixed", "normalised"), False),
+    (("kl_fixed", "normalised"), ("trpo", "normalised"), True),
+    (("kl_fixed", "raw"), ("trpo", "raw"), False),
+    (("trpo", "raw"), ("trpo", "normalised"), True),
+)
+OF = {"spread": "standard deviation of the best value", "difficulty": "difficulty"}
+
+TITLE = "How far the best value differs between tasks"
+CAPTION = """
+A dot is the best value of a task with its 95 % interval; the band is one standard deviation of the best values over
+tasks (SD, in decades) about their mean. Decades are equally wide in all plots. An arrow: the interval goes on beyond
+the plot. SD / width says how hard it is to choose one value for all tasks: the width is that of a task's response.
+"""
+PART, ORDER = "windows_of_values", 5
+NEEDS = ()
+WHOLE = True
+
+
+class Effects(NamedTuple):
+    """by_task: a row per sample, knob and task, log10; fits: {(sample, knob): (response.Fit, scores)}."""
+
+    by_task: pd.DataFrame
+    fits: dict
+
+
+def effects(data) -> Effects:
+    fits = {}
+    for sample in samples(data, SAMPLES):
+        for knob in KNOBS:
+            try:
+                scores = responses(data, sample, *knob)
+                fits[sample, knob] = response.fit(scores), scores
+            except (NotApplicable, ValueError):
+                continue
+    if not fits:
+        raise NotApplicable("needs a knob with three values on three learned tasks, two seeds of some")
+    return Effects(pd.concat([_by_task(*key, *fit) for key, fit in fits.items()], ignore_index=True), fits)
+
+
+def _by_task(sample, knob, fit, scores):
+    ran = scores.groupby("task")["x"].agg(["min", "max", "nunique"])
+    frame = fit.optimum.rename(columns={"median": "optimum"})
+    sd, difficulty = fit.spread, fit.difficulty
+    return frame.assign(
+        sample=sample.name, algorithm=knob[0], advantages=knob[1], smallest=frame["task"].map(ran["min"]),
+        largest=frame["task"].map(ran["max"]), candidates=frame["task"].map(ran["nunique"]),
+        mean=fit.maximum.theta[0], sd=sd.value, sd_low=sd.low, sd_high=sd.high, width=fit.width,
+        difficulty=difficulty.value, difficulty_low=difficulty.low, difficulty_high=difficulty.high, shape=fit.shape,
+    )  # fmt: skip
+
+
+def decide(found: Effects) -> list[Answer]:
+    answers = []
+    for (sample, knob), (fit, scores) in found.fits.items():
+        for of, words in OF.items():
+            unit = "decades" if of == "spread" else "SD / width"
+            found_here = {knob: (fit, scores)}
+            contrast = f"{words}: {knob_name(*knob)}"
+            answers.append(
+                _answer(sample, contrast, unit, lambda by, of=of, fit=fit: fit.estimate(of, by), 0.0, found_here)
+            )
+    names = {sample for sample, _ in found.fits}
+    for sample in sorted(names, key=lambda sample: sample.name):
+        for first, second, alike in RATIOS:
+            if {(sample, first), (sample, second)} <= set(found.fits):
+                pair = {knob: found.fits[sample, knob] for knob in (first, second)}
+                for of, words in OF.items():
+                    answers.append(_ratio(sample, pair, of, words, alike))
+    return answers
+
+
+def _ratio(sample, pair, of, words, alike):
+    (first, (one, _)), (second, (two, _)) = pair.items()
+    contrast = f"{words}: {knob_name(*first)} / {knob_name(*second)}"
+    answer = _answer(sample, contrast, "ratio", lambda by: response.ratio(one, two, of, by), 1.0, pair)
+    if of == "spread":  # beta ~ delta^-1/2 makes the ratio of two spreads another unit's
+        return answer
+    return replace(answer, verdict=registered(sample, judged(answer.low, answer.high, alike)))
+
+
+def judged(low, high, alike):
+    """The verdict on a ratio of two difficulties with its interval."""
+    if alike:
+        if low > 1 / ALIKE and high < ALIKE:
+            return SHOWN
+        return CONTRARY if low > ALIKE or high < 1 / ALIKE else UNDECIDED
+    return SHOWN if low > HARDER else CONTRARY if high < ALIKE else UNDECIDED
+
+
+def _answer(sample, contrast, unit, estimate, null, fits):
+    whole = estimate("task")
+    try:
+        families = estimate("family")
+    except ValueError:  # fewer than three
+        families = (np.nan,) * 3
+    units = sorted({unit for fit, _ in fits.values() for unit in fit.units})
+    return Answer(
+        "spread", contrast, sample.name, unit, *whole, *families[1:], null, tuple(task for task, _ in units),
+        len({family for _, family in units}), seeds(*(scores for _, scores in fits.values())),
+        {knob_name(*knob): candidates(scores) for knob, (_, scores) in fits.items()}, "", RULE,
+    )  # fmt: skip
+
+
+def sentence(answer) -> str:
+    """One answer in words."""
+    number = interval_text(answer)
+    if answer.unit == "decades":
+        return f"The {answer.contrast} is {number} decades over {len(answer.tasks)} tasks ({answer.sample})."
+    what = "The ratio of the" if answer.unit == "ratio" else "The"
+    return f"{what} {answer.contrast} is {number} ({len(answer.tasks)} tasks, {answer.sample})."
+
+
+def imagine(
+    raw=0.63, normalised=0.31, width=1.25, tasks=30, values=9, count=2, noise=0.1, studies=20, seed=0, alike=False
+):
+    """(share shown, share contrary shown) of studies in which the best values spread by `raw` and `normalised` decades.
+
+    noise  standard deviation between seeds, as a share of a response's height; values, seeds (count) of each task
+    """
+    generator, verdicts = np.random.default_rng(seed), []
+    for _ in range(studies):
+        fits = [response.fit(imagined(sd, width, tasks, values, count, noise, generator)) for sd in (raw, normalised)]
+        verdicts.append(judged(*response.ratio(*fits, of="difficulty")[1:], alike))
+    return np.mean([verdict == SHOWN for verdict in verdicts]), np.mean([verdict == CONTRARY for verdict in verdicts])
+
+
+def imagined(sd, width, tasks, values, count, noise, generator):
+    """Scores of imagined tasks as `response.fit` takes them, half-decade grid about 0; `sd` may be the best values."""
+    x = 0.5 * (np.arange(values) - (values - 1) / 2)
+    best = generator.normal(0, sd, tasks) if np.ndim(sd) == 0 else sd
+    widths = width * np.exp(generator.normal(0, 0.3, tasks))
+    means = np.exp(-(((x - best[:, None]) / widths[:, None]) ** 2) / 2)
+    scores = means[..., None] + noise * generator.standard_normal((tasks, values, count))
+    index = np.indices(scores.shape).reshape(3, -1)
+    return pd.DataFrame(
+        {"task": [f"task {i}" for i in index[0]], "family": [f"family {i % 8}" for i in index[0]],
+         "x": x[index[1]], "seed": index[2], "score": scores.ravel()}
+    )  # fmt: skip
+
+
+# The figure -------------------------------------------------------------------------------
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    return effects(study).by_task
+
+
+def draw(frame) -> Figure:
+    """A plot per knob, a row per task; the registered sample where it is there."""
+    names = list(dict.fromkeys(frame["sample"]))
+    frame = frame[frame["sample"] == names[-1]]  # all tasks, if there are several samples
+    knobs = [knob for knob in KNOBS if ((frame["algorithm"] == knob[0]) & (frame["advantages"] == knob[1])).any()]
+    if len(knobs) == 4:
+        knobs.remove(("trpo", "raw"))
+    parts = [frame[(frame["algorithm"] == name) & (frame["advantages"] == kind)] for name, kind in knobs]
+    order = parts[0].set_index("task")["optimum"]
+    for part in parts[1:]:
+        order = order.combine_first(part.set_index("task")["optimum"] - part["mean"].iloc[0] + parts[0]["mean"].iloc[0])
+    tasks = list(order.sort_values().index)
+    narrow = available.get() < NARROW
+    height = 1.0 + (0.085 if narrow else 0.135) * len(tasks)
+    figure = Figure(figsize=(available.get(), height), layout="constrained")
+    axes = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    reach = max(part["largest"].max() - part["smallest"].min() for part in parts) / 2 + 0.3
+    for ax, (algorithm, advantages), part in zip(axes, knobs, parts):
+        colour = ALGORITHM_STYLE[algorithm][0]
+        middle = (part["largest"].max() + part["smallest"].min()) / 2
+        left, right = middle - reach, middle + reach
+        mean, sd = part["mean"].iloc[0], part["sd"].iloc[0]
+        ax.axvspan(10 ** (mean - sd), 10 ** (mean + sd), color=colour, alpha=0.18, lw=0)
+        ax.axvline(10**mean, color=colour, lw=0.8)
+        for row in part.itertuples():
+            y = tasks.index(row.task)
+            ends = np.clip([row.low, row.high], left, right)
+            ax.plot(10**ends, [y, y], color=colour, lw=0.7 if narrow else 0.9, solid_capstyle="butt")
+            ax.plot(10**row.optimum, y, "o", color=colour, ms=2.2 if narrow else 3)
+            for end, limit, marker in ((row.low, left, "<"), (row.high, right, ">")):
+                if (
+                    abs(end) > abs(limit)
+                    and np.sign(end - middle) == np.sign(limit - middle)
+                    and not left <= end <= right
+                ):
+                    ax.plot(10**limit, y, marker, color=colour, ms=2.5, clip_on=False)
+        ax.set_xscale("log")
+        ax.set_xlim(10**left, 10**right)
+        log_axis(ax.xaxis, ticks=4)
+        ax.set_xlabel({"kl_fixed": "best β", "trpo": "best δ"}[algorithm])
+        name = {"kl_fixed": "β", "trpo": "δ"}[algorithm]
+        ax.set_title(f"{advantages} {name}", fontsize=7 if narrow else None, pad=22 if narrow else 25)
+        text = f"SD {sd:.2f} decades\nSD / width {part['difficulty'].iloc[0]:.2f}"
+        ax.annotate(text, (0, 1), (0, 3), "axes fraction", "offset points", fontsize=6 if narrow else 7.5, va="bottom")
+        ax.set_ylim(-1, len(tasks))
+        ax.grid(axis="y", visible=False)
+    if narrow:
+        axes[0].set_yticks([])
+        axes[0].set_ylabel(f"{len(tasks)} tasks")
+    else:
+        axes[0].set_yticks(range(len(tasks)), [task_name(task) for task in tasks], fontsize=6)
+        axes[0].tick_params(axis="y", length=0)
+    return figure
