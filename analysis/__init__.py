@@ -8,6 +8,7 @@ From Python: study = analysis.load("results/NAME"), study.runs, study.curves, an
 """
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,5 +21,7 @@ __all__ = ["StudyError", "figure", "load"]
 def __getattr__(name):
     """Looked up when asked for: matplotlib takes a second to import."""
     if name in __all__:
-        return getattr(importlib.import_module(".panel" if name == "figure" else ".data", __name__), name)
+        with warnings.catch_warnings():
+            importlib.import_module(".defaults", __name__).calm()
+            return getattr(importlib.import_module(".panel" if name == "figure" else ".data", __name__), name)
     raise AttributeError(f"module 'analysis' has no attribute '{name}'")

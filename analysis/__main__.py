@@ -1,10 +1,13 @@
 """Command line: python -m analysis results/NAME ..., and python -m analysis figure NAME results/NAME ..."""
 
 import argparse
+import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from .data import StudyError, load
+from .defaults import calm
 
 FORMATS = ("pdf", "svg", "png", "eps")
 
@@ -79,8 +82,21 @@ def _figure(options):
         style.write(drawn, path, options.style)
     except OSError as error:
         raise StudyError(" ".join(str(error).split())) from None
+    except RuntimeError as error:  # a style that asks for LaTeX where there is none
+        if options.style is None:
+            raise
+        raise StudyError(" ".join(f"--style {options.style}: {error}".split())) from None
     print(f"figure: {path}")
 
 
+def fit():
+    """Makes of this process one that the user's settings of Python and matplotlib do not reach."""
+    calm()
+    os.environ.pop("MPLBACKEND", None)
+    os.environ["MATPLOTLIBRC"] = str(Path(find_spec("matplotlib").origin).parent / "mpl-data/matplotlibrc")
+    sys.stdout.reconfigure(errors="backslashreplace")  # in a locale without some letters
+
+
 if __name__ == "__main__":
+    fit()
     sys.exit(main())

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from . import scale
+from .defaults import defaults
 
 # The number each algorithm is tuned by, and the value its authors recommend.
 KNOBS = {
@@ -180,6 +181,7 @@ class Study:
             return (total / np.where(count, count, np.nan)).reshape(len(self.runs), parts)
 
 
+@defaults()
 def load(directories=None, whole_seeds=False):
     """The study in a directory, those in several as one `Study`, or all committed evidence.
 
@@ -381,7 +383,7 @@ def _describe_arm(task, total_steps, algorithm, arm, config, condition=None, ove
     own = set(config.get("algorithm") or {}) | set(KNOB_COLUMNS)
     knob = KNOBS.get(algorithm, (None,))[0]
     if isinstance(condition, str):
-        label = arm.removesuffix(condition).strip()
+        label = arm.removesuffix(f" {condition}") if condition else arm
         family = re.sub(rf" {knob}=\S+", "", label)
         raw = str(config.get("advantage_normalization", "batch")).lower() in ("none", "false")
         return label, family, condition, "raw" if raw else "normalised", _shell(json.loads(overrides))

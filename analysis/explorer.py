@@ -5,13 +5,13 @@ The library that draws (Plotly) and the runs travel inside the page, compressed;
 
 import base64
 import gzip
-import html
 import json
 from string import Template
 
 import numpy as np
 import pandas as pd
 
+from . import markup
 from .data import KNOBS
 from .names import DISPLAY_ORDER, SYMBOLS, arm_name, task_name
 
@@ -26,7 +26,7 @@ def write(study, out, title):
         return None
     path = out / "explorer.html"
     text = PAGE.substitute(
-        title=html.escape(title), library=_packed(get_plotlyjs()), runs=_packed(json.dumps(content(study)))
+        title=markup.html(title), library=_packed(get_plotlyjs()), runs=_packed(json.dumps(content(study)))
     )
     path.write_text(text, encoding="utf-8")
     return path
@@ -60,7 +60,9 @@ def content(study):
         name = arm_name(f"{family} {condition}".strip())
         if family == "kl_fixed":
             name = f"fixed β{', ' if condition else ''}{name.removeprefix('fixed β') if not condition else name}"
-        arms.append({"name": name, "symbol": symbol, "values": [float(value) for value in values] or [None]})
+        arms.append(
+            {"name": markup.visible(name), "symbol": symbol, "values": [float(value) for value in values] or [None]}
+        )
     rows = []
     for number, run in runs.iterrows():
         arm, at = place[run["condition"], run["family"]]
@@ -71,7 +73,7 @@ def content(study):
         ])  # fmt: skip
     steps = pd.Series(study.steps, index=runs.index).groupby(runs["task"]).max()
     return {
-        "tasks": [task_name(task) for task in tasks],
+        "tasks": [markup.visible(task_name(task)) for task in tasks],
         "steps": [float(steps[task]) for task in tasks],
         "points": parts,
         "arms": arms,
@@ -125,6 +127,8 @@ const unpacked = async id => {
   const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), letter => letter.charCodeAt(0));
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 };
+const entities = { "&": "&amp;", "<": "&lt;", ">": "&gt;" };
+const drawn = text => text.replace(/[&<>]/g, letter => entities[letter]);  // Plotly reads tags in its texts
 const option = (text, value) => new Option(text, value);
 const mean = lists => lists[0].map((_, i) => {
   const known = lists.map(list => list[i]).filter(value => value !== null);
@@ -180,7 +184,7 @@ const ready = (async () => {
       const label = arm.symbol ? arm.symbol + " = " + chosen.value : arm.name;
       side.shown.textContent = arm.symbol ? label : "no number to choose";
       side.slider.setAttribute("aria-valuetext", label);
-      const name = arm.symbol ? arm.name + ", " + label : arm.name, runs = of(side, chosen.i);
+      const name = drawn(arm.symbol ? arm.name + ", " + label : arm.name), runs = of(side, chosen.i);
       for (const [plot, column, average] of [["curves", 5, mean], ["steps", 6, geometric]]) {
         for (const run of runs) traces[plot].push({ x, y: run[column], mode: "lines", opacity: .45, showlegend: false,
           line: { color: colour, width: 1 }, name: "seed " + run[3] });
@@ -188,9 +192,9 @@ const ready = (async () => {
           line: { color: colour, width: 3 } });
       }
       const points = all.flatMap(({ value, i }) => of(side, i).map(run =>
-        ({ x: value ?? arm.name, y: run[4], seed: run[3], on: i === chosen.i })));
+        ({ x: value ?? drawn(arm.name), y: run[4], seed: run[3], on: i === chosen.i })));
       if (arm.symbol) symbols.push(arm.symbol);
-      traces.finals.push({ x: points.map(p => p.x), y: points.map(p => p.y), mode: "markers", name: arm.name,
+      traces.finals.push({ x: points.map(p => p.x), y: points.map(p => p.y), mode: "markers", name: drawn(arm.name),
         text: points.map(p => "seed " + p.seed), xaxis: arm.symbol ? "x" : "x2",
         marker: { color: colour, size: points.map(p => p.on ? 11 : 6), opacity: points.map(p => p.on ? 1 : .45) } });
     }

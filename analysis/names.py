@@ -1,5 +1,7 @@
 """How tasks, algorithms and their numbers are called in figures, tables and sentences."""
 
+import re
+
 import numpy as np
 
 ALGORITHMS = {
@@ -80,7 +82,7 @@ def arm_name(arm):
 
     Of a replay the arm that it replays is named, not the file.
     """
-    algorithm, *numbers = arm.split()
+    algorithm, *numbers = re.split(r" (?=[^\s=]+=)", arm)  # values may hold spaces
     for number, symbol in SYMBOLS.items():
         numbers = [part.replace(f"{number}=", f"{symbol}=") for part in numbers]
     numbers = ["raw advantages" if part == "advantage_normalization=none" else part for part in numbers]

@@ -2,9 +2,10 @@
 
 import base64
 import colorsys
-import html
 import re
 from string import Template
+
+from . import markup
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -160,7 +161,7 @@ def inline_svg(svg, name, alt):
     points = float(re.search(r'\swidth="([\d.]+)pt"', opening).group(1))
     size = f"max-width: {points / 518.4 * 54:.1f}rem; min-width: {points / 518.4 * 36:.1f}rem"
     opening = re.sub(r'\s(width|height)="[^"]*"', "", opening)
-    return f'{opening} style="{size}" role="img" aria-label="{html.escape(alt)}" stroke-linejoin="round">{rest}'
+    return f'{opening} style="{size}" role="img" aria-label="{markup.html(alt)}" stroke-linejoin="round">{rest}'
 
 
 def _variable(match):
@@ -189,14 +190,14 @@ def dark(colour):
 def plot(svg, name, title):
     """A figure that scrolls where it is wider than the screen, and is enlarged by a click or Enter."""
     return (
-        f'<div class="plot" tabindex="0" role="button" aria-label="Enlarge: {html.escape(title)}">'
+        f'<div class="plot" tabindex="0" role="button" aria-label="Enlarge: {markup.html(title)}">'
         f"{inline_svg(svg, name, title)}</div>{HINT}"
     )
 
 
 def text(words):
     """Escaped, and the groups of a long number kept on one line."""
-    return re.sub(r"(?<=\d) (?=\d{3}\b)", "\N{NO-BREAK SPACE}", html.escape(words))
+    return re.sub(r"(?<=\d) (?=\d{3}\b)", "\N{NO-BREAK SPACE}", markup.html(words))
 
 
 def split(caption, most=2):
@@ -206,7 +207,7 @@ def split(caption, most=2):
 
 
 def rest(text, summary="more"):
-    return f'<details class="rest"><summary>{summary}</summary><p>{html.escape(text)}</p></details>' if text else ""
+    return f'<details class="rest"><summary>{summary}</summary><p>{markup.html(text)}</p></details>' if text else ""
 
 
 def download(label, filename, text, kind="text/csv"):
@@ -217,9 +218,9 @@ def download(label, filename, text, kind="text/csv"):
 
 def table(frame):
     """An HTML table of a frame already formatted as text."""
-    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in frame.columns)
+    head = "".join(f"<th>{markup.html(column)}</th>" for column in frame.columns)
     rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        "<tr>" + "".join(f"<td>{markup.html(cell)}</td>" for cell in row) + "</tr>"
         for row in frame.itertuples(index=False)
     )
     body = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

@@ -4,6 +4,7 @@ What few readers need (rules, method, what was not tested, provenance) is folded
 """
 
 import html
+import json
 import multiprocessing
 import os
 import platform
@@ -16,10 +17,11 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from . import claim, explorer, opening, page, published, style
+from . import claim, explorer, markup, opening, page, published, style
 from .arms import NotApplicable
 from .compare import compare_two
 from .data import StudyError
+from .defaults import defaults
 from .exhibit import PARTS, Exhibit, usable
 from .names import span, steps_name
 from .panel import PANELS
@@ -47,6 +49,7 @@ class Section:
     order: int = LAST
 
 
+@defaults()
 def build(study, out, strict=False):
     """Writes the report of `study` into the directory `out` and returns the path of index.html.
 
@@ -133,8 +136,8 @@ def _section(study, item: Exhibit, out) -> Section | str:
         frame = item.numbers(study.whole or study if item.whole else study, runs)
     except NotApplicable as reason:
         return f"{item.title.removesuffix('?')}: {reason}."
-    csv = frame.to_csv(index=False, float_format="%.6g")
-    (out / "tables" / f"{item.name}.csv").write_text(csv, encoding="utf-8")
+    csv = markup.csv(frame)
+    (out / "tables" / f"{item.name}.csv").write_text(csv, encoding="utf-8", newline="")
     write = _draw if item.name in PANELS else _tabulate
     body_html, body_markdown = write(item, frame, csv, out)
     words = "\n\n".join(filter(None, [note[1], body_markdown]))
@@ -147,7 +150,7 @@ def _draw(panel, frame, csv, out):
     caption, rest = page.split(panel.caption)
     return (
         f"<figure>{page.plot(svg, panel.name, panel.title)}"
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>{page.rest(rest)}"
+        f"<figcaption>{markup.html(caption)}</figcaption></figure>{page.rest(rest)}"
         f'<p class="files">{page.download("numbers (CSV)", panel.name + ".csv", csv)} {links}</p>',
         f"![{panel.title}](figures/{panel.name}.svg)\n\n{caption} ([numbers](tables/{panel.name}.csv))"
         + _fold("more", rest),
@@ -164,7 +167,7 @@ def _tabulate(table, frame, csv, out):
     if len(text) > LONG:
         rows = f"<details><summary>{len(text)} rows</summary>{rows}</details>"
     return (
-        f'{rows}<p class="caption">{html.escape(caption)}</p>{page.rest(rest)}'
+        f'{rows}<p class="caption">{markup.html(caption)}</p>{page.rest(rest)}'
         f'<p class="files">{page.download("CSV", table.name + ".csv", csv)} '
         f"{page.download('LaTeX', table.name + '.tex', tex, 'text/x-tex')}</p>",
         f"{words}\n\n{caption}" + _fold("more", rest),
@@ -182,9 +185,9 @@ def _refusal(item, refused, missing):
     text = "\n".join(commands[:COMMANDS_SHOWN]) + rest
     line = f"{what}: {len(commands)} {'run is' if len(commands) == 1 else 'runs are'} missing."
     return (
-        f'<div class="refused"><p>{html.escape(line)}</p><details><summary>The commands that make them</summary>'
+        f'<div class="refused"><p>{markup.html(line)}</p><details><summary>The commands that make them</summary>'
         f"<pre>{html.escape(text)}</pre></details></div>",
-        f"{line} The commands that make them:\n\n```sh\n{text}\n```",
+        f"{markup.markdown(line)} The commands that make them:\n\n{markup.fenced(text, 'sh')}",
     )
 
 
@@ -194,8 +197,9 @@ def _not_applicable(lines):
 
 def _listed(name, title, lines):
     """A fold that lists lines, or None without any."""
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    return Section(name, title, f"<ul>{items}</ul>", "\n".join(f"- {line}" for line in lines)) if lines else None
+    items = "".join(f"<li>{markup.html(line)}</li>" for line in lines)
+    words = "\n".join(f"- {markup.markdown(line)}" for line in lines)
+    return Section(name, title, f"<ul>{items}</ul>", words) if lines else None
 
 
 # Words ----------------------------------------------------------------------------------
@@ -204,10 +208,10 @@ def _listed(name, title, lines):
 def _write_verdicts(verdicts, out):
     rows = [(v.name, v.claim, v.verdict if v.tested else "not tested", v.sentence, v.rule) for v in verdicts]
     summary = pd.DataFrame(rows, columns=["name", "claim", "verdict", "numbers", "rule"])
-    summary.to_csv(out / "tables" / "verdicts.csv", index=False)
-    for verdict in verdicts:
-        if verdict.tested and len(verdict.numbers):
-            verdict.numbers.to_csv(out / "tables" / f"claim_{verdict.page}.csv", index=False, float_format="%.6g")
+    files = {"verdicts": summary}
+    files |= {f"claim_{v.page}": v.numbers for v in verdicts if v.tested and len(v.numbers)}
+    for name, frame in files.items():
+        (out / "tables" / f"{name}.csv").write_text(markup.csv(frame), encoding="utf-8", newline="")
 
 
 def _verdicts(verdicts):
@@ -216,11 +220,12 @@ def _verdicts(verdicts):
     for verdict in verdicts:
         style = verdict.verdict.replace(" ", "-")
         cards.append(
-            f'<div class="verdict"><p><b>{html.escape(verdict.name)}.</b> {html.escape(verdict.claim)} '
-            f'<strong class="{style}">{verdict.verdict}</strong></p><p>{html.escape(verdict.sentence)}</p>'
+            f'<div class="verdict"><p><b>{markup.html(verdict.name)}.</b> {markup.html(verdict.claim)} '
+            f'<strong class="{style}">{verdict.verdict}</strong></p><p>{markup.html(verdict.sentence)}</p>'
             f"{page.rest(verdict.rule, 'the rule, fixed before the data')}</div>"
         )
-        lines.append(f"**{verdict.name}. {verdict.claim} {verdict.verdict.capitalize()}.** {verdict.sentence}")
+        sentence = markup.markdown(verdict.sentence)
+        lines.append(f"**{verdict.name}. {verdict.claim} {verdict.verdict.capitalize()}.** {sentence}")
         lines.append(f"*Rule:* {verdict.rule}")
     return Section("verdicts", "Claims, verdicts and rules", "".join(cards), "\n\n".join(lines)) if lines else None
 
@@ -231,7 +236,7 @@ def _untested(verdicts):
 
 
 def _glossary():
-    items = "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd>" for term, text in opening.GLOSSARY)
+    items = "".join(f"<dt>{markup.html(term)}</dt><dd>{markup.html(text)}</dd>" for term, text in opening.GLOSSARY)
     lines = "\n".join(f"- **{term}**: {text}" for term, text in opening.GLOSSARY)
     return Section("glossary", "Glossary", f"<dl>{items}</dl>", lines)
 
@@ -251,9 +256,12 @@ def _data(study):
     ]
     if study.main_condition:
         lines.append(f"Unless said otherwise the panels show the runs with {study.main_condition}.")
-    return Section(
-        "data", "Data and method", "".join(f"<p>{html.escape(line)}</p>" for line in lines), "\n\n".join(lines)
-    )
+    return _paragraphs("data", "Data and method", lines)
+
+
+def _paragraphs(name, title, lines):
+    text = "".join(f"<p>{markup.html(line)}</p>" for line in lines)
+    return Section(name, title, text, "\n\n".join(map(markup.markdown, lines)))
 
 
 def _counter_evidence(study):
@@ -264,7 +272,7 @@ def _counter_evidence(study):
     return Section(
         "counter_evidence",
         "What speaks against it",
-        "".join(f"<h4>{html.escape(title)}</h4><p>{html.escape(text)}</p>" for title, text in items),
+        "".join(f"<h4>{markup.html(title)}</h4><p>{markup.html(text)}</p>" for title, text in items),
         "\n\n".join(f"**{title}.** {text}" for title, text in items),
         part="ruled_out",
     )
@@ -292,8 +300,7 @@ def _provenance(study):
         f"Report: Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}, pandas "
         f"{pd.__version__}, Matplotlib {matplotlib.__version__}, on {platform.system()} {platform.machine()}.",
     ]
-    text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
-    return Section("provenance", "Where it comes from", text, "\n\n".join(lines))
+    return _paragraphs("provenance", "Where it comes from", lines)
 
 
 # Files ----------------------------------------------------------------------------------
@@ -310,18 +317,18 @@ def _write_page(study, first, seen, parts, folds, explorable, out):
         start += '<p><a href="explorer.html">Explorer</a>: the single runs behind each mean, by task and arm.</p>'
     body, contents = [], []
     for name, title, sections in parts:
-        body.append(f'<section id="{name}"><h2>{html.escape(title)}</h2>')
+        body.append(f'<section id="{name}"><h2>{markup.html(title)}</h2>')
         inner = []
         for section in sections:
-            body.append(f'<section id="{section.name}"><h3>{html.escape(section.title)}</h3>{section.html}</section>')
-            inner.append(f'<li><a href="#{section.name}">{html.escape(section.title)}</a></li>')
+            body.append(f'<section id="{section.name}"><h3>{markup.html(section.title)}</h3>{section.html}</section>')
+            inner.append(f'<li><a href="#{section.name}">{markup.html(section.title)}</a></li>')
         body.append("</section>")
-        contents.append(f'<li><a href="#{name}">{html.escape(title)}</a><ol>{"".join(inner)}</ol></li>')
+        contents.append(f'<li><a href="#{name}">{markup.html(title)}</a><ol>{"".join(inner)}</ol></li>')
     for fold in folds:
-        title = html.escape(fold.title)
+        title = markup.html(fold.title)
         body.append(f'<details class="fold" id="{fold.name}"><summary><h2>{title}</h2></summary>{fold.html}</details>')
         contents.append(f'<li><a href="#{fold.name}">{title}</a></li>')
-    body, title = "\n".join(body), html.escape(opening.title(study))
+    body, title = "\n".join(body), markup.html(opening.title(study))
     text = page.PAGE.substitute(
         title=title,
         heading=title.replace("-", "\N{NON-BREAKING HYPHEN}"),
@@ -343,13 +350,12 @@ def _link(anchor):
 
 def _write_markdown(study, first, seen, parts, folds, out):
     """The note's Experiment section, as a Jekyll post; the same things in the same order as the page."""
-    title = opening.title(study).replace('"', "'")
-    front = (
-        f'---\nlayout: post\ntitle: "{title}"\ntags: [reinforcement-learning, trpo, ppo, kl-penalty]\nmath: true\n---\n'
-    )
-    lines = [opening.lead(study), *(f"> {note}" for note in opening.notes(study))]
+    title = json.dumps(markup.visible(opening.title(study)), ensure_ascii=False)  # YAML reads JSON
+    tags = "[reinforcement-learning, trpo, ppo, kl-penalty]"
+    front = f"---\nlayout: post\ntitle: {title}\ntags: {tags}\nmath: true\n---\n"
+    lines = [markup.markdown(opening.lead(study)), *(f"> {markup.markdown(note)}" for note in opening.notes(study))]
     lines += [first.markdown] if first else []
-    lines.append("\n".join(f"- {line.text}{_markdown_link(line.anchor)}" for line in seen))
+    lines.append("\n".join(f"- {markup.markdown(line.text)}{_markdown_link(line.anchor)}" for line in seen))
     for _, title, sections in parts:
         lines.append(f"### {title}")
         lines += [f"#### {section.title}\n\n{section.markdown}" for section in sections]

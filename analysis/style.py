@@ -5,23 +5,32 @@ algorithm has one colour and one line style of its own (Okabe and Ito's palette,
 any kind of colour vision); TRPO, the reference, is drawn in ink.
 """
 
+import hashlib
 import io
+import os
 import re
+import unicodedata
+from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from itertools import groupby
 
 import matplotlib
 import matplotlib.lines
 import matplotlib.patches
 import matplotlib.style
 import numpy as np
+import pandas as pd
 import seaborn
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
+from .defaults import defaults
 from .names import task_name
 
 INK = "#1b1f24"
@@ -85,6 +94,67 @@ ALGORITHM_ORDER = ["unpenalised", "clip", "kl_adaptive", "kl_fixed", "trpo"]
 BETA_RAMP = seaborn.color_palette("flare", as_cmap=True)  # even steps to the eye, light to dark
 
 
+@contextmanager
+def own(style=None):
+    """The one style over matplotlib's defaults, whatever the user has set, and no dates; `style` goes over it."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    os.environ["SOURCE_DATE_EPOCH"] = "0"  # what EPS takes for now
+    try:
+        with defaults(), matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            with matplotlib.style.context(style or {}):
+                yield
+    finally:
+        os.environ.pop("SOURCE_DATE_EPOCH")
+        os.environ.update({} if epoch is None else {"SOURCE_DATE_EPOCH": epoch})
+
+
+LONGEST = {"word": 40, "label": 80}  # letters of a name in a figure
+
+
+def drawable(frame):
+    """The frame with each text as a figure can show it (`letters`)."""
+    changed = {}
+    for name in frame.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]]:
+        shown = {text: letters(text) for text in frame[name].unique() if isinstance(text, str)}
+        if any(text != other for text, other in shown.items()):
+            changed[name] = [shown.get(value, value) for value in frame[name]]
+    return frame.assign(**changed)
+
+
+def letters(text):
+    """One line of letters that the font has; those that it lacks, and controls, are named by their numbers: ‹U+4F60›.
+
+    What is too long ends in a digest. Different texts stay different.
+    """
+    known = _known(*(findfont(FontProperties(weight=weight)) for weight in ("normal", "bold")))
+
+    def there(letter):
+        return letter == " " or (ord(letter) in known and unicodedata.category(letter)[0] not in "CZ")
+
+    shown = "".join(
+        "".join(some) if fine else f"‹U+{'+'.join(f'{ord(letter):04X}' for letter in some)}›"
+        for fine, some in groupby(text, there)
+    )
+    shown = _short(" ".join(_short(word, "word") for word in shown.split(" ")), "label")
+    if matplotlib.rcParams["text.parse_math"]:
+        shown = shown.replace("$", r"\$")
+    # Matplotlib leaves out of a legend what begins with _.
+    return re.sub(r"(^|[\s=.])_", "\\1\N{ZERO WIDTH SPACE}_", shown)
+
+
+@cache
+def _known(*fonts):
+    return set.intersection(*(set(get_font(font).get_charmap()) for font in fonts))
+
+
+def _short(text, kind):
+    most = LONGEST[kind]
+    digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+    return text if len(text) <= most else f"{text[: most - 7]}…{digest}"
+
+
 def drawn(draw, frame, width=None, style=None) -> Figure:
     """draw(frame) under the one style, its layout fixed so that saving is cheap.
 
@@ -93,8 +163,8 @@ def drawn(draw, frame, width=None, style=None) -> Figure:
     """
     before = available.set(min(width or WIDTH, WIDTH))
     try:
-        with matplotlib.rc_context(STYLE), matplotlib.style.context(style or {}):
-            figure = draw(frame)
+        with own(style):
+            figure = draw(drawable(frame))
             if width is not None:
                 figure.set_size_inches(width, figure.get_figheight() * max(1, width / figure.get_figwidth()))
             figure.draw_without_rendering()
@@ -157,7 +227,7 @@ def save(figure, path):
     `savefig` draws every figure twice.
     """
     svg = io.StringIO()
-    with matplotlib.rc_context(STYLE):
+    with own():
         figure.set_facecolor("white")
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})
         if "pdf" in FORMATS:
@@ -172,7 +242,7 @@ def save(figure, path):
 def write(figure, path, style=None):
     """One file in the format of its suffix, without a date; letters of a PDF stay letters (TrueType)."""
     date = {".pdf": "CreationDate", ".svg": "Date"}.get(path.suffix)
-    with matplotlib.rc_context(STYLE), matplotlib.style.context(style or {}):
+    with own(style):
         figure.savefig(path, dpi=300, metadata={date: None} if date else None)
 
 

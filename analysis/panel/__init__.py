@@ -5,12 +5,14 @@ from matplotlib.figure import Figure
 from .. import question
 from ..arms import NotApplicable
 from ..data import StudyError
+from ..defaults import defaults
 from ..exhibit import Exhibit, found, in_order, usable
 from ..style import drawn
 
 PANELS = in_order(found(__name__, __path__, "draw") | found(question.__name__, question.__path__, "draw"))
 
 
+@defaults()
 def figure(name: str, study, width=None, arms=None, tasks=None, style=None) -> Figure:
     """A figure of the report as a matplotlib Figure, `width` inches wide, of some arms and tasks (Study.only).
 
