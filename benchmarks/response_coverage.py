@@ -4,10 +4,11 @@
     python benchmarks/response_coverage.py --studies 0 --out results/response
 
 A simulated study has 30 tasks of eight families, two seeds, and three numbers on half-decade grids: normalised beta
-with optima m ~ N(mu, tau^2), raw beta with optima m + slope log10 sigma + scatter, and delta. The truth
-differs by study: tau, the shape of responses, the slope, how many optima lie beyond the lower end of the values run,
-what families have in common. Widths, noise and lack of fit are like those of the committed runs. Every estimate is
-read by the functions that read the data. Written are OUT_coverage.csv and OUT_power.csv.
+with optima m ~ N(mu, tau^2), raw beta with optima m + slope log10 sigma + scatter, and delta. The truth differs by
+study: tau, the shape of responses, the slope, how many optima lie beyond the lower end of the values run, what families
+have in common. Widths, noise and lack of fit are like those of the committed runs. Every estimate is read by the
+functions that read the data, on grids of optima and widths twice as coarse. Written are OUT_coverage.csv and
+OUT_power.csv.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import pandas as pd  # noqa: E402
 
 from analysis import response  # noqa: E402
 
+response.STEP, response.WIDTHS = 2 * response.STEP, response.WIDTHS[::2]  # four times as fast
 SEED = 20261129
 FAMILIES = np.repeat(np.arange(8), [7, 6, 5, 4, 3, 2, 2, 1])
 GRIDS = {  # log10
@@ -29,7 +31,7 @@ GRIDS = {  # log10
     "normalised": np.log10([0.03, 0.1, 0.3, 1, 3, 10, 30]),
     "delta": np.log10([0.003, 0.01, 0.03, 0.1, 0.3, 1]),
 }
-FITTED = {knob: ("bump", "plateau", f"raised {'above' if knob == 'delta' else 'below'}") for knob in GRIDS}
+FITTED = {"raw": response.BETA, "normalised": response.BETA, "delta": response.DELTA}
 WIDTH = 1.25  # decades, the typical task's, of a side that falls
 SKEW = 1.6  # how much wider the other side of a skewed response is
 WIDTH_SPREAD = 0.35  # SD of ln w
@@ -59,9 +61,9 @@ class Truth:
 
 
 def drawn(number):
-    """The truth of a study: every property by chance, independently; the next of `POWER` every third time."""
-    if number % 3 == 0:
-        return POWER[number // 3 % len(POWER)]
+    """The truth of a study: every property by chance, independently; the next of `POWER` every other time."""
+    if number % 2 == 0:
+        return POWER[number // 2 % len(POWER)]
     generator = np.random.default_rng([SEED, number])
     tau = generator.choice([0.15, 0.3, 0.6, 0.9])
     properties = {
@@ -78,7 +80,7 @@ def _power():
     tau, made = WIDTH / 4, []
     for slope, scatter in ((0.0, 0.02), (1.0, 0.16)):
         sigma = np.sqrt(3 * tau**2 - scatter**2)
-        made += [Truth(tau, factor * tau, slope, sigma, scatter, kind="power") for factor in (1, 1.4, 1.5, 0.5, 2)]
+        made += [Truth(tau, factor * tau, slope, sigma, scatter, kind="power") for factor in (1, 1.4, 0.5, 2)]
     return made
 
 
@@ -147,10 +149,10 @@ def study(truth, number):
             for of in ("spread", "difficulty"):
                 true = taus[first] / taus[second]
                 read(f"{of}, {first} / {second}", by, true, response.ratio, fits[first], fits[second], of)
-        for of, true in (("slope", truth.slope), ("intercept", intercept), ("scatter", truth.scatter)):
+        for of, true in (("slope", truth.slope), ("scatter", truth.scatter)):
             read(f"{of}, raw / normalised on sigma", by, true, difference.estimate, of)
         rest = np.hypot(truth.tau, truth.scatter)
-        for of, true in (("slope", truth.slope), ("intercept", middle["raw"]), ("scatter", rest)):
+        for of, true in (("slope", truth.slope), ("scatter", rest)):
             read(f"{of}, raw on sigma", by, true, alone.estimate, of)
     for knob, own in fits.items():
         for prefix, name in (("", ""), ("flat_", ", flat prior")):
