@@ -33,6 +33,7 @@ SURVEYED = {"minigrid": 36, "mujoco.metaworld": 22, "mujoco.myosuite": 36}  # of
 DEAREST, WIDEST = 160, 600  # microseconds of physics per step, on a busy core; inputs
 SCREENED = 12  # of a family, at most
 PATIENCE = 45  # seconds for one id
+LEARNS = 4.0  # t of a run, by chance in one of a thousand
 STUDIES_BEFORE = "fresh"  # studies whose names begin so are not "trained before"
 
 
@@ -156,12 +157,49 @@ def drawn() -> pd.DataFrame:
     return known[known.groupby("family").cumcount() < SCREENED]
 
 
+def gains(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
+    """t of each run: mean return of its last ten iterations less that of its first four, over the error of both."""
+
+    def t(returns):
+        first, last = returns.iloc[:4].dropna(), returns.iloc[-10:].dropna()
+        error = np.sqrt(first.var() / max(len(first), 1) + last.var() / max(len(last), 1))
+        gain = last.mean() - first.mean()
+        return gain / error if error > 0 else np.inf * np.sign(gain) if gain else 0.0
+
+    returns = curves.sort_values("iteration").groupby("run_id")["return_mean"].apply(t)
+    return runs.set_index("run_id").assign(t=returns)
+
+
+def screen(folder: Path = FOLDER) -> pd.DataFrame:
+    """Kept are tasks on which either run gains with t > LEARNS, in the order drawn, no family more than a quarter."""
+    import pyarrow.parquet as pq
+
+    parts = {}
+    for kind in ("runs", "curves"):
+        files = [folder / f"{kind}.parquet", *(folder / ".work" / "parts").glob(f"*.{kind}.parquet")]
+        parts[kind] = pd.concat([pq.read_table(file).to_pandas() for file in files if file.exists()])
+    found = gains(parts["runs"], parts["curves"]).pivot_table(index="task", columns="algorithm", values="t")
+    order = drawn()
+    table = order.merge(found, left_on="id", right_index=True)
+    learns = table[table[["trpo", "kl_fixed"]].max(1) > LEARNS]
+    while True:
+        most = len(learns) // 4
+        capped = learns[learns.groupby("family").cumcount() < most]
+        if len(capped) == len(learns):
+            return table.assign(kept=table["id"].isin(learns["id"]))
+        learns = capped
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         for id in sys.argv[2:]:
             print(json.dumps(measured(id)), flush=True)
     elif sys.argv[1:] == ["survey"]:
         survey()
+    elif sys.argv[1:] == ["screen"]:
+        table = screen()
+        table.drop(columns="refused").to_csv(FOLDER / "kept.csv", index=False)
+        print(table[table["kept"]].to_string(index=False), "\n", len(table), "screened,", table["kept"].sum(), "kept")
     elif sys.argv[1:] == ["draw"]:
         print(drawn().to_string(index=False))
     else:
