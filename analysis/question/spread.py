@@ -28,11 +28,12 @@ from . import (
 
 QUESTION = "How far does the best value of a knob differ between tasks?"
 HARDER = 1.0  # ratio of two difficulties above which one knob is harder to choose than the other
-ALIKE = 1.5  # factor within which two difficulties are alike
+NO_HARDER = 1.5  # ratio below which one knob is no harder to choose than the other
+ALIKE = 2.0  # factor within which two difficulties are alike; 30 tasks cannot tell more
 RULE = f"""
 Difficulty is the standard deviation of the best value over tasks, in units of the width of a response. Raw β against
 normalised β: shown that one is harder to choose if the ratio's interval is above {HARDER:g}; the contrary if it is
-below {ALIKE:g}. Normalised β against δ: shown that they are alike if the ratio's interval is within a factor {ALIKE:g};
+below {NO_HARDER:g}. Normalised β against δ: shown that they are alike if the ratio's interval is within a factor {ALIKE:g};
 the contrary if it is outside. Intervals over tasks.
 """
 KNOBS = (("kl_fixed", "raw"), ("kl_fixed", "normalised"), ("trpo", "raw"), ("trpo", "normalised"))
@@ -123,7 +124,7 @@ def judged(low, high, alike):
         if low > 1 / ALIKE and high < ALIKE:
             return SHOWN
         return CONTRARY if low > ALIKE or high < 1 / ALIKE else UNDECIDED
-    return SHOWN if low > HARDER else CONTRARY if high < ALIKE else UNDECIDED
+    return SHOWN if low > HARDER else CONTRARY if high < NO_HARDER else UNDECIDED
 
 
 def _answer(sample, contrast, unit, estimate, null, fits):
