@@ -33,8 +33,8 @@ ALIKE = 2.0  # factor within which two difficulties are alike; 30 tasks cannot t
 RULE = f"""
 Difficulty is the standard deviation of the best value over tasks, in units of the width of a response. Raw β against
 normalised β: shown that one is harder to choose if the ratio's interval is above {HARDER:g}; the contrary if it is
-below {NO_HARDER:g}. Normalised β against δ: shown that they are alike if the ratio's interval is within a factor {ALIKE:g};
-the contrary if it is outside. Intervals over tasks.
+below {NO_HARDER:g}. Normalised β against δ: shown that they are alike if the ratio's interval is within a factor
+{ALIKE:g}; the contrary if it is outside. Intervals over tasks.
 """
 KNOBS = (("kl_fixed", "raw"), ("kl_fixed", "normalised"), ("trpo", "raw"), ("trpo", "normalised"))
 RATIOS = (  # first, second, whether it is asked if they are alike
