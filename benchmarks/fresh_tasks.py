@@ -151,7 +151,7 @@ def survey() -> None:
 
 
 def drawn() -> pd.DataFrame:
-    """The candidates to screen, one of each family in turn: first the cheap ones, then others of the scarce families."""
+    """The candidates to screen, one of each family in turn: the cheap ones, then others of scarce families."""
     known = pd.read_csv(FOLDER / "candidates.csv")
     known = known[~known["id"].isin(SAME)].sort_values(["rank", "family"])
     met = known["rewarded"] > 0
