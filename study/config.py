@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
@@ -291,6 +292,8 @@ def hashed(value: dict | list) -> str:
 
 def parse(container: dict) -> Config:
     """The typed config of a resolved plain container. Raises ConfigError."""
+    if broken := next((text for text in _texts(container) if re.search("[\ud800-\udfff]", text)), None):
+        raise ConfigError(f"{ascii(broken)}: holds bytes that are no text in UTF-8; results could not be stored")
     container = dict(container)
     name = (container.get("algorithm") or {}).get("name")
     settings = _settings(name, (container.get("algorithm") or {}).get("module"))
@@ -304,6 +307,15 @@ def parse(container: dict) -> Config:
         raise ConfigError(_line(error, "", shown("config.yaml"), Config)) from None
     _check(config)
     return config
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings within."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def _place(numbers: dict) -> str:
@@ -342,6 +354,8 @@ def _settings(name: str | None, module: str | None) -> type[AlgorithmSettings]:
 
 def _check(config: Config) -> None:
     """What no single field can say."""
+    if not config.task.name.strip():
+        raise ConfigError(f"task.name={config.task.name!r}: a task needs a name (command line)")
     if config.total_steps < config.horizon:
         raise ConfigError(
             f"total_steps={config.total_steps}: must be at least one rollout, horizon={config.horizon} "

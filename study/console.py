@@ -1,12 +1,24 @@
 """The console for messages: standard error, wrapped by the terminal alone."""
 
+import re
 import sys
 import warnings
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
-console = Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 120)
+
+class Lines(Console):
+    """A console that reads markup at the start of a text alone, "[red]error:[/] ...": a label may hold anything."""
+
+    def render_str(self, text, **options):
+        options |= {"markup": False, "emoji": False}
+        if not (mark := re.match(r"\[(red|yellow)\](.*?)\[/\]", text, re.DOTALL)):
+            return super().render_str(text, **options)
+        return Text.assemble((mark[2], mark[1]), super().render_str(text[mark.end() :], **options))
+
+
+console = Lines(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 120)
 
 
 said: set[str] = set()  # gymnasium's warnings so far, in this process or in the one that sent the work
@@ -28,7 +40,7 @@ def hear_gymnasium() -> None:
             original(msg, *args, stacklevel=stacklevel + 1, **options)
         if heard:
             said.add(text)
-            console.print(f"[yellow]note:[/] gymnasium: {escape(' '.join(text.split()))}", highlight=False)
+            console.print(f"[yellow]note:[/] gymnasium: {' '.join(text.split())}", highlight=False)
 
     warn.heard = True
     logger.warn = warn
@@ -36,4 +48,6 @@ def hear_gymnasium() -> None:
 
 def printer() -> Console:
     """The console for answers: standard output, 120 columns wide where that is no terminal."""
-    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # in a locale without some letters
+    return Lines(soft_wrap=True, width=None if sys.stdout.isatty() else 120)

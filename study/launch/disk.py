@@ -25,6 +25,11 @@ from study.console import console
 DIGEST = b"study.sha256"  # key of a Parquet file's metadata
 SIGNED = b"penalty-versus-constraint checkpoint 1\n"  # how a signed file begins
 
+LONGEST = 120  # bytes of a name that is made of a label; file systems take 255 or 143
+
+# Errors of reading that say nothing about the file's content
+HINDRANCES = {errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
+
 # Errors that a retry does not solve: the sweep stops, keeps what is finished, and says why.
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
@@ -34,7 +39,7 @@ class Damaged(Exception):
 
 
 class Unwritable(Exception):
-    """The disk is full or not writable; one line."""
+    """The disk is full, not writable or not readable; one line."""
 
 
 def write(path: Path, fill: Callable) -> None:
@@ -52,7 +57,7 @@ def write(path: Path, fill: Callable) -> None:
             temporary.unlink(missing_ok=True)
         _flush_folder(path.parent)
     except OSError as error:
-        if error.errno in HOPELESS:
+        if error.errno in HOPELESS or path.is_dir():
             raise Unwritable(f"{path} cannot be written: {error.strerror}") from error
         raise
 
@@ -66,10 +71,28 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def filename(label: str) -> str:
+    """A label as the name of a file or folder: as it is where that is possible, else its letters and a digest."""
+    letters = [letter if letter.isprintable() and letter != "/" else "_" for letter in label]
+    name = "".join(letters).encode(errors="replace")[:LONGEST].decode(errors="ignore")
+    if name == label and not label.startswith((".", "-", " ")) and label.strip():
+        return label
+    digest = hashlib.sha256(label.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{name.lstrip('.- ')} {digest}".strip()
+
+
+def remove(path: Path) -> None:
+    """Of what is not needed any more, if it is there; a folder in its place stays."""
+    try:
+        path.unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError):
+        pass
+
+
 def keep_copy(path: Path, reason: str, folder: Path) -> None:
     """Copies a file from which something is about to be left out into folder/, and says so."""
     kept = aside(path, folder)
-    shutil.copy2(path, kept)
+    (shutil.copytree if path.is_dir() else shutil.copy2)(path, kept)
     console.print(f"[red]warning:[/] {path}: {reason}; the file as it was is kept as {kept}", highlight=False)
 
 
@@ -83,9 +106,11 @@ def set_aside(path: Path, reason: str, folder: Path) -> None:
     """Renames a damaged file into folder/, never to be read again, and says so."""
     kept = aside(path, folder)
     try:
-        path.rename(kept)
+        shutil.move(path, kept)
     except FileNotFoundError:
         return  # another process has moved it
+    except OSError as error:
+        raise Unwritable(f"{path}: {reason}; it cannot be set aside: {error.strerror}") from error
     console.print(f"[red]damaged:[/] {path}: {reason}; set aside as {kept}, made anew", highlight=False)
 
 
@@ -98,6 +123,7 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
     Numbers are stored byte by byte, all first bytes first: a third smaller than as they are.
     """
     table = pa.Table.from_pandas(frame, preserve_index=False)
+    frame = _frame(table)  # what will be read, whatever the user's options of pandas
     numbers = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     storage = {"compression": "zstd", "use_byte_stream_split": numbers, "write_page_checksum": True}
     storage["use_dictionary"] = [name for name in table.schema.names if name not in numbers]
@@ -109,7 +135,7 @@ def read_table(path: Path, columns: list[str], keys: list[str] | None = None) ->
     """The columns just as they were written; one that is younger than the file is null, but for
     the keys (all of them, if not given).
 
-    Raises Damaged where that is impossible.
+    Raises Damaged where that is impossible, Unwritable where it is not for the file's content.
 
     Parquet's page checksums leave page headers and the footer unguarded (one flipped bit in two hundred
     changed values unseen), hence the digest. A file without one, written elsewhere, has its pages alone checked.
@@ -117,19 +143,36 @@ def read_table(path: Path, columns: list[str], keys: list[str] | None = None) ->
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
-        frame = table.to_pandas()
+        frame = _frame(table)
         missing = [name for name in (columns if keys is None else keys) if name not in frame]
         written = (table.schema.metadata or {}).get(DIGEST)
         seen = digest(frame).encode() if written is not None else None
     except FileNotFoundError:
         raise
     except Exception as error:  # damaged bytes may raise anything
+        _if_hindered(path, error)
         raise Damaged(" ".join(f"{type(error).__name__}: {error}".split())[:200]) from None
     if missing:
         raise Damaged(f"has no column {', '.join(missing)}")
     if seen != written:
         raise Damaged("its values do not agree with their digest")
     return frame.reindex(columns=columns)
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """With words as pandas' str, also where the user's options say otherwise."""
+    words = pd.StringDtype("pyarrow", na_value=np.nan)
+    return table.to_pandas(types_mapper={pa.string(): words, pa.large_string(): words}.get)
+
+
+def _if_hindered(path: Path, error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in HINDRANCES:
+        raise Unwritable(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def columns(path: Path) -> list[str]:
+    """Names of a table's columns."""
+    return pq.read_schema(path).names
 
 
 def digest(frame: pd.DataFrame) -> str:
@@ -153,6 +196,16 @@ def digest(frame: pd.DataFrame) -> str:
 # Anything else
 
 
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        _if_hindered(path, error)
+        raise Damaged(f"cannot be read: {error.strerror}") from None  # a folder, say
+
+
 def write_signed(path: Path, content: bytes) -> None:
     def fill(file):
         file.write(SIGNED)
@@ -164,7 +217,7 @@ def write_signed(path: Path, content: bytes) -> None:
 
 def read_signed(path: Path) -> io.BytesIO:
     """Raises Damaged unless these are the bytes that were written."""
-    content = path.read_bytes()
+    content = _bytes(path)
     start = len(SIGNED) + 32
     if not content.startswith(SIGNED) or len(content) < start:
         raise Damaged("is cut short or no signed file")
@@ -182,11 +235,12 @@ def write_json(path: Path, content: dict) -> None:
 
 def read_json(path: Path) -> dict:
     """Raises Damaged unless this is the content that was written."""
+    content = _bytes(path)
     try:
-        held = json.loads(path.read_bytes())
+        held = json.loads(content)
         text = json.dumps(held["content"], sort_keys=True)
         agrees = hashlib.sha256(text.encode()).hexdigest() == held["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Damaged(f"is no signed JSON ({type(error).__name__})") from None
     if not agrees:
         raise Damaged("does not agree with its digest")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from study.launch import disk
-from study.launch.store import COLUMNS, KEYS, Store
+from study.launch.store import KEYS, Store, join, read, without_curve
 from study.settings import ConfigError
 
 RESULTS = ["status", "final_return", "auc_return"]  # two rows of one run differ if these do
@@ -29,17 +29,21 @@ def merge(folder: Path, other: Path) -> str:
     own = store.runs().set_index("run_id")
     own = own[own["status"] != "failed"]
     new = runs[~runs["run_id"].isin(own.index)]
+    without = new.loc[without_curve(new, curves), "run_id"].tolist()
+    new = new[~new["run_id"].isin(without)]
     both = runs[runs["run_id"].isin(own.index)]
     mine = own.loc[both["run_id"], RESULTS].reset_index(drop=True)
     theirs = both[RESULTS].reset_index(drop=True)
     different = both["run_id"].to_numpy()[((mine != theirs) & ~(mine.isna() & theirs.isna())).any(axis=1)].tolist()
 
-    name = f"from {other.resolve().name}"
+    name = disk.filename(f"from {other.resolve().name}")
     if len(new):
         disk.write_table(store.parts / f"{name}.curves.parquet", curves[curves["run_id"].isin(new["run_id"])])
         disk.write_table(store.parts / f"{name}.runs.parquet", new)
         store.merge()
     line = f"{folder}: {len(new)} runs of {other} added, {len(both)} were there already"
+    if without:
+        line += f"; {len(without)} have no whole curve there and are left out ({', '.join(without[:5])})"
     if different:
         for kind, frame in (("runs", runs), ("curves", curves)):
             kept = disk.aside(Path(f"{name}.{kind}.parquet"), store.aside)
@@ -50,14 +54,17 @@ def merge(folder: Path, other: Path) -> str:
 
 def _table(folder: Path, kind: str) -> pd.DataFrame:
     """Of finished fleets too whose results no launcher has merged yet."""
-    files = Store(folder)._files(kind)
+    files, frames = Store(folder)._files(kind), []
     if not files:
         raise ConfigError(f"{folder} holds no {kind}.parquet: not a study's folder")
-    try:
-        frames = [disk.read_table(file, COLUMNS[kind], KEYS[kind]) for file in files]
-    except disk.Damaged as damage:
-        raise ConfigError(f"{folder}: {kind}.parquet {damage}") from None
-    return pd.concat([frame for frame in frames if len(frame)] or frames[:1]).drop_duplicates(KEYS[kind], keep="last")
+    for file in files:
+        try:
+            frame = read(file, kind)
+        except (disk.Damaged, FileNotFoundError) as damage:
+            raise ConfigError(f"{folder}: {file.name} {damage}") from None
+        earlier = join(frames, kind)
+        frames = [earlier[~earlier["run_id"].isin(frame["run_id"])], frame]
+    return join(frames, kind).drop_duplicates(KEYS[kind], keep="last", ignore_index=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -69,6 +76,6 @@ def main(arguments: list[str] | None = None) -> None:
             if other.resolve() == folders[0].resolve():
                 raise ConfigError(f"{other} is the folder that is added to")
             print(merge(folders[0], other), flush=True)
-    except ConfigError as error:
+    except (ConfigError, disk.Unwritable) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pandas as pd
-from rich.markup import escape
 from rich.table import Table
 
 from study.config import Config
@@ -84,7 +83,7 @@ def tidy(store, finished: set[str]) -> None:
     for checkpoint in store.checkpoints.glob("*.pt"):
         entry = entries.get(checkpoint.stem)
         if entry is not None and (entry.parts is not None or finished.issuperset(entry.runs)):
-            checkpoint.unlink(missing_ok=True)
+            disk.remove(checkpoint)
 
 
 def check(configs: list[Config]) -> dict[str, str]:
@@ -177,6 +176,7 @@ class Sweep:
     trained: list[Config] = field(default_factory=list)
     causes: dict[str, str] = field(default_factory=dict)  # of diverged runs, by run_id
     still: dict[str, list[Config]] = field(default_factory=dict)  # runs with nothing to learn from, by reason
+    untracked: bool = False  # the tracker has failed
 
     def train(self) -> None:
         """All fleets, each claimed before it is touched; waits for those that other launchers have claimed."""
@@ -274,10 +274,19 @@ class Sweep:
                 self.causes[result.config.run_id] = result.cause
             elif (reason := _still(result)) is not None:
                 self.still.setdefault(reason, []).append(result.config)
-        self.store.checkpoint(fleet.name).unlink(missing_ok=True)
+        disk.remove(self.store.checkpoint(fleet.name))
         self.meter.drop(fleet, finished=True)
-        if fleet.configs[0].execution.tracker != "none":
-            tracker.write(self.store.folder, results)
+        if fleet.configs[0].execution.tracker != "none" and not self.untracked:
+            try:
+                tracker.write(self.store.folder, results)
+            except Exception as error:  # whatever a tracker raises: the results are stored, training goes on
+                self.untracked = True
+                console.print(
+                    f"[yellow]note:[/] {fleet.configs[0].execution.tracker} cannot be written "
+                    f"({' '.join(f'{type(error).__name__}: {error}'.split())[:200]}); the results are stored all the "
+                    "same, training goes on without it",
+                    highlight=False,
+                )
 
     def _split(self, fleet: Group, outcome: Outcome) -> None:
         """Marks the runs failed that raise alone too, and has the others trained again: together if it is known which
@@ -293,15 +302,16 @@ class Sweep:
             parts = [Group.of(others), Group.of(wrong)]
             then = f"of its runs {len(wrong)} raise alone too, the others are trained again"
         trace = self.store.errors / f"{(parts[-1] if wrong else fleet).name}.txt"
-        disk.write(trace, lambda file: file.write(f"{fleet.title}: {outcome.error}\n\n{outcome.trace}".encode()))
-        console.print(f"[red]{fleet.title}:[/] {escape(outcome.error)}", highlight=False)
+        text = f"{fleet.title}: {outcome.error}\n\n{outcome.trace}".encode(errors="backslashreplace")
+        disk.write(trace, lambda file: file.write(text))
+        console.print(f"[red]{fleet.title}:[/] {outcome.error}", highlight=False)
         if len(fleet.configs) > 1:
             console.print(f"{then}; the whole trace is in {trace}", highlight=False)
         if len(parts) > 1:
             with self.store.lock:
                 self.plan.read().split(fleet, parts)
                 self.plan.write()
-            self.store.checkpoint(fleet.name).unlink(missing_ok=True)
+            disk.remove(self.store.checkpoint(fleet.name))
             self.meter.drop(fleet, finished=False)
         if wrong:
             self.failed += [(config, alone[config.run_id]) for config in wrong]
@@ -369,7 +379,7 @@ def report(failed: list[tuple[Config, str]], store) -> None:
         return
     table = Table("task", "arm", "seed", "reason", title=f"{_count(len(failed), 'run')} failed", box=None)
     for config, reason in failed:
-        table.add_row(*map(escape, (config.task_label, config.arm, str(config.seed), reason)))
+        table.add_row(config.task_label, config.arm, str(config.seed), reason)
     console.print(table)
     console.print(f"whole traces are in {store.errors}; the same command tries these runs again", highlight=False)
 

@@ -3,7 +3,6 @@
 import io
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from study import fork
@@ -39,7 +38,9 @@ def source(config: Config) -> Path:
     begin, folder = config.fork, Path(config.fork.source)
     given = f"fork.source={folder}"
     try:
-        runs = pd.read_parquet(folder / "runs.parquet", columns=["run_id", "task", "arm", "seed"])
+        runs = disk.read_table(folder / "runs.parquet", ["run_id", "task", "arm", "seed"])
+    except disk.Damaged as damage:
+        raise ConfigError(f"{given}: runs.parquet {damage}") from None
     except FileNotFoundError:
         raise ConfigError(f"{given}: no runs.parquet there; train the source study first") from None
     of_task = runs[(runs["task"] == config.task_label) & (runs["seed"] == config.seed)]

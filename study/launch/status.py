@@ -78,14 +78,17 @@ def show(folder: Path, out: Console) -> None:
     for trace in sorted(store.errors.glob("*.txt")):
         entry = plan.entries.get(trace.stem)
         if entry is not None and entry.parts is None and failed & set(entry.runs):
-            with open(trace) as file:
-                out.print(f"[red]failed:[/] {file.readline().strip()} ({trace})", highlight=False)
+            reason = (trace.read_text(errors="replace").splitlines() or [""])[0] if trace.is_file() else ""
+            out.print(f"[red]failed:[/] {reason.strip()} ({trace})", highlight=False)
 
 
 def _read(file: Path) -> dict | None:
+    """What a launcher has written; None where that is no such thing."""
     try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError):
+        launcher = json.loads(file.read_text())
+        whole = {"pid", "host", "beat", "workers", "total", "done", "steps_per_second", "seconds_left", "fleets"}
+        return launcher if whole <= launcher.keys() else None
+    except (OSError, ValueError, AttributeError):
         return None
 
 

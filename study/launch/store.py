@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from study.console import console
 from study.files import shown
 from study.launch import disk
 from study.record import CURVES, RUNS, dtype
@@ -24,6 +25,11 @@ from study.settings import ConfigError
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = {"runs": list(RUNS), "curves": list(CURVES)}
+YOUNGER = ["condition", "overrides", "fleet_runs", "environment"]  # null in older studies
+REQUIRED = {
+    "runs": [name for name in RUNS if name not in YOUNGER],
+    "curves": ["run_id", "iteration", "env_steps", "return_mean", "return_last100", "kl_after"],
+}
 KEYS = {"runs": ["run_id"], "curves": ["run_id", "iteration"]}
 
 
@@ -40,6 +46,7 @@ class Store:
         self.aside = self.work / "set-aside"  # damaged files
         self.lock = FileLock(self.work / "lock", thread_local=False)  # of the files all launchers write
         self._known: tuple = ((), {})
+        self._told: set = set()  # files of which a copy is kept
 
     def open(self) -> None:
         """Makes the folder, if need be. Raises ConfigError where nothing can be written."""
@@ -49,7 +56,9 @@ class Store:
             with tempfile.TemporaryFile(dir=self.work) as file:
                 file.write(bytes(4096))
             with self.lock:
-                if not (self.work / "token").exists():
+                if not _text(self.work / "token"):
+                    if (self.work / "token").exists():
+                        disk.set_aside(self.work / "token", "is no token", self.aside)
                     disk.write(self.work / "token", lambda file: file.write(uuid.uuid4().hex.encode()))
         except (OSError, disk.Unwritable) as error:
             raise ConfigError(
@@ -60,7 +69,7 @@ class Store:
             try:
                 if time.time() - left.stat().st_mtime > 3600:
                     left.unlink()
-            except FileNotFoundError:
+            except OSError:  # gone, or a folder
                 pass
 
     @property
@@ -104,44 +113,89 @@ class Store:
     def merge(self) -> None:
         """Folds the parts into runs.parquet and curves.parquet; sets aside what is damaged.
 
-        A run whose curve is missing, cut or damaged loses its row, so that it is trained again.
+        A run whose curve is missing, cut or damaged loses its row, so that it is trained again. Nothing whole is lost:
+        rows that the two files have no place for are kept in set-aside/, and curves are found there again when the rows
+        of their runs are back.
         """
         with self.lock:
-            runs, curves = self._read("runs"), self._read("curves")
-            lost = _without_curve(runs, curves)
+            files = {kind: self._files(kind) for kind in KEYS}
+            replaced = {kind: [] for kind in KEYS}
+            runs, curves = (self._read(kind, replaced[kind]) for kind in KEYS)
+            lost = without_curve(runs, curves)
+            again = self._find(runs[lost])
+            if len(again):
+                replaced["curves"].append(curves[curves["run_id"].isin(again["run_id"])])
+                curves = pd.concat([curves[~curves["run_id"].isin(again["run_id"])], again], ignore_index=True)
+                lost = without_curve(runs, curves)
             parts = sorted(self.parts.glob("*.parquet"))
-            if not parts and not lost.any():
+            if not parts and not lost.any() and again.empty:
                 return
-            if lost.any() and (file := self.folder / "runs.parquet").exists():
-                names = ", ".join(runs.loc[lost, "run_id"][:5])
-                disk.keep_copy(file, f"{lost.sum()} runs have no whole curve ({names}) and are left out", self.aside)
+            for kind, names in COLUMNS.items():
+                for file in filter(Path.is_file, files[kind]):
+                    if unknown := [name for name in disk.columns(file) if name not in names]:
+                        disk.keep_copy(file, f"has columns of its own ({', '.join(unknown)})", self.aside)
+            names = ", ".join(runs.loc[lost, "run_id"][:5])
+            self._keep("runs", runs[lost], f"have no whole curve ({names}) and are left out, to be trained again")
             runs = runs[~lost].sort_values(["task", "algorithm", "arm", "seed", "run_id"], ignore_index=True)
             place = pd.Series(runs.index, index=runs["run_id"])
             position = curves["run_id"].map(place)
+            self._keep("curves", curves[position.isna()], "have no row in runs.parquet; found again when they have one")
+            for kind in KEYS:
+                self._keep(kind, join(replaced[kind], kind), "are replaced by others of the same runs")
             curves, position = curves[position.notna()], position[position.notna()]
             curves = curves.iloc[np.lexsort([curves["iteration"], position])]
             disk.write_table(self.folder / "curves.parquet", curves.reset_index(drop=True))
             disk.write_table(self.folder / "runs.parquet", runs)
             for part in parts:
-                part.unlink()
+                disk.remove(part)
+
+    def _keep(self, kind: str, frame: pd.DataFrame, why: str) -> None:
+        """Rows that are about to leave the study's files, in a file of their own in set-aside/."""
+        if frame.empty:
+            return
+        file = self.folder / f"{kind}.parquet"
+        kept = disk.aside(file, self.aside)
+        disk.write_table(kept, frame.reset_index(drop=True))
+        number = frame["run_id"].nunique()
+        what = f"{'the curves of ' if kind == 'curves' else ''}{number} run{'' if number == 1 else 's'}"
+        console.print(f"[red]warning:[/] {file}: {what} {why}; kept as {kept}", highlight=False)
+
+    def _find(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """Whole curves of these runs among the files set aside, the youngest first, if they have the rows' returns."""
+        found = []
+        for file in sorted(self.aside.glob("*curves.parquet*"), key=lambda file: file.stat().st_mtime, reverse=True):
+            if runs.empty:
+                break
+            try:
+                curves = read(file, "curves")
+            except disk.Damaged:
+                continue
+            curves = curves[curves["run_id"].isin(runs["run_id"])]
+            curves = curves[~curves.duplicated(KEYS["curves"], keep="last")]
+            right = runs[~without_curve(runs, curves) & agrees(runs, curves)]
+            found.append(curves[curves["run_id"].isin(right["run_id"])])
+            runs = runs[~runs["run_id"].isin(right["run_id"])]
+        return join(found, "curves")
 
     def peek(self) -> pd.DataFrame:
         """runs() for the status: writes nothing, waits for no lock, skips what is damaged."""
         frames = []
         for file in self._files("runs"):
             try:
-                frames.append(disk.read_table(file, COLUMNS["runs"], KEYS["runs"]))
-            except (FileNotFoundError, disk.Damaged):  # merged a moment ago, or for the next launcher to set aside
+                frames.append(read(file, "runs"))
+            except (FileNotFoundError, disk.Damaged, disk.Unwritable):  # merged just now, or for the next launcher
                 pass
-        frames = [frame for frame in frames if len(frame)] or [self._empty("runs")]
-        return pd.concat(frames, ignore_index=True).drop_duplicates("run_id", keep="last", ignore_index=True)
+        return join(frames, "runs").drop_duplicates("run_id", keep="last", ignore_index=True)
 
     def claim(self, fleet: str) -> FileLock | None:
         """The lock of a fleet, to be released when it is done; None while another process has it.
 
         The system drops it when its holder dies, however it dies.
         """
-        claim = FileLock(self.claims / f"{fleet}.lock", thread_local=False)
+        file = self.claims / f"{fleet}.lock"
+        if file.is_dir():
+            disk.set_aside(file, "is a folder", self.aside)
+        claim = FileLock(file, thread_local=False)
         try:
             claim.acquire(timeout=0)
         except Timeout:
@@ -153,22 +207,29 @@ class Store:
 
     def _files(self, kind: str) -> list[Path]:
         files = [self.folder / f"{kind}.parquet", *sorted(self.parts.glob(f"*.{kind}.parquet"))]
-        return [file for file in files if file.exists()]
+        return [file for file in files if os.path.lexists(file)]
 
-    def _read(self, kind: str) -> pd.DataFrame:
+    def _read(self, kind: str, replaced: list | None = None) -> pd.DataFrame:
+        """All whole rows, a run's from the last file that has it; those of earlier files, if they differ, go into the
+        list `replaced`."""
         frames = []
         for file in self._files(kind):
             try:
-                frames.append(self._once(disk.read_table(file, COLUMNS[kind], KEYS[kind]), KEYS[kind], file))
+                frames.append(self._once(read(file, kind), KEYS[kind], file))
             except disk.Damaged as damage:
                 disk.set_aside(file, str(damage), self.aside)
+            except FileNotFoundError:
+                disk.set_aside(file, "is a link to what is not there", self.aside)
         frames = [frame for frame in frames if len(frame)]
-        if not frames:
-            return self._empty(kind)
-        if len(frames) == 1:
-            return frames[0]
-        frame = pd.concat(frames, ignore_index=True)
-        return frame.drop_duplicates(KEYS[kind], keep="last", ignore_index=True)
+        for place in range(len(frames) - 1):
+            later = pd.concat([frame["run_id"] for frame in frames[place + 1 :]])
+            if (again := frames[place]["run_id"].isin(later)).any():
+                old, new = frames[place][again], join(frames[place + 1 :], kind)
+                frames[place] = frames[place][~again]
+                if replaced is not None:
+                    gone = ~pd.concat([old, new]).duplicated(keep=False)[: len(old)]
+                    replaced.append(old[gone & (old["status"] != "failed") if kind == "runs" else gone])
+        return join(frames, kind)
 
     def _once(self, frame: pd.DataFrame, keys: list[str], file: Path) -> pd.DataFrame:
         """Each key once: files joined by hand may have rows twice. Of rows that differ the last stays, and is named."""
@@ -176,16 +237,59 @@ class Store:
         if not repeated.any():
             return frame
         different = frame[frame.duplicated(keys, keep=False) & ~frame.duplicated(keep=False)]
-        if len(different):
+        if len(different) and (seen := (file, file.stat().st_mtime_ns)) not in self._told:
+            self._told.add(seen)
             names = ", ".join(different["run_id"].unique()[:5])
             disk.keep_copy(
                 file, f"has different rows for one {' and '.join(keys)} ({names}): the last is used", self.aside
             )
         return frame[~repeated].reset_index(drop=True)
 
-    @staticmethod
-    def _empty(kind: str) -> pd.DataFrame:
-        return pd.DataFrame({name: pd.Series(dtype=_dtype(kind, name)) for name in COLUMNS[kind]})
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, ValueError):
+        return ""
+
+
+def read(file: Path, kind: str) -> pd.DataFrame:
+    """A table with all of its columns, each of its kind. Raises disk.Damaged without what no run is without."""
+    frame = disk.read_table(file, COLUMNS[kind], REQUIRED[kind])
+    for name in frame:
+        frame[name] = _column(frame[name], _dtype(kind, name))
+    if (frame[KEYS[kind]].isna()).any(axis=None):
+        raise disk.Damaged(f"has rows without {' or '.join(KEYS[kind])}")
+    return frame
+
+
+def _column(values: pd.Series, kind: str) -> pd.Series:
+    """The values as a column of str, int or float, as they are if they are such; raises disk.Damaged."""
+    if values.dtype == "category":
+        values = values.astype(object)
+    if kind == "str":
+        if values.dtype == "str" or values.map(lambda value: isinstance(value, str) or pd.isna(value)).all():
+            return values
+        raise disk.Damaged(f"column {values.name} holds {values.dropna().iloc[0]!r} in place of words")
+    whole = kind.startswith("int")
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in ("i" if whole else "fi"):
+        return values
+    try:
+        numbers = pd.to_numeric(values).astype("float64")
+        if not whole or (numbers == numbers.round()).all():
+            return numbers.astype(kind)
+    except (ValueError, TypeError):
+        pass
+    raise disk.Damaged(f"column {values.name} holds what is no {'whole ' if whole else ''}number")
+
+
+def join(frames: list[pd.DataFrame], kind: str) -> pd.DataFrame:
+    frames = [frame for frame in frames if len(frame)]
+    return pd.concat(frames, ignore_index=True) if frames else _empty(kind)
+
+
+def _empty(kind: str) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(dtype=_dtype(kind, name)) for name in COLUMNS[kind]})
 
 
 def _dtype(kind: str, name: str) -> str:
@@ -208,13 +312,20 @@ def _dtype(kind: str, name: str) -> str:
     return "str" if name in words else "float64"
 
 
-def _without_curve(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
+def without_curve(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
     """Which finished runs lack a row of theirs: iterations are 0, 1, ... to the last."""
     if runs.empty:
         return pd.Series(False, index=runs.index)
     iterations = curves.groupby("run_id")["iteration"].agg(["size", "max"]).reindex(runs["run_id"]).to_numpy(float)
     whole = iterations[:, 0] == iterations[:, 1] + 1
     return (runs["status"] != "failed") & ~pd.Series(whole, index=runs.index)
+
+
+def agrees(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
+    """Which runs have the mean return that their curve has, to single precision."""
+    means = curves.groupby("run_id")["return_mean"].mean().reindex(runs["run_id"]).to_numpy(float)
+    close = np.isclose(runs["auc_return"].to_numpy(float), means, rtol=1e-4, atol=1e-4, equal_nan=True)
+    return pd.Series(close, index=runs.index)
 
 
 def row(result) -> dict:
