@@ -32,6 +32,7 @@ RUN_COLUMNS = [
     "run_id", "task", "algorithm", "arm", *KNOB_COLUMNS, "seed", "total_steps",
     "status", "final_return", "auc_return", "wall_seconds", "commit", "config",
 ]  # fmt: skip
+WORDS = ["run_id", "task", "algorithm", "arm", "status"]  # columns that are never null
 YOUNGER_RUN_COLUMNS = ["condition", "overrides"]  # null in older studies
 CURVE_COLUMNS = [
     "env_steps", "episodes", "return_mean", "return_last100", "kl_after", "kl_attempted",
@@ -265,16 +266,24 @@ def _refuse_different(runs):
 
 def _read_runs(directory):
     try:
-        runs = pq.read_table(directory / "runs.parquet").to_pandas()
+        runs = pq.read_table(directory / "runs.parquet", page_checksum_verification=True).to_pandas()
     except Exception as error:
-        raise StudyError(f"cannot read {directory / 'runs.parquet'}: {error}") from error
+        raise StudyError(f"cannot read {directory / 'runs.parquet'}: {' '.join(str(error).split())}") from error
     absent = [column for column in RUN_COLUMNS if column not in runs]
     if absent:
         raise StudyError(f"{directory / 'runs.parquet'} lacks the columns {', '.join(absent)}")
     for column in set(YOUNGER_RUN_COLUMNS) - set(runs):
         runs[column] = None
-    for column in [*KNOB_COLUMNS, "final_return", "auc_return", "wall_seconds"]:
-        runs[column] = pd.to_numeric(runs[column], errors="coerce").astype(float)
+    for column in WORDS:
+        if not runs[column].map(lambda value: isinstance(value, str)).all():
+            raise StudyError(f"{directory / 'runs.parquet'}: column {column} holds what is no text")
+    for column in [*KNOB_COLUMNS, "final_return", "auc_return", "wall_seconds", "seed", "total_steps"]:
+        kind = "int64" if column in ("seed", "total_steps") else "float64"
+        try:
+            runs[column] = pd.to_numeric(runs[column]).astype(kind)
+        except (ValueError, TypeError) as error:
+            reason = f"column {column} holds what is no number ({error})"
+            raise StudyError(f"{directory / 'runs.parquet'}: {reason}") from None
     runs["folder"], runs["study"] = str(directory), directory.name
     runs["registered"] = head(directory).get("registered") or ""
     return runs[[*RUN_COLUMNS, *YOUNGER_RUN_COLUMNS, "folder", "study", "registered"]]
@@ -306,7 +315,7 @@ def _read_curves(directories, runs):
     for directory in directories:
         path = directory / "curves.parquet"
         try:
-            file = pq.ParquetFile(path, read_dictionary=["run_id"])
+            file = pq.ParquetFile(path, read_dictionary=["run_id"], page_checksum_verification=True)
             absent = REQUIRED_CURVE_COLUMNS - set(file.schema_arrow.names)
             if absent:
                 raise StudyError(f"{path} lacks the columns {', '.join(sorted(absent))}")
@@ -326,7 +335,7 @@ def _read_curves(directories, runs):
         except StudyError:
             raise
         except Exception as error:
-            raise StudyError(f"cannot read {path}: {error}") from error
+            raise StudyError(f"cannot read {path}: {' '.join(str(error).split())}") from error
         taken[np.unique(columns["run"])] = True
         pieces.append(columns)
     joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}

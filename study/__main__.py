@@ -2,6 +2,14 @@
 
 import os
 import sys
+import warnings
+
+if __name__ == "__main__" and any(option.startswith("error") for option in sys.warnoptions):
+    # A warning is no error here, nor in the workers, which inherit the options.
+    sys.warnoptions.clear()
+    os.environ.pop("PYTHONWARNINGS", None)
+    warnings.resetwarnings()
+    warnings.simplefilter("default")
 
 if __name__ == "__main__":  # Ctrl-C while libraries load: one line instead of a traceback
 

@@ -3,6 +3,7 @@
 import ctypes
 import random
 import sys
+import warnings
 from contextlib import contextmanager
 
 
@@ -28,7 +29,8 @@ def fit() -> None:
 def kept():
     """The caller's process as it was, afterwards: torch's threads and modes, and the state of the global generators.
 
-    Inside, torch's modes are those of a fresh process: a notebook's default dtype changes no run.
+    Inside, torch's modes are those of a fresh process: a notebook's default dtype changes no run. Nor do NumPy's
+    handling of errors and warnings that are made errors end one.
     """
     import numpy as np
     import torch
@@ -41,7 +43,14 @@ def kept():
         torch.set_default_dtype(torch.float32)
         if device.type != "cpu":
             torch.set_default_device(None)
-        with torch.inference_mode(False), torch.enable_grad():
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"),
+            warnings.catch_warnings(),
+        ):
+            warnings.filters[:] = [("default" if how == "error" else how, *of) for how, *of in warnings.filters]
+            warnings.simplefilter("default", append=True)  # tells the module of the change, and matches nothing new
             yield
     finally:
         torch.set_num_threads(threads)

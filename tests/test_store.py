@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -250,7 +251,7 @@ def test_a_run_that_two_files_have_is_that_of_the_later_one_and_the_other_is_kep
 def test_pandas_options_make_no_table_a_damaged_one(tmp_path):
     runs, curves = tables((0,))
     write(tmp_path, runs, curves)
-    with pd.option_context("future.infer_string", False):
+    with warnings.catch_warnings(action="ignore"), pd.option_context("future.infer_string", False):
         assert read(tmp_path / "runs.parquet", "runs").equals(runs)
         write(tmp_path, *tables((0,)))
     assert read(tmp_path / "runs.parquet", "runs").equals(runs)
@@ -304,7 +305,7 @@ def test_labels_are_names_of_files_and_different_ones_stay_different(tmp_path_fa
 @given(st.sampled_from(LABELS) | st.text(st.characters(exclude_categories=["Cc", "Cs"])))
 def test_the_console_prints_labels_as_they_are(label):
     out = io.StringIO()
-    console = Lines(file=out, soft_wrap=True, width=400, color_system="truecolor", force_terminal=False)
+    console = Lines(file=out, soft_wrap=True, width=400, color_system=None)
     console.print(f"[red]error:[/] {label} is wrong", highlight=False)
     label = "".join(letter for letter in label if letter not in "\x00\x07\x08\x0b\x0c\r")
     assert out.getvalue().removesuffix("\n") == f"error: {label} is wrong"
@@ -332,3 +333,36 @@ def test_tensorboard_takes_any_label_and_keeps_it_whole(tmp_path):
         seen.add(json.loads(text.tensor_proto.string_val[0])["task"])
         assert events.Scalars("kl_after")
     assert seen == set(labels)
+
+
+def test_a_tracker_that_fails_is_one_note_and_no_end(tmp_path, monkeypatch, capfd):
+    from types import SimpleNamespace as Stub
+
+    from conftest import configuration
+
+    from study.launch import runner
+
+    config = configuration(execution={"tracker": "tensorboard"})
+    stored = []
+    store = Stub(
+        add=lambda name, results: stored.append(name), checkpoint=lambda name: tmp_path / name, folder=tmp_path
+    )
+    sweep = runner.Sweep(store, [config])
+    sweep.meter = Stub(drop=lambda fleet, finished: None)
+
+    def fail(*_):
+        raise OSError(36, "File name too long")
+
+    monkeypatch.setattr(tracker, "write", fail)
+    for name in ("a", "b"):
+        result = Stub(config=config, status="complete", curves=None)
+        sweep._keep(Stub(name=name, configs=[config]), [result])
+    said = capfd.readouterr().err
+    assert stored == ["a", "b"] and said.count("note:") == 1 and "File name too long" in said
+
+
+def test_text_that_no_table_can_hold_is_refused_before_training():
+    from conftest import configuration
+
+    with pytest.raises(ConfigError, match="UTF-8"):
+        configuration(name="a\udcff")

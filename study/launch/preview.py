@@ -6,7 +6,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from study.config import Config
@@ -66,8 +65,7 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
         reasons[reason].append(words)
     for reason, jobs in reasons.items():
         others = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
-        words = escape(f"{reason}\n         {' '.join(jobs[0])}{others}")
-        out.print(f"[red]refused:[/] {words}", highlight=False)
+        out.print(f"[red]refused:[/] {reason}\n         {' '.join(jobs[0])}{others}", highlight=False)
     execution = configs[0].execution
     width = min(execution.workers or cores(), max(len(fleets), 1))
     where = f"{width} worker{'' if width == 1 else 's'}" if execution.cluster == "local" else "the cluster"

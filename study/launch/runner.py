@@ -445,5 +445,5 @@ def _count(number: int, thing: str) -> str:
 
 def refuse(error: ConfigError) -> None:
     """One line, exit code 2."""
-    console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+    console.print(f"[red]error:[/] {error}", highlight=False)
     sys.exit(2)

@@ -90,7 +90,7 @@ class Store:
         """run_id -> status. Read anew only where a file has changed, since claims ask often."""
         with self.lock:
             files = self._files("runs")
-            signature = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+            signature = tuple((file, file.lstat().st_mtime_ns, file.lstat().st_size) for file in files)
             if signature != self._known[0]:
                 runs = self._read("runs")
                 self._known = signature, dict(zip(runs["run_id"], runs["status"]))
@@ -163,7 +163,8 @@ class Store:
     def _find(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Whole curves of these runs among the files set aside, the youngest first, if they have the rows' returns."""
         found = []
-        for file in sorted(self.aside.glob("*curves.parquet*"), key=lambda file: file.stat().st_mtime, reverse=True):
+        files = filter(Path.is_file, self.aside.glob("*curves.parquet*"))
+        for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
             if runs.empty:
                 break
             try:
@@ -237,7 +238,7 @@ class Store:
         if not repeated.any():
             return frame
         different = frame[frame.duplicated(keys, keep=False) & ~frame.duplicated(keep=False)]
-        if len(different) and (seen := (file, file.stat().st_mtime_ns)) not in self._told:
+        if len(different) and (seen := (file, file.lstat().st_mtime_ns)) not in self._told:
             self._told.add(seen)
             names = ", ".join(different["run_id"].unique()[:5])
             disk.keep_copy(
