@@ -7,12 +7,18 @@ import warnings
 from rich.console import Console
 from rich.text import Text
 
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 
 class Lines(Console):
-    """A console that reads markup at the start of a text alone, "[red]error:[/] ...": a label may hold anything."""
+    """A console that reads markup at the start of a text alone, "[red]error:[/] ...": a label may hold anything.
+
+    Controls of the terminal and of the direction of writing are named by their numbers: ‹U+001B›.
+    """
 
     def render_str(self, text, **options):
         options |= {"markup": False, "emoji": False}
+        text = CONTROLS.sub(lambda found: f"‹U+{ord(found[0]):04X}›", text)
         if not (mark := re.match(r"\[(red|yellow)\](.*?)\[/\]", text, re.DOTALL)):
             return super().render_str(text, **options)
         return Text.assemble((mark[2], mark[1]), super().render_str(text[mark.end() :], **options))
