@@ -175,7 +175,7 @@ def rows(*folders):
     return found
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.sampled_from(FILES), st.sampled_from(list(DAMAGES)), st.floats(0, 1),
     st.lists(st.sampled_from(list(COMMANDS)), min_size=1, max_size=2),
