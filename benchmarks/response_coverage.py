@@ -12,6 +12,7 @@ OUT_power.csv.
 """
 
 import argparse
+import itertools
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ import pandas as pd  # noqa: E402
 from analysis import response  # noqa: E402
 
 response.STEP, response.WIDTHS = 2 * response.STEP, response.WIDTHS[::2]  # four times as fast
-SEED = 20261129
+SEED = 20261201  # response.WIDER and TAILS were chosen on studies of 20261129 and 20261130
 FAMILIES = np.repeat(np.arange(8), [7, 6, 5, 4, 3, 2, 2, 1])
 GRIDS = {  # log10
     "raw": np.log10([0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]),
@@ -35,9 +36,9 @@ FITTED = {"raw": response.BETA, "normalised": response.BETA, "delta": response.D
 WIDTH = 1.25  # decades, the typical task's, of a side that falls
 SKEW = 1.6  # how much wider the other side of a skewed response is
 WIDTH_SPREAD = 0.35  # SD of ln w
-LACK = 0.06  # of the height
-NOISE = 0.06  # of the height: a seed's typical SD
-NOISE_SPREAD = (0.7, 0.6)  # SD of its logarithm over tasks, and over the values of a task
+LACK = 0.035  # of the height
+NOISE = {"raw": 0.1, "normalised": 0.05, "delta": 0.11}  # of the height: a seed's typical SD
+NOISE_SPREAD = (0.7, 0.8)  # SD of its logarithm over tasks, and over the values of a task
 EDGES = {"none": 5.0, "tenth": 1.2816, "third": 0.4307}  # SDs from the lower end to the mean optimum, see Truth
 COLUMNS = ["estimate", "by", "truth", "value", "low", "high", "low90", "high90"]
 
@@ -76,9 +77,10 @@ def drawn(number):
 
 
 def _power():
-    """Normalised beta has difficulty 0.25; raw beta's is the same or twice that, delta's is some multiple of it."""
-    tau, made = WIDTH / 4, []
-    for slope, scatter in ((0.0, 0.02), (1.0, 0.16)):
+    """Raw beta is as hard to choose as normalised beta or twice as hard, delta harder by a factor."""
+    made = []
+    for difficulty, (slope, scatter) in itertools.product((0.25, 0.35), ((0.0, 0.02), (1.0, 0.16))):
+        tau = WIDTH * difficulty
         sigma = np.sqrt(3 * tau**2 - scatter**2)
         made += [Truth(tau, factor * tau, slope, sigma, scatter, kind="power") for factor in (1, 1.4, 0.5, 2)]
     return made
@@ -105,7 +107,7 @@ def scores(optima, knob, shape, generator):
     mean = curve(shape, (x - optima[:, None]) / width, 1 if knob == "delta" else -1, generator)
     mean = mean + LACK * generator.standard_normal(mean.shape)
     task, value = (generator.standard_normal(size) for size in ((n, 1), mean.shape))
-    noise = NOISE * np.exp(NOISE_SPREAD[0] * task + NOISE_SPREAD[1] * value)
+    noise = NOISE[knob] * np.exp(NOISE_SPREAD[0] * task + NOISE_SPREAD[1] * value)
     made = mean[..., None] + noise[..., None] * generator.standard_normal((*mean.shape, 2))
     task, place, seed = (index.ravel() for index in np.indices(made.shape))
     names = {"task": [f"{t:02d}" for t in task], "family": FAMILIES[task]}
@@ -198,31 +200,36 @@ def coverage(studies):
     return frame[["estimate", "by", "of", "is", "studies", "holds", "error", "too_high", "too_low", "open"]]
 
 
-RULES = {  # name: (estimate, 95 % interval or that of 90 % -> whether the rule decides)
-    "raw beta is harder to choose than normalised": ("difficulty, raw / normalised", "low", lambda low, high: low > 1),
+HARDER, ALIKE, SLOPE = (
+    "difficulty, raw / normalised",
+    "difficulty, normalised / delta",
+    "slope, raw / normalised on sigma",
+)
+RULES = {  # name: (estimate, kind of truth, columns of the interval, whether it decides)
+    "raw beta is harder to choose than normalised": (HARDER, "power", "low high", lambda low, high: low > 1),
     "normalised beta as easy as delta, within 1.5": (
-        "difficulty, normalised / delta", "low90", lambda low, high: (low > 1 / 1.5) & (high < 1.5)),
+        ALIKE, "power", "low90 high90", lambda low, high: (low > 1 / 1.5) & (high < 1.5)),
     "normalised beta as easy as delta, within 2": (
-        "difficulty, normalised / delta", "low90", lambda low, high: (low > 1 / 2) & (high < 2)),
-    "0 is not the slope of raw / normalised": ("slope, raw / normalised on sigma", "low", lambda low, high: low > 0),
-    "1 is not the slope of raw / normalised": (
-        "slope, raw / normalised on sigma", "low", lambda low, high: (low > 1) | (high < 1)),
+        ALIKE, "power", "low90 high90", lambda low, high: (low > 1 / 2) & (high < 2)),
+    "normalised beta as easy as delta, within 2.5": (
+        ALIKE, "power", "low90 high90", lambda low, high: (low > 1 / 2.5) & (high < 2.5)),
+    "normalised beta at most 2 as hard as delta": (ALIKE, "power", "low90 high90", lambda low, high: high < 2),
+    "normalised beta at most 1.5 as hard as delta": (ALIKE, "power", "low90 high90", lambda low, high: high < 1.5),
+    "0 is not the slope of raw / normalised": (SLOPE, "coverage", "low high", lambda low, high: low > 0),
+    "1 is not the slope of raw / normalised": (SLOPE, "coverage", "low high", lambda low, high: (low > 1) | (high < 1)),
+    "the slope of raw / normalised is above 0.5": (SLOPE, "coverage", "low high", lambda low, high: low > 0.5),
 }  # fmt: skip
 
 
 def power(studies):
-    """Frame: how often a rule decides, by its truth."""
+    """Frame: how often a rule decides, by the truth of its estimate and the difficulty of normalised beta."""
     found = []
-    for rule, (estimate, low, decides) in RULES.items():
-        own = studies[(studies["estimate"] == estimate) & ((studies["kind"] == "power") | (studies["shared"] == 0))]
-        own = own.assign(
-            rule=rule, decides=decides(own[low], own[low.replace("low", "high")]), truth=own["truth"].round(2)
-        )
-        if "slope" in estimate:
-            own = own[own["kind"] == "coverage"]
-        else:
-            own = own[own["kind"] == "power"]
-        found.append(own.groupby(["rule", "by", "truth"])["decides"].agg(["size", "mean"]).reset_index())
+    for rule, (estimate, kind, ends, decides) in RULES.items():
+        own = studies[(studies["estimate"] == estimate) & (studies["kind"] == kind) & (studies["shared"] == 0)]
+        low, high = (own[end] for end in ends.split())
+        difficulty = (own["tau"] / WIDTH).round(2) if kind == "power" else "any"
+        own = own.assign(rule=rule, decides=decides(low, high), truth=own["truth"].round(2), difficulty=difficulty)
+        found.append(own.groupby(["rule", "by", "truth", "difficulty"])["decides"].agg(["size", "mean"]).reset_index())
     frame = pd.concat(found).rename(columns={"size": "studies", "mean": "decides"})
     return frame.assign(error=np.sqrt(frame["decides"] * (1 - frame["decides"]) / frame["studies"]))
 

@@ -342,7 +342,7 @@ def test_the_line_through_sharp_optima_is_least_squares():
         assert line.intercept.value == pytest.approx(intercept, abs=0.02)
         scatter = np.std(optima - intercept - slope * log_sigma)
         assert line.scatter.value == pytest.approx(scatter, abs=0.02)
-        half = stats.t.ppf(0.975, 22) * np.sqrt(covariance[0, 0])
+        half = stats.t.ppf(0.975, 22) * np.sqrt(response.WIDER["slope"] * covariance[0, 0])
         assert line.slope.high - line.slope.low == pytest.approx(2 * half, rel=0.1)
 
 
