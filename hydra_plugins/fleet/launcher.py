@@ -1,13 +1,14 @@
 """The fleet launcher: composes a sweep's runs and hands all of them over at once."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.errors import HydraException
@@ -16,19 +17,26 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+# An interpolation that names another value of the same configuration, as ${task.total_steps} does
+REFERENCE = re.compile(r"\$\{\.*[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\}")
+
 
 class FleetJob(JobReturn):
-    """One run. Runs that differ in their seed alone share one composed config, `arm`; cfg is made when looked at."""
+    """One run. Runs that differ in their seed alone share one composed config, `arm`; cfg is made when looked at.
 
-    def __init__(self, overrides: list[str], index: int, arm: DictConfig, seed: Any):
+    The seed is None where the arm is this run's own.
+    """
+
+    def __init__(self, overrides: list[str], index: int, arm: DictConfig, seed: int | None):
         self.arm, self.seed, self.index = arm, seed, index
         super().__init__(overrides=overrides, task_name=arm.hydra.job.name, working_dir=str(Path.cwd()))
 
     def composed(self) -> DictConfig:
+        if self.seed is None:
+            return self.arm
         config = OmegaConf.masked_copy(self.arm, list(self.arm))
         with open_dict(config):
-            if self.seed is not None:
-                config.seed = self.seed
+            config.seed = self.seed
             config.hydra.job.id = config.hydra.job.num = self.index
             config.hydra.overrides.task = self.overrides
         return config
@@ -68,33 +76,54 @@ class FleetLauncher(Launcher):
 
         arms: dict[tuple, DictConfig | Exception] = {}
         jobs, refused = [], []
-        for index, overrides in enumerate(job_overrides, initial_job_idx):
-            seeds = [override for override in overrides if override.startswith("seed=")]
-            words = tuple(override for override in overrides if not override.startswith("seed="))
-            if words not in arms:
-                arms[words] = self._arm(words)
-            if isinstance(arms[words], Exception):
-                refused.append((list(overrides), arms[words]))
-            else:
-                jobs.append(FleetJob(list(overrides), index, arms[words], _value(seeds[-1]) if seeds else None))
-        if jobs:
-            HydraConfig.instance().set_config(jobs[-1].composed())
-        for job, value in zip(jobs, self.task_function.many(jobs, refused)):
+        began = datetime.now()  # ${now:...} is one moment for all jobs, as Hydra's other launchers have it
+        OmegaConf.register_new_resolver("now", lambda form: began.strftime(form), use_cache=True, replace=True)
+        try:
+            for index, overrides in enumerate(job_overrides, initial_job_idx):
+                arm, seed = self._arm(arms, list(overrides), index)
+                if isinstance(arm, Exception):
+                    refused.append((list(overrides), arm))
+                else:
+                    jobs.append(FleetJob(list(overrides), index, arm, seed))
+            values = self.task_function.many(jobs, refused)
+        finally:
+            setup_globals()
+        for job, value in zip(jobs, values):
             job.return_value, job.status = value, JobStatus.COMPLETED
         return jobs
 
-    def _arm(self, overrides: tuple[str, ...]) -> DictConfig | Exception:
-        """Composed once for all its seeds."""
+    def _arm(self, arms: dict, overrides: list[str], index: int) -> tuple[DictConfig | Exception, int | None]:
+        """A job's arm, composed once for all its seeds, and its seed; or the job's own configuration and None.
+
+        A resolver (${hydra:job.num}, ${oc.select:seed}, the user's own) may give each job another value, so that what
+        has one is composed whole for each.
+        """
+        seeds = [word for word in overrides if word.lstrip("+~").partition("=")[0] == "seed"]
+        if len(seeds) == 1 and seeds[0].startswith("seed=") and type(_value(seeds[0])) is int:
+            words = tuple(word for word in overrides if word not in seeds)
+            if words not in arms:
+                arms[words] = self._composed(list(words), index)
+            if isinstance(arms[words], Exception) or _same_for_all_seeds(arms[words]):
+                return arms[words], _value(seeds[0])
+        return self._composed(overrides, index), None
+
+    def _composed(self, overrides: list[str], index: int) -> DictConfig | Exception:
         try:
-            arm = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-            if arm.hydra.job.chdir:
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+            with open_dict(config):
+                config.hydra.job.id = config.hydra.job.num = index
+                config.hydra.runtime.output_dir = str(Path.cwd())
+            if config.hydra.job.chdir:
                 raise HydraException("hydra.job.chdir=true: runs of a fleet share one process, hence one folder")
-            if arm.hydra.job.env_set:
+            if config.hydra.job.env_set:
                 raise HydraException(
                     "hydra.job.env_set: runs of a fleet share one process; set the variables before the command"
                 )
-            return arm
-        except (HydraException, OmegaConfBaseException) as error:
+            if _sweeper(config) != _sweeper(self.config):
+                chosen = next((word for word in overrides if "experiment" in word.partition("=")[0]), overrides[0])
+                raise HydraException(f"{chosen} is itself a sweep, of which one job can't be made: a command for each")
+            return config
+        except (HydraException, OmegaConfBaseException, ValueError) as error:  # a ValueError: task=null
             return error
 
     def _run(self, overrides: list[str], index: int) -> JobReturn:
@@ -110,6 +139,18 @@ class FleetLauncher(Launcher):
         )
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         return done
+
+
+def _sweeper(config: DictConfig) -> dict:
+    return OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+
+
+def _same_for_all_seeds(arm: DictConfig) -> bool:
+    """Whether nothing in it is made by a resolver or from the seed."""
+    container = OmegaConf.to_container(arm, resolve=False)
+    container.pop("hydra")
+    text = REFERENCE.sub(lambda found: found[0] if "seed" in found[0] else "", repr(container))
+    return "${" not in text
 
 
 @cache

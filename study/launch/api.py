@@ -11,12 +11,12 @@ from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from hydra_plugins.fleet.sweeper import open_settings
+from hydra_plugins.fleet.sweeper import of_each_job, open_settings
 from study import process
 from study.config import Config
 from study.files import CONF
 from study.launch import runner
-from study.launch.command import _parsed, explain, parsed
+from study.launch.command import _parsed, explain, no_file, parsed
 from study.launch.store import Store
 from study.settings import ConfigError
 
@@ -61,16 +61,21 @@ def sweep(*overrides: str, **settings: Any) -> Frames:
 
 
 def _through_hydra(how: str, task: Callable, words: list[str]) -> None:
+    words = open_settings(words)
+    if how == "multirun":
+        words = [*of_each_job(words), "hydra.mode=MULTIRUN"]  # as -m does
     before = Singleton.get_state()  # a caller may be an application of Hydra itself
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3", job_name="study"):
             start = getattr(GlobalHydra.instance().hydra, how)
-            done = start("config", task, open_settings(words), with_log_configuration=False)
+            done = start("config", task, words, with_log_configuration=False)
         if how == "run":
             done.return_value  # noqa: B018  raises what the task has raised
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain(error)) from None
+        raise ConfigError(explain(error, words)) from None
+    except ValueError as error:
+        raise (ConfigError(explain(error, words)) if no_file(error) else error) from None
     finally:
         Singleton.set_state(before)
 
@@ -85,6 +90,9 @@ def _trained(configs: list[Config]) -> Frames:
 
 def _axis(value: Any) -> str:
     if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+        value = list(value)
+        if not value:
+            return "range(0,0)"  # refused by the sweeper
         return ",".join(_word(one) for one in value)
     return _word(value)
 

@@ -65,13 +65,12 @@ def parsed(jobs: list, refused: list) -> tuple[list, list]:
     for job in jobs:
         try:
             if id(job.arm) not in arms:
-                arms[id(job.arm)] = _parsed(job.arm), _mentions_seed(job.arm)
-            config, by_seed = arms[id(job.arm)]
-            if job.seed is not None:
-                config = _parsed(job.cfg) if by_seed else config.with_seed(job.seed)
-            configs.append(config)
+                arms[id(job.arm)] = _parsed(job.arm)
+            configs.append(arms[id(job.arm)] if job.seed is None else arms[id(job.arm)].with_seed(job.seed))
         except ConfigError as error:
             wrong.append((job.overrides, str(error)))
+        except OmegaConfBaseException as error:
+            wrong.append((job.overrides, explain(error, job.overrides)))
     if wrong and not (configs and configs[0].execution.dry_run):
         raise ConfigError(wrong[0][1])
     return configs, wrong
@@ -106,16 +105,30 @@ def _train(parse_all: Callable) -> list[dict | None]:
 
 
 def _parsed(cfg: DictConfig):
+    """The typed config. A job of a sweep brings hydra's part along: ${hydra:...} is then of that job."""
     from study.config import parse
 
     container = OmegaConf.to_container(cfg, resolve=False)
-    container.pop("hydra", None)
-    return parse(OmegaConf.to_container(OmegaConf.create(container), resolve=True))
+    of_command = HydraConfig.instance().cfg
+    if container.pop("hydra", None):
+        HydraConfig.instance().set_config(cfg)
+    try:
+        _check_of_hydra(container)
+        resolved = OmegaConf.to_container(OmegaConf.create(container), resolve=True)
+    finally:
+        HydraConfig.instance().cfg = of_command
+    return parse(resolved)
 
 
-def _mentions_seed(cfg: DictConfig) -> bool:
-    """Whether another value of the config is made from the seed, as in name=x${seed}."""
-    return re.search(r"\$\{[^}]*seed", str({key: cfg._get_node(key) for key in cfg if key != "hydra"})) is not None
+def _check_of_hydra(container: dict) -> None:
+    """Hydra gives None for what it does not have, as job.num of a run alone. Raises ConfigError."""
+    from study.settings import ConfigError
+
+    for key in re.findall(r"\$\{hydra:([\w.]+)\}", repr(container)):
+        held = HydraConfig.instance().cfg
+        if held is None or OmegaConf.select(held.hydra, key, default=one) is one:
+            of_job = "; a run alone is no job of a sweep, it has no number" if key in ("job.num", "job.id") else ""
+            raise ConfigError(f"${{hydra:{key}}}: Hydra has no such value{of_job}")
 
 
 one.many = many
@@ -136,9 +149,19 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         return f"Could not find '{missing[1]}'{_meant(name, options)}{there}"
     if "to append to your config" in str(error).lower():
         return _unknown(message.split("'")[1], overrides)
+    if "HydraConfig was not set" in message:
+        return "${hydra:...} in hydra.sweeper has no job yet: written \\${hydra:...}, with a backslash, each job resolves it"
+    if no_file(error):
+        groups = [word for word in overrides if word.split("=")[0] in ("task", "algorithm")] or ["task, algorithm"]
+        return f"{', '.join(groups)}: must be the name of a file in study/conf/"
     if "missing mandatory value" in message.lower():
         return f"{message.split()[-1]}: a value is missing; give it on the command line"
     return message
+
+
+def no_file(error: Exception) -> bool:
+    """Whether it is Hydra's answer to task=null."""
+    return str(error).startswith("Config group override must be")
 
 
 def _meant(name: str, names: Sequence[str], prefix: str = "") -> str:
@@ -201,12 +224,19 @@ def main() -> None:
         print(script)
         return
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing; we print one line
-    from hydra_plugins.fleet.sweeper import open_settings
+    from hydra_plugins.fleet.sweeper import of_each_job, open_settings
 
     sys.argv[1:] = open_settings(sys.argv[1:])
+    if {"-m", "--multirun"} & set(sys.argv):
+        sys.argv[1:] = of_each_job(sys.argv[1:])
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(one)()
     except (HydraException, OmegaConfBaseException) as error:
+        print(f"error: {explain(error, _overrides())}", file=sys.stderr)
+        sys.exit(2)
+    except ValueError as error:
+        if not no_file(error):
+            raise
         print(f"error: {explain(error, _overrides())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
