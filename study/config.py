@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, field_validator
 
 from study import algorithm
 from study.files import CONF, shown
@@ -35,6 +36,15 @@ class Task(Strict):
     total_steps: Count
     max_episode_steps: Count | None = None  # a time limit in place of the environment's own
     kwargs: dict[str, Any] = {}
+
+    @field_validator("kwargs")
+    @classmethod
+    def _keys(cls, kwargs):
+        """1 and "1" would be one key of a run's identity, "a.b" and a.b one of its label."""
+        for key in _keys(kwargs):
+            if not isinstance(key, str) or not re.fullmatch(r"[^\s.=]+", key):
+                raise ValueError(f"keys are words without dots, spaces and =, not {key!r}")
+        return kwargs
 
 
 class Diagnostics(Strict):
@@ -148,7 +158,8 @@ class Config(Strict):
     @cached_property
     def arm(self) -> str:
         """The algorithm with its leading number, and with whatever else differs from the defaults in conf/."""
-        return " ".join([self.algorithm.name, *_words(self._own), *filter(None, [self.condition])])
+        own = [f"{key}={_free(v) if self._any_kind(key) else _word(v)}" for key, v in self._own.items()]
+        return " ".join([self.algorithm.name, *own, *filter(None, [self.condition])])
 
     @cached_property
     def condition(self) -> str:
@@ -158,8 +169,12 @@ class Config(Strict):
     @cached_property
     def task_label(self) -> str:
         """The task's name, with whatever differs from its file in conf/task/ (of a task without one: its id)."""
-        changed = {key.removeprefix("kwargs."): value for key, value in self._of_task.items()}
-        return " ".join([self.task.name, *_words(changed)])
+        words = [f"{key}={_word(value)}" for key, value in self._of_task.items() if not key.startswith("kwargs.")]
+        for key, value in self._of_task.items():
+            if key.startswith("kwargs."):
+                short = key.removeprefix("kwargs.")
+                words.append(f"{key if short in Task.model_fields or short == 'backend' else short}={_free(value)}")
+        return " ".join([self.task.name, *words])
 
     @cached_property
     def overrides(self) -> list[str]:
@@ -190,7 +205,18 @@ class Config(Strict):
         given = {name: getattr(self.algorithm, name) for name in type(self.algorithm).model_fields if name != "name"}
         fields = type(self.algorithm).model_fields
         usual = {name: defaults[name] if name in defaults else fields[name].default for name in given}
-        return {n: v for n, v in given.items() if n == leading or v != _plain(usual[n], v)}
+        return {
+            name: value
+            for name, value in given.items()
+            if name == leading
+            or (_free(value) != _free(usual[name]) if self._any_kind(name) else value != _plain(usual[name], value))
+        }
+
+    def _any_kind(self, name: str) -> bool:
+        """Whether a setting of the algorithm may be a value of several kinds, so that 1 and '1' are two of them."""
+        annotation = type(self.algorithm).model_fields[name].annotation
+        kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+        return Any in kinds or len(set(kinds) - {NoneType}) > 1
 
     @cached_property
     def _protocol(self) -> dict:
@@ -210,7 +236,9 @@ class Config(Strict):
         given = _flat(self.identity["task"]) | dict.fromkeys(kwargs.keys() - _flat(self.identity["task"]).keys())
         if self.identity["backend"] != backend(usual.model_copy(update={"id": self.task.id})):
             given["backend"] = self.identity["backend"]
-        return {key: value for key, value in given.items() if key not in defaults or value != defaults[key]}
+        given.pop("kwargs", None)  # of an environment without any
+        differ = {key for key, value in given.items() if key not in defaults or _free(value) != _free(defaults[key])}
+        return {key: given[key] for key in sorted(differ, key=lambda key: (key.startswith("kwargs."), key))}
 
     @property
     def study(self) -> Path:
@@ -232,11 +260,18 @@ def _task(name: str) -> dict | None:
 
 
 def _flat(nested: dict, prefix: str = "") -> dict:
-    """{"a": {"b": 1}} as {"a.b": 1}."""
+    """{"a": {"b": 1}} as {"a.b": 1}; what is empty stays."""
     flat = {}
     for key, value in nested.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
     return flat
+
+
+def _keys(value: Any) -> list:
+    """Of all dictionaries in it."""
+    if isinstance(value, dict):
+        return [*value, *(key for one in value.values() for key in _keys(one))]
+    return [key for one in value for key in _keys(one)] if isinstance(value, list) else []
 
 
 def _plain(default: Any, like: Any) -> Any:
@@ -259,6 +294,26 @@ def _word(value: Any) -> str:
     if isinstance(value, float):
         return short if float(short := f"{value:g}") == value else repr(value)
     return value if isinstance(value, str) else str(value).lower()
+
+
+def _free(value: Any) -> str:
+    """For a label, of a value that may be of any kind: 1, 1.0, '1' and [1] are four arguments and have four words."""
+    if isinstance(value, str):
+        plain = re.fullmatch(r"[A-Za-z_][\w./:-]*", value) and value.lower() not in (
+            "none",
+            "true",
+            "false",
+            "nan",
+            "inf",
+        )
+        return value if plain else repr(value)
+    if isinstance(value, float):
+        return f"{word}.0" if re.fullmatch(r"-?\d+", word := _word(value)) else word
+    if isinstance(value, tuple | list):
+        return f"({','.join(map(_free, value))})"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_free(value[key])}' for key in sorted(value))}}}"
+    return str(value).lower()
 
 
 def _hydra(value: Any) -> str:
@@ -381,7 +436,7 @@ def _check(config: Config) -> None:
             f"diagnostics.fisher_stride={config.diagnostics.fisher_stride}: twice it must divide "
             f"horizon={config.horizon} ({shown('config.yaml')})"
         )
-    if not config.name or any(part in ("", "..") for part in config.name.split("/")):
+    if "\0" in config.name or {"", ".", "..", ".work"} & set(config.name.split("/")):
         raise ConfigError(f"name={config.name!r}: must be a folder name below {config.execution.results}/")
 
 

@@ -164,7 +164,7 @@ def test_a_grid_s_values_are_resolved_by_each_job():
         (["+experiment=quick,rates"], "+experiment=quick is itself a sweep"),
         (["task=cartpole,null"], "name of a file"),
         (["name='x${hydra:nosuch}'", "seed=0,1"], "${hydra:nosuch}: Hydra has no such value"),
-        (["+hydra.sweeper.params.name='${hydra:job.num}'"], "with a backslash, each job"),
+        (["+hydra.sweeper.params.name='${hydra:job.num}'"], "(a backslash) each job"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -16,6 +16,7 @@ from analysis.data import StudyError, load
 from study.config import parse
 from study.files import CONF
 from study.launch.store import Store
+from study.settings import ConfigError
 
 numbers = st.floats(1e-6, 1e3, allow_nan=False)
 words = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=8).filter(
@@ -205,3 +206,91 @@ def test_every_run_of_a_sweep_goes_into_the_study_that_it_names(tmp_path):
     assert len(runs) == 4
     for study, root, seed in places:
         assert load([tmp_path / root / study]).runs["seed"].tolist() == [seed]
+
+
+# Values that an environment tells apart
+
+
+KINDS = [
+    1,
+    1.0,
+    "1",
+    True,
+    "true",
+    None,
+    "none",
+    [1],
+    [1.0],
+    ["1"],
+    [[1]],
+    [1, 2],
+    "1x2",
+    "(1,2)",
+    [],
+    {},
+    "",
+    "{}",
+    "a b=1",
+]
+KINDS += [
+    float("inf"),
+    "inf",
+    float("nan"),
+    "nan",
+    0.0,
+    -0.0,
+    1e6,
+    1000000,
+    {"x": 1},
+    {"x": 1.0},
+    {"x": {}},
+    "'1'",
+    '"1"',
+]
+
+
+def test_arguments_of_other_kinds_are_other_runs_with_other_labels():
+    """Whatever two values do to a constructor: repr tells them apart as Python does."""
+    made = {repr(value): changed({"task.kwargs": {"port": value}}) for value in KINDS}
+    assert (
+        len({config.run_id for config in made.values()}) == len({name(config) for config in made.values()}) == len(made)
+    )
+    assert len(made) == len(KINDS)
+
+
+def test_the_order_of_arguments_is_none_of_the_run():
+    one, other = (
+        changed({"task.kwargs": {"a": 1, "b": {"c": 2, "d": 3}}}),
+        changed({"task.kwargs": {"b": {"d": 3, "c": 2}, "a": 1}}),
+    )
+    assert one.run_id == other.run_id and name(one) == name(other)
+
+
+def test_an_argument_called_like_a_setting_of_the_task_is_told_from_it():
+    limits = [changed({"task.max_episode_steps": 9}), changed({"task.kwargs": {"max_episode_steps": 9}})]
+    ids = [changed({"task.id": "x"}), changed({"task.kwargs": {"id": "x"}})]
+    for pair in (limits, ids):
+        assert pair[0].run_id != pair[1].run_id and name(pair[0]) != name(pair[1])
+
+
+@pytest.mark.parametrize("key", [1, "a.b", "a b", "a=b", None])
+def test_keys_that_a_name_cannot_tell_apart_are_refused(key):
+    for kwargs in ({key: 1}, {"outer": {key: 1}}, {"outer": [{key: 1}]}):
+        with pytest.raises(ConfigError, match="task.kwargs"):
+            changed({"task.kwargs": kwargs})
+
+
+def test_numbers_of_our_own_are_one_run_however_they_are_spelled():
+    for key, spellings in {
+        "gamma": (1, 1.0, "1", "1e0"),
+        "reward_scale": (2, 2.0, "2.0"),
+        "algorithm.beta": (1, "1.0"),
+    }.items():
+        made = [changed({key: value}) for value in spellings]
+        assert len({config.run_id for config in made}) == len({name(config) for config in made}) == 1, key
+
+
+@pytest.mark.parametrize("study", ["", ".", "..", "a/..", "a/../..", "/tmp/x", "a//b", "a/", "./a", "a/.work", "a\0b"])
+def test_a_study_has_a_folder_of_its_own_below_the_results(study):
+    with pytest.raises(ConfigError, match="must be a folder name below"):
+        changed({"name": study})

@@ -1,10 +1,13 @@
 """Sweeps survive what breaks them: kills, damage, a full disk, company; what they leave equals an undisturbed sweep."""
 
+import errno
+import multiprocessing
 import os
 import random
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -816,6 +819,46 @@ def test_runs_that_differ_between_folders_are_named_and_kept(tmp_path, finished,
     assert set(kept["run_id"]) == {runs["run_id"][3]} and len(kept) == (curves["run_id"] == runs["run_id"][3]).sum()
     merge.main([str(tmp_path / "s"), str(tmp_path / "other")])
     assert len(list((tmp_path / "s/.work/set-aside").glob("from other.*"))) == 4, "neither overwrites the other"
+
+
+def test_a_folder_of_studies_is_not_added_to(tmp_path, finished, monkeypatch, capfd):
+    shutil.copytree(finished, tmp_path / "results/other")
+    monkeypatch.chdir(tmp_path)
+    for folder in ("results", ".", "results/other/.."):
+        with pytest.raises(SystemExit) as end:
+            merge.main([folder, "results/other"])
+        assert end.value.code == 2 and "not a study's folder" in capfd.readouterr().err
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF])
+def test_a_file_system_that_flushes_no_folders_will_do(number, tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def refusing(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    Store(tmp_path / "s").open()
+    assert (tmp_path / "s/.work/token").exists()
+
+
+def _sweep_in_a_pool(results):
+    import study
+
+    small = dict(task="cartpole", horizon=64, total_steps=64, epochs=1, hidden="[4]")
+    frames = study.sweep("execution.compile=false", name="s", seed=range(2), gamma=[0.9, 0.8], **small, **{
+        "execution.results": results, "execution.fleet_size": 1, "execution.workers": 2,
+    })  # fmt: skip
+    return frames.runs["status"].tolist()
+
+
+def test_a_sweep_in_a_process_of_a_pool_is_trained_there(tmp_path):
+    """Such a process is daemonic: it may have no children, hence no workers."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_sweep_in_a_pool, [str(tmp_path)]) == ["complete"] * 4
 
 
 @pytest.mark.parametrize("words, reason", [(["s"], "usage"), (["s", "s"], "added to"), (["s", "no"], "not a study")])

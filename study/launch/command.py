@@ -150,7 +150,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     if "to append to your config" in str(error).lower():
         return _unknown(message.split("'")[1], overrides)
     if "HydraConfig was not set" in message:
-        return "${hydra:...} in hydra.sweeper has no job yet: written \\${hydra:...}, with a backslash, each job resolves it"
+        return "${hydra:...} in hydra.sweeper has no job yet: written \\${hydra:...} (a backslash) each job resolves it"
     if no_file(error):
         groups = [word for word in overrides if word.split("=")[0] in ("task", "algorithm")] or ["task, algorithm"]
         return f"{', '.join(groups)}: must be the name of a file in study/conf/"

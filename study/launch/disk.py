@@ -62,13 +62,21 @@ def write(path: Path, fill: Callable) -> None:
         raise
 
 
+# What some file systems (network, FUSE, Windows) answer to flushing or opening a folder, which they cannot do
+NOT_OFFERED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EISDIR, errno.EACCES}
+
+
 def _flush_folder(folder: Path) -> None:
-    """The rename itself, so that it outlives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """The rename itself, so that it outlives a power cut; where the file system offers that."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise
 
 
 def filename(label: str) -> str:

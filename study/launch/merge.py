@@ -23,6 +23,12 @@ def merge(folder: Path, other: Path) -> str:
     """
     runs, curves = (_table(other, kind) for kind in ("runs", "curves"))
     runs = runs[runs["status"] != "failed"]
+    if (
+        folder.exists()
+        and any(folder.iterdir())
+        and not any((folder / own).exists() for own in ("runs.parquet", ".work"))
+    ):
+        raise ConfigError(f"{folder} holds other files: not a study's folder")
     store = Store(folder)
     store.open()
     store.merge()  # parts that a killed launcher left

@@ -1,5 +1,6 @@
 """Trains a list of runs: skips the finished ones, packs the others into fleets, has them trained, stores results."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -191,6 +192,9 @@ class Sweep:
         self.running: dict[str, tuple[Group, object]] = {}
         here = execution.cluster == "local"
         workers = min(execution.workers or cores(), len(fleets)) if here else 0
+        if workers > 1 and multiprocessing.current_process().daemon:
+            workers = 1
+            console.print("[yellow]note:[/] a process of a multiprocessing.Pool may start no workers: it trains itself")
         runs = sum(len(fleet.configs) for fleet in fleets)
         where = _count(workers, "worker") if here else "the cluster"
         console.print(
