@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
 from types import NoneType, UnionType
@@ -13,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ValidationError, field_validator
 
-from study import algorithm
+from study import algorithm, spelling
 from study.files import CONF, shown
 from study.settings import (
     AlgorithmSettings,
@@ -440,6 +439,10 @@ def _check(config: Config) -> None:
         raise ConfigError(f"name={config.name!r}: must be a folder name below {config.execution.results}/")
 
 
+def _fields(part: str) -> list[str]:
+    return list(Config.model_fields[part].annotation.model_fields)
+
+
 def _line(error: ValidationError, prefix: str, file: str, model: type[BaseModel]) -> str:
     """Pydantic's first complaint as one line in our words, with a count of the others."""
     first, *others = error.errors()
@@ -448,8 +451,11 @@ def _line(error: ValidationError, prefix: str, file: str, model: type[BaseModel]
     if first["type"] == "extra_forbidden":
         for part in first["loc"][:-1]:
             model = model.model_fields[part].annotation
-        close = get_close_matches(str(first["loc"][-1]), list(model.model_fields), 1)
-        meant = f"; did you mean {key.rpartition('.')[0]}.{close[0]}?".replace(" .", " ") if close else ""
+        group, _, name = key.rpartition(".")
+        own = [f"{group}.{each}" for each in model.model_fields] if group else []
+        nested = [f"{part}.{each}" for part in ("execution", "diagnostics") for each in _fields(part)]
+        close = spelling.likely(key, [*own, *Config.model_fields, *nested])
+        meant = f"; did you mean {close[0]}?" if close else f"; {why}" if (why := spelling.NONE.get(name)) else ""
         text = f"{key}={first['input']}: unknown key; see {file} for the keys there are{meant}"
     elif first["type"] == "tuple_type":
         text = f"{key}={first['input']}: must be a list, {key}=[{first['input']}] {change}"

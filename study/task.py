@@ -316,6 +316,9 @@ class _Gymnasium:
             with draws:
                 self.envs.append(_flattened(task, gymnasium.make(task.id, **options)))
         self.action_space, self.observation_space = self.envs[0].action_space, self.envs[0].observation_space
+        module, colon, name = task.id.rpartition(":")
+        if (spec := self.envs[0].spec) is not None and spec.id != name:  # a second name would be a second task
+            raise ConfigError(f"task.id={task.id}: an id without its version; give task.id={module}{colon}{spec.id}")
         self.origin = origin.environment(self.envs[0], task)
 
     def reset(self):

@@ -161,6 +161,10 @@ def test_launcher_and_sweeper_are_listed_by_info_plugins():
         (["task.kwargs.foo=3"], ["Hopper-v5", "task.kwargs.foo=3", "EnvPool cannot make it"]),
         (["+task.kwargs.foo=3", "task.backend=gymnasium"], ["task.kwargs.foo=3", "gymnasium cannot make it"]),
         (["-m", "task=cartpole,hopper", "task.kwargs.foo=3"], ["task.kwargs.foo=3", "EnvPool cannot make it"]),
+        (
+            ["task=custom", "task.id=CartPole"],
+            ["task.id=CartPole: an id without its version; give task.id=CartPole-v1"],
+        ),
         (["task=null"], ["task=null", "name of a file"]),
         (["name='${hydra:job.num}'"], ["${hydra:job.num}: Hydra has no such value", "a run alone"]),
         (["-m", "seed=range(5,5)"], ["seed=range(5,5): has no value"]),

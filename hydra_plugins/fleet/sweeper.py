@@ -143,7 +143,7 @@ def _spelled(value: Any) -> str:
         return "{" + ",".join(f"{key}:{_spelled(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_spelled, value)) + "]"
-    return str(value).replace("\\${", "${")
+    return str(value)
 
 
 def open_settings(words: list[str]) -> list[str]:

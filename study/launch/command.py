@@ -4,7 +4,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 import hydra
@@ -16,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from study import spelling
 from study.files import CONF, shown
 
 SWEEP = "(python -m study -m ...)"
@@ -143,17 +143,23 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         return f"{given} names several runs: did you mean -m? {SWEEP}; a list is written [1,2]"
     if missing := re.match(r"In '.*': Could not find '(.*)'", message):
         options = [line for line in lines[1:] if " " not in line]
-        group, _, name = missing[1].rpartition("/")
+        group, _, name = missing[1].partition("/") if missing[1].startswith("task/") else missing[1].rpartition("/")
         where = "" if group.startswith("hydra") else f" ({shown()})"
         there = f"; there are {', '.join(options)}{where}" if options else ""
-        return f"Could not find '{missing[1]}'{_meant(name, options)}{there}"
+        close = spelling.option(name, options)
+        environment = spelling.environment(name) if group == "task" else None
+        if environment:
+            files = [path.stem for path in CONF.glob("task/*.yaml") if OmegaConf.load(path).get("id") == environment]
+            either = f"task={files[0]}, or " if files else ""
+            return f"Could not find '{missing[1]}'; did you mean {either}task=custom task.id={environment}?{there}"
+        return f"Could not find '{missing[1]}'{f'; did you mean {close}?' if close else ''}{there}"
     if "to append to your config" in str(error).lower():
         return _unknown(message.split("'")[1], overrides)
     if "HydraConfig was not set" in message:
-        return "${hydra:...} in hydra.sweeper has no job yet: written \\${hydra:...} (a backslash) each job resolves it"
+        return "${hydra:...} among hydra.sweeper's values has no job yet; as a word of the command each job resolves it"
     if no_file(error):
         groups = [word for word in overrides if word.split("=")[0] in ("task", "algorithm")] or ["task, algorithm"]
-        return f"{', '.join(groups)}: must be the name of a file in study/conf/"
+        return f"{', '.join(groups)}: must be the name of a file in {shown()}"
     if "missing mandatory value" in message.lower():
         return f"{message.split()[-1]}: a value is missing; give it on the command line"
     return message
@@ -164,33 +170,40 @@ def no_file(error: Exception) -> bool:
     return str(error).startswith("Config group override must be")
 
 
-def _meant(name: str, names: Sequence[str], prefix: str = "") -> str:
-    close = get_close_matches(name, names, 1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
-
-
 def _unknown(key: str, overrides: Sequence[str]) -> str:
     """What is known instead of a key that the chosen configuration does not have."""
     cfg = _composed([word for word in overrides if word.lstrip("+~").split("=")[0] != key])
     *above, name = key.split(".")
     node = OmegaConf.select(cfg, ".".join(above)) if above else cfg
-    if not isinstance(node, DictConfig):
-        return f"{key}: the chosen configuration has no such key{_meant(above[0], list(cfg))}"
-    names = [each for each in node if each != "hydra"]
+    names = [each for each in node if each != "hydra"] if isinstance(node, DictConfig) else []
     group = above[0] if above else ""
     choice = cfg.hydra.runtime.choices.get(group)
     file = shown(f"{group}/{choice}.yaml" if choice else "config.yaml")
-    text = f"{key}: " + (f"{group}={choice} has no such key" if choice else "there is no such key")
-    if meant := _meant(name, names, ".".join([*above, ""])):
-        return f"{text} ({file}){meant}"
-    if above and len(above) > 1 or group not in ("", "algorithm", "task"):
-        return f"{text} ({file}); it has {', '.join(names)}"
+    text = f"{key}: " + (f"{group}={choice} has no such key" if choice else "there is no such key") + f" ({file})"
+    if name in spelling.NONE:
+        return f"{text}; {spelling.NONE[name]}"
+    own = _keys(OmegaConf.to_container(cfg, resolve=False))
     pages = {path.stem: list(OmegaConf.load(path)) for path in sorted((CONF / "algorithm").glob("*.yaml"))}
-    elsewhere = {each for page in pages.values() for each in page} if group != "task" else set()
-    if close := get_close_matches(name, elsewhere, 1):
-        owners = ", ".join(page for page in pages if close[0] in pages[page])
-        return f"{text} ({file}); did you mean algorithm.{close[0]}, of algorithm={owners}?"
-    return f"{text} ({file})" + (f"; it has {', '.join(names)}" if above else "")
+    algorithms = [f"algorithm.{each}" for page in pages.values() for each in page] if group != "task" else []
+    known = sorted([*own, *algorithms], key=lambda each: not each.startswith("algorithm."))
+    if found := spelling.likely(key, known):
+        best = next((each for each in found if each in own and each.startswith("algorithm.")), found[0])
+        owners = [page for page in pages if best.removeprefix("algorithm.") in pages[page]] if best not in own else []
+        of = f", of algorithm={', '.join(owners)}" if owners else ""
+        return f"{text}; did you mean {best}{of}?"
+    if above and not names and (found := spelling.likely(".".join(above), known)):
+        return f"{text}; did you mean {found[0]}.{name}?"
+    return text + (f"; it has {', '.join(names)}" if above and names else "")
+
+
+def _keys(container: dict, prefix: str = "") -> list[str]:
+    """All keys of a configuration but hydra's and the environment's, with dots."""
+    keys = []
+    for key, value in container.items():
+        if key != "hydra":
+            within = isinstance(value, dict) and key != "kwargs"
+            keys += [f"{prefix}{key}", *(_keys(value, f"{prefix}{key}.") if within else [])]
+    return keys
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
