@@ -20,7 +20,7 @@ looks for the highest score, so an optimum outside of the values run is as uncer
     slope(raw, normalised, log_sigma).slope
 
 Intervals are those of profile likelihoods (`_cut`). results/response_coverage.csv has how often they hold the truth in
-simulated studies of 30 tasks (benchmarks/response_coverage.py): 93 to 98 % by tasks, 95 to 99 % by families.
+simulated studies of 30 tasks (benchmarks/response_coverage.py): 93 to 97 % by tasks, 96 to 99 % by families.
 
 The width w is half the width at exp(-1/2) = 61 % of the height; a raised side counts as falling like the other.
 """
@@ -357,8 +357,8 @@ class Fit(_Estimates):
         covariance says (median, low, high), and under a flat prior (flat_median, flat_low, flat_high).
 
         Infinite beyond the grid; both hold TAILS of the posterior. The flat prior's is an interval: it holds the truth
-        in 95 to 97 % of tasks (92 to 94 where a third of the optima lies beyond the values run). The other is none: it
-        holds it in 94 to 96 % where no optimum does, down to 86 where a tenth does, and to 74 where a third does.
+        in 95 to 97 % of tasks (93 or 94 where a third of the optima lies beyond the values run). The other is none: it
+        holds it in 94 to 96 % where no optimum lies there, down to 88 where a tenth does, and to 73 where a third does.
         """
         values, vectors = np.linalg.eigh(self.maximum.covariance)
         moves = vectors * np.sqrt(len(values) * np.maximum(values, 0))  # points whose covariance is that of theta

@@ -179,7 +179,7 @@ def simulate(cache, studies, batch=10):
 
 def coverage(studies):
     """Frame: how often intervals hold the truth, by estimate, units and one property of the truth at a time."""
-    own = studies[(studies["kind"] == "coverage") & ((studies["by"] != "task") | (studies["shared"] == 0))]
+    own = studies[(studies["by"] != "task") | (studies["shared"] == 0)]
     own = own.assign(
         holds=(own["low"] <= own["truth"]) & (own["truth"] <= own["high"]),
         too_high=own["low"] > own["truth"],
@@ -188,7 +188,7 @@ def coverage(studies):
         width=np.where(np.isfinite(own["high"]) & (own["low"] > 0), own["high"] / own["low"], np.nan),
     )
     found = []
-    for of in ("all", "tau", "shape", "edge", "slope", "shared"):
+    for of in ("all", "kind", "tau", "shape", "edge", "slope", "shared"):
         groups = own.assign(all="all").groupby(["estimate", "by", of])
         frame = groups.agg(
             studies=("number", "size"), holds=("holds", "mean"), too_high=("too_high", "mean"),
