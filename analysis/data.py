@@ -187,7 +187,8 @@ def load(directories=None, whole_seeds=False):
     """The study in a directory, those in several as one `Study`, or all committed evidence.
 
     Evidence is every folder of results/ whose README.md says where the study was registered.
-    A run found twice (same run_id) counts once. A `failed` run counts as missing.
+    A run found twice (same run_id) counts once: as a study has it that belongs to the sample of a question, else as the
+    one has it that was registered first. A `failed` run counts as missing.
     whole_seeds  keep only the seeds that are complete in every task and arm of a condition.
     Raises StudyError for a directory that holds no study or a damaged one.
     """
@@ -200,6 +201,9 @@ def load(directories=None, whole_seeds=False):
         for name in ("runs.parquet", "curves.parquet"):
             if not (directory / name).is_file():
                 raise StudyError(f"no study in {directory}: {name} is missing")
+    name = " + ".join(directory.name for directory in directories)
+    heads = {directory: head(directory) for directory in directories}
+    directories = sorted(heads, key=lambda own: ("sample" not in heads[own], heads[own].get("date", "later")))
     every_run = pd.concat([_read_runs(directory) for directory in directories], ignore_index=True)
     if every_run.empty:
         raise StudyError(f"no runs in {', '.join(map(str, directories))}")
@@ -234,7 +238,7 @@ def load(directories=None, whole_seeds=False):
         )
     usable = usable.sort_values(["condition", "task", "arm", "seed"]).reset_index(drop=True)
     study = Study(
-        name=" + ".join(directory.name for directory in directories),
+        name=name,
         directories=directories,
         runs=usable,
         curves=_read_curves(directories, usable),
@@ -290,7 +294,8 @@ def _read_runs(directory):
 
 
 def head(directory):
-    """The YAML head of a study's README.md: question, rule, registered (a commit), expectation; {} without one."""
+    """The YAML head of a study's README.md: question, registered (a commit, "" if it was not), date, sample (if
+    it belongs to one); {} without a head."""
     try:
         text = (Path(directory) / "README.md").read_text(encoding="utf-8")
     except FileNotFoundError:

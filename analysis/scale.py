@@ -37,7 +37,7 @@ def table():
 def add(study):
     """Adds the scale's columns and `normalised` to the runs: from the table, else from these runs, said in the notes.
 
-    `frozen` says which. Forks, which begin with another run's policy, have no scale (NaN).
+    `frozen` says which. Forks, which begin with another run's policy, have a floor and a family alone.
     """
     runs = study.runs
     known = table()
@@ -47,6 +47,10 @@ def add(study):
     found = found.rename(columns={"family": "family_of_task"})
     for column in ["family_of_task", *NUMBERS, "frozen"]:
         runs[column] = found[column].where(runs["fork"].isna())
+    whatever = rows.drop_duplicates(KEY[:2])[["task", "id", "family", "floor"]]  # the budget is
+    of_forks = runs[KEY[:2]].merge(whatever, on=KEY[:2], how="left").set_axis(runs.index)
+    runs["family_of_task"] = runs["family_of_task"].fillna(of_forks["family"]).fillna("")
+    runs["floor"] = runs["floor"].fillna(of_forks["floor"])
     runs["learned"], runs["frozen"] = runs["learned"].eq(True), runs["frozen"].eq(True)
     failed = (runs["status"] == "diverged") | ~np.isfinite(runs["auc_return"])
     gain = (runs["reference"] - runs["floor"]).where(runs["reference"] > runs["floor"])

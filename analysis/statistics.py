@@ -84,6 +84,18 @@ def prediction_interval(values):
     return average, average - half, average + half
 
 
+def clustered_mean_interval(values, clusters):
+    """(low, high) of the mean of values [n] whose errors are alike within clusters [n]: Student's, with G - 1 degrees
+    of freedom and the variance G / (G - 1) sum_g (sum of g's residuals)^2 / n^2; NaN with fewer than three clusters."""
+    values = np.asarray(values, dtype=float)
+    _, cluster = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    sums = np.bincount(cluster, values - values.mean())
+    if len(sums) < 3:
+        return np.nan, np.nan
+    half = half_width(np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()) / len(values), len(sums) - 1)
+    return float(values.mean() - half), float(values.mean() + half)
+
+
 def skewed_mean_interval(values, resamples=RESAMPLES, seed=0):
     """(mean, low, high) over the first axis of `values` [n, ...], for skewed values: the wider of two intervals.
 

@@ -13,11 +13,13 @@ A module has
 What several of them use is here: samples, scores, candidates and answers.
 """
 
-from dataclasses import dataclass, replace
+import shlex
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from .. import statistics, tuning
 from ..arms import NotApplicable
 from ..data import KNOBS
 from ..names import SYMBOLS
@@ -37,22 +39,27 @@ class Sample:
     """The rows that a question reads: runs of these studies, on tasks that were learned.
 
     judged_by   studies with seeds that no value was chosen on
+    screened    whether its tasks were kept by other runs, so that all of them count, learned or not
     registered  whether the question's rule was written before these runs
     """
 
     name: str
     studies: tuple
     judged_by: tuple = ()
+    screened: bool = False
     registered: bool = False
 
 
-FRESH = Sample("fresh tasks", ("fresh",), ("fresh_judged",), registered=True)
+FRESH = Sample("fresh tasks", ("fresh",), ("fresh_judged",), screened=True, registered=True)
 OLD = Sample(
     "old tasks",
-    ("many_tasks", "many_normalised", "population", "profiles", "profiles_raw", "table1", "wider_delta", "raw_delta"),
-    ("task_by_task",),
-)
+    ("many_tasks", "many_normalised", "population", "profiles", "profiles_raw", "table1", "wider_delta", "changing",
+     "raw_delta"),
+)  # fmt: skip
 SAMPLES = (FRESH, OLD)
+ALL = "all tasks"
+CANDIDATES = {}  # {(algorithm, advantages): values to choose from on registered tasks}; else those that most tasks have
+JUDGING_SEEDS = "range(100,108)"
 
 
 @dataclass(frozen=True)
@@ -96,15 +103,10 @@ def samples(data, known=SAMPLES):
     there = {name for names in data.runs["studies"] for name in names}
     whole = [sample for sample in known if set(sample.studies) & there and _all_that_exist(sample, there)]
     if not whole:
-        return [Sample("these runs", tuple(sorted(there)), tuple(sorted(there)))]
+        return [Sample("these runs", tuple(sorted(there)))]
     if len(whole) == 1:
         return whole
-    together = Sample(
-        "all tasks",
-        sum((sample.studies for sample in whole), ()),
-        sum((sample.judged_by for sample in whole), ()),
-    )
-    return [*whole, together]
+    return [*whole, Sample(ALL, sum((sample.studies for sample in whole), ()))]
 
 
 def _all_that_exist(sample, there):
@@ -113,25 +115,31 @@ def _all_that_exist(sample, there):
 
 
 def rows(data, sample, algorithm, advantages, studies=None):
-    """Runs of an algorithm with nothing but its knob changed, on learned tasks of a sample."""
+    """Runs of an algorithm with nothing but its knob changed, on a sample's tasks."""
     studies = set(sample.studies if studies is None else studies)
     runs = data.runs
     keep = (runs["family"] == algorithm) & (runs["condition"] == CONDITIONS[advantages]) & runs["fork"].isna()
-    keep &= runs["learned"] & runs["normalised"].notna()
+    keep &= runs["learned"] | sample.screened
     return runs[keep & runs["studies"].map(lambda names: not studies.isdisjoint(names))]
+
+
+def swept(data, sample, algorithm, advantages):
+    """`rows` of the tasks with enough values, at the budget that most runs of the knob on the task have."""
+    runs = rows(data, sample, algorithm, advantages)
+    runs = runs[runs.groupby("task")["setting"].transform("nunique") >= LEAST_VALUES]
+    steps = runs.groupby("task")["total_steps"].agg(lambda steps: steps.mode().max())
+    return runs[runs["total_steps"] == runs["task"].map(steps)]
 
 
 def responses(data, sample, algorithm, advantages):
     """Scores of a knob as `analysis.response.fit` takes them, of tasks with enough values; a run a row.
 
+    The score is the mean return over training, of a diverged run what it earned until then.
+
     Raises NotApplicable.
     """
-    runs = rows(data, sample, algorithm, advantages)
-    values = runs.groupby("task")["setting"].transform("nunique")
-    runs = runs[values >= LEAST_VALUES]
-    # The budget of a task is the one that most of its runs of this knob have.
-    steps = runs.groupby("task")["total_steps"].agg(lambda steps: steps.mode().max())
-    runs = runs[runs["total_steps"] == runs["task"].map(steps)]
+    runs = swept(data, sample, algorithm, advantages)
+    runs = runs[np.isfinite(runs["auc_return"])]
     if runs["task"].nunique() < LEAST_TASKS or runs.groupby(["task", "setting"]).size().max() < 2:
         raise NotApplicable(
             f"needs {LEAST_VALUES} values of {KNOBS[algorithm][0]} ({advantages} advantages) on {LEAST_TASKS} learned "
@@ -143,7 +151,7 @@ def responses(data, sample, algorithm, advantages):
             "family": runs["family_of_task"].where(runs["family_of_task"] != "", runs["task"]),
             "x": np.log10(runs["setting"]),
             "seed": runs["seed"],
-            "score": runs["normalised"],
+            "score": runs["auc_return"],
         }
     ).reset_index(drop=True)
 
@@ -168,6 +176,129 @@ def seeds(*scores):
     return span(pd.concat([own.groupby(["task", "x"]).size() for own in scores]))
 
 
+# Tuned values -------------------------------------------------------------------------------
+
+
+def tuned(data, knobs):
+    """What each knob's best value is worth, tuned on the task itself and carried over from the others; frame.
+
+    knobs  of (algorithm, advantages)
+    A row per sample, knob and task: own and carried (normalised scores on seeds that chose neither), own_value and
+    carried_value, candidates (how many were chosen from), seeds that judge, and `command`, which makes the first runs
+    that the grid of candidates or a score lacks ("" where none does). Raises NotApplicable.
+    """
+    frames = []
+    for sample in samples(data):
+        if sample.name == ALL:
+            frames.append(pd.concat(frames).assign(sample=ALL, registered=False))
+            continue
+        for knob in knobs:
+            choosing = swept(data, sample, *knob)
+            judging = rows(data, sample, *knob, sample.judged_by)
+            choosing, judging = (runs[runs["normalised"].notna()] for runs in (choosing, judging))
+            scores = tuning.candidates(choosing, judging, CANDIDATES.get(knob) if sample.registered else None)
+            if scores is not None and len(scores.tasks) >= LEAST_TASKS and len(scores.settings) >= LEAST_VALUES:
+                frames.append(_tuned(sample, knob, scores, choosing))
+    if not frames:
+        raise NotApplicable(f"needs {LEAST_VALUES} values of a knob, the same ones on {LEAST_TASKS} learned tasks")
+    return pd.concat(frames, ignore_index=True)
+
+
+def _tuned(sample, knob, scores, choosing):
+    judge = scores.judge
+    if judge is None and sample.judged_by:
+        judge = np.full((*scores.choose.shape[:2], 1), np.nan)  # none of them has run yet
+    (own, here), (carried, elsewhere) = (
+        tuning.judged(scores.choose, judge, pick) for pick in (tuning.best_here, tuning.best_elsewhere)
+    )
+    read = scores.choose if judge is None else judge
+    seeds = np.isfinite(read).any(1).sum(1)
+    ran = np.isfinite(scores.choose).any(-1)
+    commands = []
+    for row, task in enumerate(scores.tasks):
+        picked = [(own[row], here[row]), (carried[row], elsewhere[row])]
+        unread = [index for score, index in picked if not np.isfinite(score)]
+        holes, study, seed = np.flatnonzero(~ran[row]), sample.studies[0], "range(2)"
+        if not len(holes):
+            holes, study, seed = unread, (sample.judged_by or sample.studies)[0], JUDGING_SEEDS
+        words = choosing.loc[choosing["task"] == task, "overrides"].iloc[0]
+        commands.append(_command(words, knob[0], scores.settings[holes[0]], seed, study) if len(holes) else "")
+    return pd.DataFrame(
+        {
+            "sample": sample.name, "registered": sample.registered, "algorithm": knob[0], "advantages": knob[1],
+            "task": scores.tasks, "family": scores.families, "own": own, "carried": carried,
+            "own_value": scores.settings[here], "carried_value": scores.settings[elsewhere],
+            "candidates": ran.sum(1), "seeds": seeds, "command": commands,
+        }
+    )  # fmt: skip
+
+
+def _command(words, algorithm, value, seed, study):
+    """The command that makes runs like those of `words` at another value of the knob."""
+    knob = f"algorithm.{KNOBS[algorithm][0]}="
+    words = [f"{knob}{value:g}" if word.startswith(knob) else word for word in shlex.split(words)]
+    return f"python -m study -m {shlex.join(words)} 'seed={seed}' name={study}"
+
+
+def mode(of):
+    """ "tuned on the task", "carried over from the other tasks"."""
+    return {"own": "tuned on the task", "carried": "carried over from the other tasks"}[of]
+
+
+def paired(frame, sides):
+    """Effect of one side less the other by task, in one sample; frame: of `tuned`, sides: two of (knob, column).
+
+    Columns task, family, effect, both values and candidates of each side, seeds, command.
+    """
+    parts = []
+    for (algorithm, advantages), of in sides:
+        own = frame[(frame["algorithm"] == algorithm) & (frame["advantages"] == advantages)].set_index("task")
+        parts.append(own.assign(score=own[of], value=own[f"{of}_value"]))
+    first, second = parts
+    shared = first.index.intersection(second.index)
+    first, second = first.loc[shared], second.loc[shared]
+    return pd.DataFrame(
+        {
+            "family": first["family"], "effect": first["score"] - second["score"], "first": first["value"],
+            "second": second["value"], "candidates_first": first["candidates"],
+            "candidates_second": second["candidates"], "seeds": np.minimum(first["seeds"], second["seeds"]),
+            "command": first["command"].where(first["command"] != "", second["command"]),
+            "registered": first["registered"],
+        }
+    ).reset_index()  # fmt: skip
+
+
+def answer(question, contrast, sample, by_task, sides, judge, rule, skewed=False, unit="normalised score", fewest=0):
+    """The `Answer` of effects by task (of `paired`).
+
+    sides   names of the two
+    judge   (low, high) -> verdict; given on registered rows where both sides had as many candidates and none is lacking
+    fewest  tasks for a verdict
+    """
+    known = by_task[np.isfinite(by_task["effect"])]
+    if len(known) < LEAST_TASKS:
+        return None
+    interval = statistics.skewed_mean_interval if skewed else statistics.mean_interval
+    mean, low, high = interval(known["effect"].to_numpy())
+    counts = [span(by_task[f"candidates_{side}"]) for side in ("first", "second")]
+    verdict = refused = ""
+    if by_task["registered"].all():
+        lacking = by_task.loc[by_task["command"] != "", "command"]
+        if len(lacking):
+            refused = f"No verdict: {len(lacking)} tasks lack runs, the first: {lacking.iloc[0]}"
+        elif (by_task["candidates_first"] != by_task["candidates_second"]).any():
+            refused = f"No verdict: {sides[0]} was chosen from {counts[0]} values, {sides[1]} from {counts[1]}"
+        elif len(known) < fewest:
+            refused = f"No verdict: {len(known)} tasks, the rule needs {fewest}"
+        else:
+            verdict = judge(low, high)
+    return Answer(
+        question, contrast, sample, unit, mean, low, high,
+        *statistics.clustered_mean_interval(known["effect"], known["family"]), 0.0, tuple(known["task"]),
+        known["family"].nunique(), span(known["seeds"]), dict(zip(sides, counts)), verdict, rule, refused,
+    )  # fmt: skip
+
+
 # Verdicts ---------------------------------------------------------------------------------
 
 
@@ -176,11 +307,22 @@ def registered(sample, verdict):
     return verdict if sample.registered else ""
 
 
-def without_verdict(answer, why):
-    return replace(answer, verdict="", refused=why)
+def shares(verdicts):
+    """(share shown, share contrary shown)."""
+    return tuple(float(np.mean([verdict == which for verdict in verdicts])) for which in (SHOWN, CONTRARY))
 
 
-def interval_text(answer, digits=2):
+def interval_text(answer, digits=2, signed=False):
     """ "0.63 [0.51, 0.83]"."""
-    form = f"{{:.{digits}f}}".format
+    form = f"{{:{'+' if signed else ''}.{digits}f}}".format
     return f"{form(answer.effect)} [{form(answer.low)}, {form(answer.high)}]"
+
+
+def sentence(answer):
+    """One answer in words, made from its fields."""
+    sides = " and ".join(f"{count} of {side}" for side, count in answer.candidates.items())
+    families = f"; by families [{answer.family_low:+.2f}, {answer.family_high:+.2f}]"
+    return (
+        f"{answer.contrast}: {interval_text(answer, signed=True)} {answer.unit}, {len(answer.tasks)} {answer.sample}"
+        f"{families if np.isfinite(answer.family_low) else ''} (candidates: {sides}; {answer.seeds} seeds judge)."
+    )

@@ -42,7 +42,8 @@ CAPTION = """
 A point is a task: how many times larger its best β is on raw than on normalised advantages, against the standard
 deviation of the raw advantages in the first ten iterations. If β has the unit of the advantages, points lie on the
 dashed line of slope 1; if it has not, on a level one. Bars hold 68 % of the likelihood of the ratio, faint where they
-are longer than two decades; the band is the fitted line's 95 % interval.
+are longer than two decades; the band is the 95 %
+interval of the slope.
 """
 PART, ORDER = "unit", 5
 NEEDS = ()
@@ -90,8 +91,8 @@ def _by_task(sample, raw, normalised, sigma, lines):
             "log_sigma": sigma[tasks].to_numpy(),
             **dict(zip(("difference", "low", "high"), quantiles(grid, likelihood, (0.5, 0.16, 0.84)))),
             "slope": slope.value, "slope_low": slope.low, "slope_high": slope.high, "intercept": intercept.value,
-            "scatter": line.scatter.value, "slope_error": np.sqrt(line.maximum.covariance[1, 1]),
-            "middle_error": np.sqrt(line.maximum.covariance[0, 0]), "middle": line.sigma.mean(),
+            "scatter": line.scatter.value,
+            "middle": line.sigma.mean(),
         }
     )  # fmt: skip
 
@@ -192,9 +193,11 @@ def draw(frame) -> Figure:
     row = frame.iloc[0]
     grid = np.linspace(frame["log_sigma"].min() - 0.2, frame["log_sigma"].max() + 0.2, 50)
     middle = row["intercept"] + row["slope"] * grid
-    error = 2 * np.hypot(row["middle_error"], row["slope_error"] * (grid - row["middle"]))
+    ends = [np.abs(row[end] - row["slope"]) * np.abs(grid - row["middle"]) for end in ("slope_low", "slope_high")]
+    tilt = np.sign(grid - row["middle"])
+    low_end, high_end = middle - np.where(tilt > 0, *ends), middle + np.where(tilt > 0, *ends[::-1])
     ax.plot(10**grid, 10**grid, color=INK, ls="--", lw=1.2, label="slope 1: β has the unit of the advantages")
-    ax.fill_between(10**grid, 10 ** (middle - error), 10 ** (middle + error), color=FIXED, alpha=0.15, lw=0)
+    ax.fill_between(10**grid, 10**low_end, 10**high_end, color=FIXED, alpha=0.15, lw=0)
     fitted = f"fit: slope {row['slope']:.2f} [{row['slope_low']:.2f}, {row['slope_high']:.2f}]"
     ax.plot(10**grid, 10**middle, color=FIXED, lw=1.4, label=fitted)
     ax.set_xscale("log")

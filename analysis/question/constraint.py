@@ -1,0 +1,129 @@
+"""Is a constraint better than a penalty?"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .. import statistics
+from ..arms import NotApplicable
+from ..style import NARROW, available
+from . import CONTRARY, SHOWN, UNDECIDED, Answer, answer, knob_name, mode, paired, shares, tuned
+
+QUESTION = "How far is TRPO above a fixed β, each tuned on the task itself or carried over from the other tasks?"
+MATTERS = 0.05  # normalised score: how far above a penalty a constraint has to be to matter
+RULE = f"""
+Normalised score of TRPO less that of a fixed β on the same task, each at its best value, read on seeds that did not
+choose it, from as many candidates. Shown if the interval over tasks is above 0; the contrary if its upper end is below
+{MATTERS:g}.
+"""
+CONTRASTS = tuple((kind, of) for kind in ("normalised", "raw") for of in ("carried", "own"))
+
+TITLE = "Constraint less penalty"
+CAPTION = """
+Normalised score (untrained 0, best arm 1) of TRPO less that of a fixed β: small dots are tasks, the large one is their
+mean with its 95 % interval. Each side's value is tuned on the task itself, or is the one best on all other tasks; it is
+chosen and read on different seeds.
+"""
+PART, ORDER = "tuned", 5
+NEEDS = ()
+WHOLE = True
+
+
+class Effects(NamedTuple):
+    """by_task: a row per sample, contrast and task."""
+
+    by_task: pd.DataFrame
+
+
+def effects(data) -> Effects:
+    frame = tuned(data, [(algorithm, kind) for kind in ("raw", "normalised") for algorithm in ("kl_fixed", "trpo")])
+    return Effects(contrasts(frame, [
+        (f"TRPO less fixed β, {kind} advantages, {mode(of)}", ((("trpo", kind), of), (("kl_fixed", kind), of)))
+        for kind, of in CONTRASTS
+    ]))  # fmt: skip
+
+
+def contrasts(frame, sides):
+    """`paired` of each sample and contrast (name, sides) that has enough tasks; columns sample, contrast and names."""
+    rows = []
+    for sample, own in frame.groupby("sample", sort=False):
+        for name, two in sides:
+            pairs = paired(own, two)
+            if pairs.empty:
+                continue
+            names = {f"name_{place}": knob_name(*knob) for place, (knob, _) in zip(("first", "second"), two)}
+            rows.append(pairs.assign(sample=sample, contrast=name, **names))
+    if not rows:
+        raise NotApplicable("needs both sides of a contrast, each with three values, on three learned tasks")
+    return pd.concat(rows, ignore_index=True)
+
+
+def decide(found: Effects) -> list[Answer]:
+    return decided("constraint", found.by_task, judged, RULE)
+
+
+def decided(question, by_task, judge, rule):
+    answers = []
+    for (sample, contrast), own in by_task.groupby(["sample", "contrast"], sort=False):
+        sides = [own["name_first"].iloc[0], own["name_second"].iloc[0]]
+        answers.append(answer(question, contrast, sample, own, sides, judge, rule))
+    return [found for found in answers if found]
+
+
+def judged(low, high):
+    return SHOWN if low > 0 else CONTRARY if high < MATTERS else UNDECIDED
+
+
+def imagine(effect, scatter=0.15, tasks=30, noise=0.1, judging=8, studies=1000, seed=0):
+    """(share shown, share contrary shown) of studies in which the effect varies over tasks by `scatter`."""
+    generator = np.random.default_rng(seed)
+    values = generator.normal(effect, np.hypot(scatter, noise * np.sqrt(2 / judging)), (tasks, studies))
+    _, low, high = statistics.mean_interval(values)
+    return shares([judged(*ends) for ends in zip(low, high)])
+
+
+# The figure -------------------------------------------------------------------------------
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    return effects(study).by_task
+
+
+def draw(frame) -> Figure:
+    return differences(frame, "normalised score: TRPO less fixed β")
+
+
+def differences(frame, label) -> Figure:
+    """A row per contrast and sample: tasks as small dots, the mean with its interval."""
+    samples = [name for name in dict.fromkeys(frame["sample"]) if name != "all tasks"]
+    rows = [(name, sample) for name in dict.fromkeys(frame["contrast"]) for sample in samples]
+    rows = [row for row in rows if _of(frame, *row)["effect"].notna().sum() >= 2]
+    narrow = available.get() < NARROW
+    figure = Figure(figsize=(available.get(), 0.7 + (0.5 if narrow else 0.42) * len(rows)), layout="constrained")
+    ax = figure.subplots()
+    names = []
+    for y, row in enumerate(rows):
+        own = _of(frame, *row)
+        values = own["effect"].dropna().to_numpy()
+        mean, low, high = statistics.mean_interval(values)
+        shift = 0.26 * np.sin(2.4 * np.arange(len(values)))
+        ax.plot(values, y + shift, "o", color="0.45", ms=2.2, alpha=0.45, mew=0)
+        ax.plot([low, high], [y, y], color="#0072b2", lw=2.2, solid_capstyle="butt")
+        ax.plot(mean, y, "o", color="#0072b2", ms=6)
+        name = row[0].replace(", ", ",\n", -1 if narrow else 1)
+        names.append(name if len(samples) == 1 else f"{name}, {row[1]}")
+    ax.axvline(0, color="0.5", lw=0.8)
+    every = frame["effect"].dropna()
+    ax.set_xlim(min(-0.3, every.quantile(0.02)), max(0.3, every.quantile(0.98)))
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_yticks(range(len(rows)), names, fontsize=6 if narrow else 7)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel(label)
+    return figure
+
+
+def _of(frame, contrast, sample):
+    return frame[(frame["contrast"] == contrast) & (frame["sample"] == sample)]

@@ -1,0 +1,230 @@
+"""Does the best beta move within a run? Runs of several betas that go on from an early and from a late point."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import stats
+
+from .. import response
+from ..arms import NotApplicable
+from ..names import task_name
+from ..style import ALGORITHM_STYLE, INK, NARROW, available, legend_below, log_axis
+from . import CONTRARY, LEAST_TASKS, LEAST_VALUES, SHOWN, UNDECIDED, Answer, Sample, interval_text, registered, span
+from .unit import differences
+
+QUESTION = "How far does the best β move from an early to a late point of the same run?"
+MOVES = 0.25  # decades: the best beta moves if it moves by more
+STAYS = 0.5  # decades: it stays if it moves by less
+RULE = f"""
+Decades from the best β of forks early in a run to that of forks late in it, by the model of responses, in which a best
+value outside of the values run is as uncertain as the runs leave it. Shown that it moves if the interval over tasks is
+farther than {MOVES:g} from 0; the contrary if it is within {STAYS:g} of 0.
+"""
+SAMPLES = (Sample("twelve further tasks", ("more_forks",), registered=True), Sample("seven tasks", ("forks",)))
+
+TITLE = "The best β early and late in a run"
+CAPTION = """
+Runs of several β go on from an early and from a late point of the same run. Dots are the best β of each point with 95 %
+intervals, which go on beyond the values run (arrows) where the best value may lie there; a line joins a task's two.
+"""
+PART, ORDER = "within", 7
+NEEDS = ()
+WHOLE = True
+
+
+class Effects(NamedTuple):
+    """by_task: a row per sample, kind of advantages and task, log10; fits: of `moved`."""
+
+    by_task: pd.DataFrame
+    fits: dict
+
+
+def gains(data):
+    """Frame: sample, task, family, advantages, at, x, seed, score of every fork. Raises NotApplicable.
+
+    The score is the mean return of the second half of the fork's steps less that of its first rollout, which is the
+    source's policy still. A diverged fork ends as the untrained policy.
+    """
+    runs = data.runs[data.runs["fork"].notna() & data.runs["setting"].notna()]
+    if runs.empty or runs.groupby(["task", "advantages", "fork"])["setting"].nunique().max() < LEAST_VALUES:
+        raise NotApplicable("has no runs of three values that go on from one point of another run (fork.at)")
+    first = data.curves[data.curves["iteration"] == 0].set_index("run")["return_mean"].reindex(data.runs.index)
+    later = pd.Series(data.over_training("return_mean", parts=2)[:, 1], data.runs.index)
+    later = later.where(data.runs["status"] != "diverged", data.runs["floor"])
+    score = (later - first.astype(float))[runs.index]
+    frame = pd.DataFrame(
+        {
+            "task": runs["task"], "family": runs["family_of_task"].where(runs["family_of_task"] != "", runs["task"]),
+            "advantages": runs["advantages"], "at": runs["fork"], "x": np.log10(runs["setting"]), "seed": runs["seed"],
+            "score": score, "studies": runs["studies"],
+        }
+    )  # fmt: skip
+    return frame[np.isfinite(frame["score"])]
+
+
+class Move(NamedTuple):
+    """Mean of the differences between optima, decades, with 95 % intervals by tasks and by families (a jackknife)."""
+
+    value: float
+    low: float
+    high: float
+    family_low: float
+    family_high: float
+
+
+def effects(data) -> Effects:
+    every, fits, frames = gains(data), {}, []
+    there = {name for names in every["studies"] for name in names}
+    known = [sample for sample in SAMPLES if set(sample.studies) <= there]
+    for sample in known or [Sample("these runs", tuple(there))]:
+        mine = every[every["studies"].map(lambda names, sample=sample: not set(sample.studies).isdisjoint(names))]
+        for advantages, own in mine.groupby("advantages"):
+            try:
+                fits[sample, advantages] = moved(own)
+            except ValueError:  # fewer than three tasks
+                continue
+            frames.append(_by_task(sample, advantages, *fits[sample, advantages]))
+    if not fits:
+        raise NotApplicable("needs forks of three values from two points on four tasks")
+    return Effects(pd.concat(frames, ignore_index=True), fits)
+
+
+def moved(scores):
+    """(`Move`, fit of the first point, of the last one, scores).
+
+    Both points are fitted with one shape, so that where a shape puts its top is no move. Raises ValueError.
+    """
+    points = [own for at, own in scores.groupby("at") if at in (scores["at"].min(), scores["at"].max())]
+    if len(points) < 2:
+        raise ValueError("forks begin at one point")
+    pairs = [[response.fit(own, shape) for own in points] for shape in response.SHAPES]
+    first, last = max(pairs, key=lambda pair: sum(fit.predictive for fit in pair))
+    units = first.units.intersection(last.units)
+    if len(units) < LEAST_TASKS:
+        raise ValueError(f"a move needs {LEAST_TASKS} tasks with both points")
+    likelihood = differences(last, first, units.get_level_values("task"))
+    return mean_move(*likelihood, units.get_level_values("family")), first, last, scores
+
+
+def mean_move(grid, likelihood, families):
+    """`Move` of differences with likelihoods [n, G] over a grid [G], that scatter over tasks by a normal law.
+
+    The mean's profile likelihood; twice its fall at the ends of the interval is Student's quantile squared.
+    """
+    means, step = np.linspace(-4, 4, 801), grid[1] - grid[0]
+    law = stats.norm.pdf(grid, means[:, None, None], np.geomspace(0.03, 3, 20)[:, None]) * step
+    each = np.log(np.maximum(np.tensordot(likelihood / likelihood.max(1, keepdims=True), law, (1, 2)), 1e-300))
+
+    def top(of):
+        profile = each[of].sum(0).max(-1)
+        return means[profile.argmax()], profile
+
+    value, profile = top(slice(None))
+    inside = means[2 * (profile.max() - profile) <= stats.t.ppf(0.975, len(each) - 1) ** 2]
+    low, high = (np.inf * np.sign(end) if abs(end) == means[-1] else end for end in (inside.min(), inside.max()))
+    names = sorted(set(families))
+    if len(names) < 3:
+        return Move(value, low, high, np.nan, np.nan)
+    without = np.array([top(families != name)[0] for name in names])
+    error = np.sqrt((len(names) - 1) / len(names) * ((without - without.mean()) ** 2).sum())
+    half = stats.t.ppf(0.975, len(names) - 1) * error
+    return Move(value, low, high, value - half, value + half)
+
+
+def _by_task(sample, advantages, move, first, last, scores):
+    frame = pd.DataFrame({"task": first.units.intersection(last.units).get_level_values("task")})
+    for name, fit in (("first", first), ("last", last)):
+        own = fit.optimum.set_index("task").loc[frame["task"]].reset_index()
+        frame = frame.assign(**{name: own["median"], f"{name}_low": own["low"], f"{name}_high": own["high"]})
+    return frame.assign(
+        sample=sample.name, advantages=advantages, smallest=scores["x"].min(), largest=scores["x"].max(),
+        move=move.value, move_low=move.low, move_high=move.high,
+    )  # fmt: skip
+
+
+def decide(found: Effects) -> list[Answer]:
+    answers = []
+    for (sample, advantages), (move, first, last, scores) in found.fits.items():
+        units = first.units.intersection(last.units)
+        values = span(scores.groupby(["task", "at"])["x"].nunique())
+        answers.append(Answer(
+            "fork", f"move of the best β within a run, {advantages} advantages", sample.name, "decades", *move, 0.0,
+            tuple(units.get_level_values("task")), len(set(units.get_level_values("family"))),
+            span(scores.groupby(["task", "at", "x"]).size()), {"early": values, "late": values},
+            registered(sample, judged(move.low, move.high)), RULE,
+        ))  # fmt: skip
+    return answers
+
+
+def judged(low, high):
+    if low > MOVES or high < -MOVES:
+        return SHOWN
+    return CONTRARY if -STAYS < low and high < STAYS else UNDECIDED
+
+
+def sentence(answer):
+    return f"The {answer.contrast}, is {interval_text(answer, signed=True)} decades over {len(answer.tasks)} tasks."
+
+
+def imagine(move, tasks=12, scatter=0.3, sd=0.4, width=1.25, values=8, count=5, noise=0.15, studies=20, seed=0):
+    """(share shown, share contrary shown) of studies whose best values move by `move` decades, with a scatter."""
+    from . import shares
+    from .spread import imagined
+
+    generator, verdicts = np.random.default_rng(seed), []
+    for _ in range(studies):
+        best = generator.normal(0, sd, tasks)
+        points = [best, best + generator.normal(move, scatter, tasks)]
+        scores = [
+            imagined(at, width, tasks, values, count, noise, generator).assign(at=i) for i, at in enumerate(points)
+        ]
+        found = moved(pd.concat(scores))[0]
+        verdicts.append(judged(found.low, found.high))
+    return shares(verdicts)
+
+
+# The figure -------------------------------------------------------------------------------
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    return effects(study).by_task
+
+
+def draw(frame) -> Figure:
+    """A plot per kind of advantages, a row per task: early and late."""
+    kinds = list(dict.fromkeys(zip(frame["sample"], frame["advantages"])))
+    narrow = available.get() < NARROW
+    tasks = max(len(frame[(frame["sample"] == name) & (frame["advantages"] == kind)]) for name, kind in kinds)
+    columns = 1 if narrow else min(2, len(kinds))
+    rows = -(-len(kinds) // columns)
+    size = available.get(), rows * (0.95 + 0.22 * tasks)
+    figure = Figure(figsize=size, layout="constrained")
+    colour = ALGORITHM_STYLE["kl_fixed"][0]
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for ax, (name, kind) in zip(axes, kinds):
+        own = frame[(frame["sample"] == name) & (frame["advantages"] == kind)].sort_values("first")
+        left, right = own["smallest"].min() - 0.5, own["largest"].max() + 0.5
+        for y, row in enumerate(own.itertuples()):
+            for point, shift, ink in (("first", 0.13, INK), ("last", -0.13, colour)):
+                low, high = np.clip([getattr(row, f"{point}_low"), getattr(row, f"{point}_high")], left, right)
+                ax.plot([10**low, 10**high], [y + shift] * 2, color=ink, lw=0.9)
+                label = {"first": "early", "last": "late"}[point] if y == 0 else None
+                ax.plot(10 ** getattr(row, point), y + shift, "o", color=ink, ms=3.5, label=label)
+                for beyond, limit, marker in ((low <= left, left, "<"), (high >= right, right, ">")):
+                    if beyond:
+                        ax.plot(10**limit, y + shift, marker, color=ink, ms=3, clip_on=False)
+        ax.set_xscale("log")
+        ax.set_xlim(10**left, 10**right)
+        log_axis(ax.xaxis, ticks=5)
+        ax.set_yticks(range(len(own)), [task_name(task) for task in own["task"]])
+        ax.grid(axis="y", visible=False)
+        move = own.iloc[0]
+        moves = "{:+.2f} [{:+.2f}, {:+.2f}]".format(move["move"], move["move_low"], move["move_high"])
+        ax.set_title(f"{kind} advantages: {moves} decades", fontsize=7.5)
+        ax.set_xlabel("best β")
+    for ax in list(axes):
+        ax.set_visible(False)
+    legend_below(figure, figure.axes[:1])
+    return figure

@@ -1,0 +1,140 @@
+"""What does a value cost that was carried over from other tasks?"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .. import statistics, tuning
+from ..names import SYMBOLS
+from ..style import ALGORITHM_STYLE, NARROW, available
+from . import CONTRARY, KNOBS, SHOWN, UNDECIDED, Answer, answer, knob_name, paired, shares, tuned
+from .spread import imagined
+
+QUESTION = "What does a value of a knob cost that is best on all other tasks, against the one best on this task?"
+COSTS = 0.05  # normalised score: what a value that is carried over may cost in the mean over tasks
+RULE = f"""
+Regret: normalised score of the value best on the task itself, less that of the value best in the mean over all other
+tasks, both read on seeds that chose neither, from as many candidates. Shown that carrying a value over costs more than
+{COSTS:g} if the interval over tasks is above it; the contrary if it is below. One knob against another: shown if the
+interval of the difference, task by task, is above 0; the contrary if it is below 0.
+"""
+PAIRS = (
+    (("kl_fixed", "raw"), ("kl_fixed", "normalised")),
+    (("kl_fixed", "normalised"), ("trpo", "normalised")),
+    (("kl_fixed", "raw"), ("trpo", "raw")),
+)
+SWEPT = (*dict.fromkeys(knob for pair in PAIRS for knob in pair), ("kl_adaptive", "normalised"), ("clip", "normalised"))
+
+TITLE = "What a value costs that is carried over from other tasks"
+CAPTION = """
+A small dot is a task: the normalised score (untrained 0, best arm 1) lost by the value that is best on all other tasks,
+against the value best on the task itself. Both are chosen and read on different seeds, so a loss may be negative. The
+large dot is the mean with its 95 % interval over tasks; the line at 0.05 is the rule's.
+"""
+PART, ORDER = "windows_of_values", 7
+NEEDS = ()
+WHOLE = True
+
+
+class Effects(NamedTuple):
+    """by_task: a row per sample, knob and task with the regret as `effect`."""
+
+    by_task: pd.DataFrame
+
+
+def effects(data) -> Effects:
+    frame = tuned(data, SWEPT)
+    return Effects(frame.assign(effect=frame["own"] - frame["carried"]))
+
+
+def decide(found: Effects) -> list[Answer]:
+    answers = []
+    for sample, frame in found.by_task.groupby("sample", sort=False):
+        alone = {}
+        for knob, own in frame.groupby(["algorithm", "advantages"], sort=False):
+            sides = [f"{knob_name(*knob)}, {where}" for where in ("best here", "best elsewhere")]
+            alone[knob] = own
+            own = own.assign(candidates_first=own["candidates"], candidates_second=own["candidates"])
+            answers.append(answer("regret", knob_name(*knob), sample, own, sides, costs, RULE, skewed=True))
+        for first, second in PAIRS:
+            if {first, second} <= set(alone):
+                both = difference(alone[first], alone[second])
+                names = [knob_name(*knob) for knob in (first, second)]
+                answers.append(answer("regret", " less ".join(names), sample, both, names, differs, RULE))
+    return [found for found in answers if found]
+
+
+def difference(first, second):
+    """Regret of one knob less that of another, task by task, as `paired` has it."""
+    frame = pd.concat(
+        [first.assign(algorithm="one", own=first["effect"]), second.assign(algorithm="two", own=second["effect"])]
+    )
+    frame = frame.assign(advantages="")
+    return paired(frame, [(("one", ""), "own"), (("two", ""), "own")])
+
+
+def costs(low, high):
+    return SHOWN if low > COSTS else CONTRARY if high < COSTS else UNDECIDED
+
+
+def differs(low, high):
+    return SHOWN if low > 0 else CONTRARY if high < 0 else UNDECIDED
+
+
+def imagine(sd, tasks=30, values=7, width=1.25, noise=0.1, choosing=2, judging=8, studies=200, seed=0):
+    """(shares shown and contrary shown, true regret) of studies whose best values spread by `sd` decades.
+
+    choosing, judging  seeds of each task; others: see `spread.imagined`
+    """
+    generator, verdicts, truth = np.random.default_rng(seed), [], []
+    for _ in range(studies):
+        scores = imagined(sd, width, tasks, values, choosing + judging, noise, generator)
+        grid = np.stack([own.pivot(index="x", columns="seed", values="score") for _, own in scores.groupby("task")])
+        choose, judge = grid[..., :choosing], grid[..., choosing:]
+        own, carried = (tuning.judged(choose, judge, pick)[0] for pick in (tuning.best_here, tuning.best_elsewhere))
+        verdicts.append(costs(*statistics.skewed_mean_interval(own - carried, 300)[1:]))
+        truth.append((own - carried).mean())
+    return shares(verdicts), float(np.mean(truth))
+
+
+# The figure -------------------------------------------------------------------------------
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    return effects(study).by_task
+
+
+def draw(frame) -> Figure:
+    """A row per knob: tasks as small dots, the mean with its interval; samples below each other."""
+    samples = [name for name in dict.fromkeys(frame["sample"]) if name != "all tasks"]
+    knobs = list(frame[["algorithm", "advantages"]].drop_duplicates().itertuples(index=False, name=None))
+    narrow = available.get() < NARROW
+    rows = [(knob, sample) for knob in knobs for sample in samples]
+    figure = Figure(figsize=(available.get(), 0.7 + (0.36 if narrow else 0.42) * len(rows)), layout="constrained")
+    ax = figure.subplots()
+    names = []
+    for y, (knob, sample) in enumerate(rows):
+        own = frame[(frame["sample"] == sample) & (frame["algorithm"] == knob[0]) & (frame["advantages"] == knob[1])]
+        values = own["effect"].dropna().to_numpy()
+        name = f"{knob[1]} {SYMBOLS[KNOBS[knob[0]][0]]}"
+        names.append(name if len(samples) == 1 else f"{name}, {sample}")
+        if len(values) < 2:
+            continue
+        colour = ALGORITHM_STYLE[knob[0]][0]
+        mean, low, high = statistics.skewed_mean_interval(values)
+        shift = 0.26 * np.sin(2.4 * np.arange(len(values)))  # so that dots do not hide each other
+        ax.plot(values, y + shift, "o", color=colour, ms=2.2, alpha=0.35, mew=0)
+        ax.plot([low, high], [y, y], color=colour, lw=2.2, solid_capstyle="butt")
+        ax.plot(mean, y, "o", color=colour, ms=6)
+    ax.axvline(0, color="0.5", lw=0.8)
+    ax.axvline(COSTS, color="0.5", lw=0.8, ls=":")
+    every = frame["effect"].dropna()
+    ax.set_xlim(min(-0.15, every.quantile(0.02)), max(0.3, every.quantile(0.98)))
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_yticks(range(len(rows)), names)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel("normalised score lost by a value from other tasks")
+    return figure
