@@ -66,10 +66,10 @@ def _hydra(how, task, words):
 
 
 # Spellings that survive a sweep: a comma would end a value
-SEED = ["0", "1", "7", "${oc.decode:${oc.env:SOME_NUMBER}}", "${twice:${algorithm.cg_iterations}}"]
+SEED = ["0", "1", "7", '"${oc.decode:${oc.env:SOME_NUMBER}}"', '"${twice:${algorithm.cg_iterations}}"']
 NAME = [
     "a", "of_${seed}", "by_${hydra:runtime.choices.algorithm}/${hydra:job.name}", "is_${oc.env:SOME_NUMBER}",
-    "of_${twice:${seed}}", "${hydra:runtime.choices.task}_${oc.select:algorithm.beta}", "'quoted ${task.name}'",
+    '"of_${twice:${seed}}"', "${hydra:runtime.choices.task}_${oc.select:algorithm.beta}", "'quoted ${task.name}'",
     "on_${now:%Y}_of_${total_steps}",
 ]  # fmt: skip
 FREE = [
@@ -88,8 +88,8 @@ AXES = {
     "task.kwargs.a": FREE,
     "++task.kwargs.b": FREE,
     "task.kwargs": ["{a:1}", "{b:2}", "{a:'${seed}'}"],
-    "reward_scale": ["${oc.decode:${oc.env:SOME_NUMBER}}", "2"],
-    "execution.workers": ["1", "null", "${seed}"],
+    "reward_scale": ['"${oc.decode:${oc.env:SOME_NUMBER}}"', "2"],
+    "execution.workers": ["1", "null", "${epochs}"],
     "++seed": ["3", "${epochs}"],
 }
 words = st.sampled_from(sorted(AXES)).flatmap(
@@ -112,6 +112,7 @@ def as_text(config):
 @example([("task.kwargs", ["{a:1}"]), ("task.kwargs.a", ["1.0"]), ("task.kwargs", ["{b:2}", "{b:3}"])])
 @example([("++seed", ["3"]), ("seed", ["0", "1"]), ("++seed", ["4", "5"])])
 @example([("seed", ["0", "1"]), ("++seed", ["3"])])
+@example([("seed", ['"${oc.decode:${oc.env:SOME_NUMBER}}"']), ("name", ['"of_${twice:${seed}}"', "b"])])
 @given(st.lists(words, min_size=1, max_size=3))
 def test_each_job_of_a_sweep_is_that_job_alone(line):
     expected = [
@@ -126,6 +127,12 @@ def test_each_job_of_a_sweep_is_that_job_alone(line):
     assert {as_text(config) for _, config in made} == {as_text(config) for config in expected}
     for overrides, config in made:
         assert as_text(alone(*overrides)) == as_text(config)
+
+
+def test_the_words_above_compose_alone():
+    """Or they would compare refusals."""
+    refused = {(key, one) for key, values in AXES.items() for one in values if alone(f"{key}={one}") is None}
+    assert not refused
 
 
 def test_a_job_s_number_is_its_own_and_the_moment_is_one_for_all():

@@ -155,6 +155,11 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         return f"Could not find '{missing[1]}'{f'; did you mean {close}?' if close else ''}{there}"
     if "to append to your config" in str(error).lower():
         return _unknown(message.split("'")[1], overrides)
+    if message.startswith("Error parsing override"):
+        quoted = (
+            "; an interpolation within another one needs quotes, KEY='\"${...}\"' in a shell" if "${" in message else ""
+        )
+        return f"{message}: {lines[1] if len(lines) > 1 else 'no value'}{quoted}"
     if "HydraConfig was not set" in message:
         return "${hydra:...} among hydra.sweeper's values has no job yet; as a word of the command each job resolves it"
     if no_file(error):
