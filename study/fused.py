@@ -209,7 +209,26 @@ class Unfused(Exception):
     """A loss looks at more than the network's outputs."""
 
 
-THETA, OBSERVATION = object(), object()  # stand for what a loss only passes on to its network
+def _refuse(*_, **__):
+    raise Unfused
+
+
+class Passed:
+    """Stands for what a loss only passes on to its network: any other use raises Unfused."""
+
+    __torch_function__ = classmethod(_refuse)
+    __getattr__ = _refuse
+
+
+# What Python looks up in the type.
+LOOKED_UP = "add sub mul matmul truediv floordiv mod pow and or xor lshift rshift"
+LOOKED_UP = [side + name for name in LOOKED_UP.split() for side in ("", "r", "i")] + (
+    "neg pos abs invert lt le gt ge getitem setitem iter len bool float int index contains array call".split()
+)
+for _name in LOOKED_UP:
+    setattr(Passed, f"__{_name}__", _refuse)
+
+THETA, OBSERVATION = Passed(), Passed()
 
 
 class Given:
@@ -219,6 +238,8 @@ class Given:
         self._made = made
         if isinstance(network, Policy):
             self.family = network.family
+
+    __getattr__ = _refuse  # its parameters, or its parts
 
     def __call__(self, theta, observation) -> Tensor:
         if theta is not THETA or observation is not OBSERVATION:
@@ -265,7 +286,7 @@ def each(fleet, function: Callable, network: Network | Policy, otherwise: Callab
                     made = torch.func.vmap(partial(of, batch=type(batch)))
                     made = compiler.compiled(made, function.__qualname__) if fleet.compile else made
                 return made(outputs(network, theta, batch.observation), _fields(batch), numbers)
-            except Exception:  # as in sgd.minimise
+            except Unfused:
                 fits = False
         return otherwise(theta, *(() if batch is None else (batch,)), *numbers)
 
@@ -346,7 +367,7 @@ def _own(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def minimise(fleet, loss, network, theta, adam, batch, order, rate, numbers, optimizer, bound, size):
-    """sgd.minimise; raises Unfused, or what the loss makes of its stand-ins, where the loss needs more than outputs."""
+    """sgd.minimise; raises Unfused where the loss needs more than the network's outputs."""
     kernel = Kernel(_mlp(network))
     theta, adam, rate, observation = _own(theta), type(adam)(*map(_own, adam)), _own(rate), _own(batch.observation)
     rule = _rule(optimizer, adam, rate, bound)

@@ -111,7 +111,7 @@ def minimise(
             return fused.minimise(
                 fleet, loss, network, theta, adam, batch, order, rate, numbers, optimizer, bound, size
             )
-        except Exception:  # a loss that cannot be traced without the network; its own errors are raised below
+        except fused.Unfused:
             fleet.unfused.add(loss)
     rule = OPTIMIZERS[optimizer]
     if bound is not None:

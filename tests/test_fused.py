@@ -15,7 +15,7 @@ from study import compiler, fused, sgd, value
 from study.algorithm import NAMES, kl_fixed
 from study.fleet import Fleet, Rollout, Trainer
 from study.objective import change, fisher_vector_product, surrogate_gradient
-from study.policy import Categorical, Categoricals, Gaussian, Network, Policy
+from study.policy import Categorical, Categoricals, Gaussian, Network, Policy, join
 from study.rollout import Batch, actor
 from study.sgd import Adam
 from study.value import Targets
@@ -269,6 +269,56 @@ def decayed(policy, theta, batch, beta):
 
 def elsewhere(policy, theta, batch, beta):
     return kl_fixed.loss(policy, theta, batch, beta) + policy(theta, batch.observation + 1).square().mean()
+
+
+OTHER_USES = {
+    "a layer's parameters": lambda policy, theta, observation: policy.network.split(theta),
+    "split": lambda policy, theta, observation: join(policy.split(join(theta))).square().sum(),
+    "a slice": lambda policy, theta, observation: theta[0].sum(),
+    "a product": lambda policy, theta, observation: (2 * join(theta)).sum(),
+    "a function of torch": lambda policy, theta, observation: torch.norm(observation),
+    "a method": lambda policy, theta, observation: observation.square().mean(),
+    "beside a tensor": lambda policy, theta, observation: (torch.ones(3) @ observation.mT).mean(),
+    "a comparison": lambda policy, theta, observation: (observation > 0).float().mean(),
+}
+
+
+@pytest.mark.parametrize("use", OTHER_USES)
+def test_whatever_else_a_loss_does_with_its_stand_ins_says_unfused(use, rng):
+    """And no other error, since no other one sends the loss the ordinary way."""
+    fleet, theta, rollout = problem(Gaussian(2), rng)
+
+    def loss(policy, theta, batch, beta):
+        return kl_fixed.loss(policy, theta, batch, beta) + OTHER_USES[use](policy, theta, batch.observation)
+
+    order, beta = rollout.order, torch.tensor([0.5, 3.0])
+    with pytest.raises(fused.Unfused):
+        fused.minimise(
+            fleet, loss, fleet.policy, theta, Adam.start(theta), rollout.batch, order, beta, (beta,), "adam", None, 32
+        )
+
+
+@pytest.mark.parametrize("error", [AssertionError, MemoryError, RuntimeError, AttributeError])
+def test_an_error_within_the_fused_path_is_raised_and_changes_no_path(error, rng, monkeypatch):
+    fleet, theta, rollout = problem(Gaussian(2), rng)
+    rate = fleet.learning_rate
+
+    def fail(*_, **__):
+        raise error("on purpose")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fused.Kernel, "descend", fail)
+        with pytest.raises(error, match="on purpose"):
+            sgd.descend(fleet, kl_fixed.loss, theta, Adam.start(theta), rollout, rate)
+    changed = fleet.each(change)
+    with monkeypatch.context() as patch:
+        patch.setattr(fused.Kernel, "forward", fail)
+        with pytest.raises(error, match="on purpose"):
+            changed(theta, rollout.batch)
+    monkeypatch.setattr(Policy, "__call__", fail)  # the ordinary way
+    sgd.descend(fleet, kl_fixed.loss, theta, Adam.start(theta), rollout, rate)
+    changed(theta, rollout.batch)
+    assert not fleet.unfused
 
 
 @pytest.mark.parametrize("loss", [decayed, elsewhere])
