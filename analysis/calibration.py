@@ -27,9 +27,8 @@ import pandas as pd
 from scipy import stats
 
 from . import answers, price, statistics
-from .arms import default_arm, headline, implied_squares, normalised_scores
-from .claim.hidden_adaptation import wider_spread
-from .data import KNOBS, PHASES, RAW, load
+from .arms import default_arm, headline, normalised_scores
+from .data import KNOBS, RAW, load
 from .names import SYMBOLS
 
 STUDIES = 1000
@@ -321,8 +320,6 @@ def of_intervals(study):
         worlds[advantages] = World(answers.grid_of(runs, study.runs, "kl_fixed"))
         for name, row in (("best", of_bests), ("optimum", of_optima), ("new task", of_new_tasks)):
             yield from ((f"{name}, β, {advantages}: {what}", *rest) for what, *rest in row(worlds[advantages]))
-    yield from of_single_losses(worlds)
-    yield from of_implied(study)
     yield from of_measured(study)
 
 
@@ -416,26 +413,6 @@ def of_new_tasks(world):
             yield name, design, "one more task", *held(found, of(new))
 
 
-def of_single_losses(worlds):
-    """What the best single β loses more on raw than on normalised advantages, in the mean over the tasks at hand."""
-    for design, tasks, seeds, generator in designs():
-        for apart in ((0.3, 0.3), (0.2, 0.8)):
-            both = [(worlds[name], own) for name, own in zip(("normalised", "raw"), apart)]
-            exact = [world.at(*world.draw(generator, STUDIES, tasks, own), SETTINGS) for world, own in both]
-            scores = [seen(*own, [seeds] * tasks, generator) for own in exact]
-            scores = [task for own in scores for task in np.moveaxis(own, 1, 0)]
-
-            def more(scores):
-                lost = np.stack([statistics.seed_means(task) for task in scores], axis=-2)
-                lost = [own.max(-1).mean(-1) - own.mean(-2).max(-1) for own in np.split(lost, 2, axis=-2)]
-                return lost[1] - lost[0]
-
-            truth = more([means[:, task, :, None] for means, _ in exact for task in range(tasks)])
-            row = held(statistics.jackknife(more, scores), truth)
-            words = f"bests {apart[0]:g} and {apart[1]:g} decades apart"
-            yield "loss of the best single β, raw less normalised", design, words, *row
-
-
 def noise_between(values, task):
     """[K, m] how runs' values [K, R] differ from their task's mean, as shares of it; of tasks with positive values."""
     by_task = pd.DataFrame(values.T).groupby(task)
@@ -455,26 +432,6 @@ def of_measured(study):
         generator = np.random.default_rng(SEED + 9)
         values = 1 + noise[generator.integers(len(noise), size=(seeds, STUDIES))]
         yield "measured β", f"1 task of {seeds} seeds", "1", *held(statistics.mean_interval(values), 1.0)
-
-
-def of_implied(study):
-    """How much wider the implied β spreads on raw advantages; runs differ as those of TRPO at hand do.
-
-    Read are the studies that the claim reads: those in which no task falls below the noise without one of its seeds.
-    """
-    trpo = default_arm(study.main, "trpo")
-    both = np.stack([implied_squares(study, trpo, PHASES, raw=raw).mean(axis=1) for raw in (False, True)])
-    noise = noise_between(both, trpo["task"].to_numpy())
-    for design, tasks, seeds, generator in designs():
-        own = generator.normal(0, 0.3, (STUDIES, tasks))
-        log = np.stack([own, own + generator.normal(0, 0.4, own.shape)], axis=-1)  # decades
-        drawn = noise[:, generator.integers(noise.shape[1], size=(STUDIES, tasks, seeds))]
-        squares = 100 ** log[..., None] * (1 + np.moveaxis(drawn, 0, 2))
-        spread = log.max(1) - log.min(1)
-        found = np.array(statistics.jackknife(wider_spread, list(np.moveaxis(squares, 1, 0))))
-        read = np.isfinite(found).all(0)
-        row = held(found[:, read], (spread[:, 1] - spread[:, 0])[read])
-        yield "spread of the implied β, raw less normalised", design, f"{np.mean(read):.0%} of studies", *row
 
 
 def table(study, rules=RULES):

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import answers, price, rules
+from . import answers, price, question
 from .arms import NotApplicable, log_median_kl, plain
-from .claim import hidden_adaptation
 from .compare import compare_two
 from .data import KNOBS
 from .names import (
@@ -180,13 +179,13 @@ def _spaced(number):
 # What the runs show ---------------------------------------------------------------------
 
 
-def sentences(study, frames, verdicts):
+def sentences(study, frames, answered):
     """At most five findings, in the order of the report.
 
     frames    {name: numbers} of the figures and tables that were drawn
-    verdicts  of the claims
+    answered  of `question.report`
     """
-    found = _contest(study, frames, verdicts) if contest(study) else _own(study, frames)
+    found = _contest(study, frames, answered) if contest(study) else _own(study, frames)
     return found[:MOST]
 
 
@@ -195,8 +194,7 @@ def _where(frames, *names):
     return next((name for name in names if name in frames), "")
 
 
-def _contest(study, frames, verdicts):
-    by_name = {verdict.name: verdict for verdict in verdicts if verdict.tested and len(verdict.numbers)}
+def _contest(study, frames, answered):
     given = list(frames["four_answers"].itertuples()) if "four_answers" in frames else []
     units = [answer for answer in given if "unit of reward" in answer.label]
     given = [answer for answer in given if answer.tasks >= ENOUGH and answer not in units]
@@ -206,25 +204,34 @@ def _contest(study, frames, verdicts):
     if units and units[0].tasks >= answers.ENOUGH_IN_UNITS:
         found += [_carried(study, units, frames), _carried_lead(units, frames)]
     else:
-        found += [_unit(study, frames, by_name.get(hidden_adaptation.NAME))]
-    found.append(_price(given, frames, "β") or _claim_a(by_name.get("A"), frames))
-    found.append(_moves(given, frames) or _changes(given, frames) or _claim_b(by_name.get("B"), frames))
+        found += [*_questions(answered, frames), _unit(study, frames)]
+    found.append(_price(given, frames, "β"))
+    found.append(_moves(given, frames) or _changes(given, frames))
     found.append(_lead_of_trpo(given, frames) or _compared(study, frames))
-    found += [_takes_off(given, frames) or _bounded(frames), *_each_task(frames)]
+    found += [_takes_off(given, frames), *_each_task(frames)]
     found += [_predicts(given, frames), _price(given, frames, "δ")]
     return [sentence for sentence in found if sentence]
 
 
-def _unit(study, frames, hidden):
-    """How far apart one beta's steps are on different tasks, without those whose gradient is noise."""
+def _questions(answered, frames):
+    """What decides: whether the best beta has the unit of the advantages, and what a value from other tasks costs."""
+    found = []
+    for page, own in answered:
+        name = own[0].question
+        wanted = {"unit": own[:1], "regret": own[:2]}.get(name, [])
+        found += [
+            Sentence(question.in_words(page, answer), _where(frames, name))
+            for answer in wanted
+            if len(answer.tasks) >= ENOUGH
+        ]
+    return found
+
+
+def _unit(study, frames):
+    """How far apart one beta's steps are on different tasks."""
     log_kl, parts = log_median_kl(study), []
-    tasks, noise = set(study.tasks), set()
-    if hidden is not None:
-        noise = set(hidden.numbers.loc[~hidden.numbers["shown"].astype(bool), "task"])
-        tasks = set(hidden.numbers["task"]) - noise
     for condition, kind in ((study.main_condition, ""), (study.raw_condition, "raw ")):
         runs = plain(study.under(condition), "kl_fixed") if condition is not None else study.runs.iloc[:0]
-        runs = runs[runs["task"].isin(tasks)]
         if kind and condition == study.main_condition or runs["task"].nunique() < 2:
             continue
         everywhere = runs.groupby("setting")["task"].nunique()
@@ -240,9 +247,7 @@ def _unit(study, frames, hidden):
     if not parts:
         return None
     texts = [text if beta == parts[0][0] else f"{text} (β = {beta:g})" for beta, text in parts]
-    text = f"At β = {parts[0][0]:g} the median step (KL of an update) differs {_joined(texts)} between tasks"
-    out = [task_name(task) for task in study.tasks if task in noise]
-    text += f" (without {_joined(out)}, where the gradient is noise)." if out else "."
+    text = f"At β = {parts[0][0]:g} the median step (KL of an update) differs {_joined(texts)} between tasks."
     return Sentence(text, _where(frames, "achieved_kl", "hidden_adaptation"))
 
 
@@ -389,31 +394,6 @@ def _predicts(given, frames):
     )  # fmt: skip
 
 
-def _claim_a(verdict, frames):
-    if verdict is None:
-        return None
-    close = {
-        rules.SUPPORTED: "no single β serves all tasks",
-        rules.NOT_SUPPORTED: "one β serves all tasks",
-    }.get(verdict.verdict, "whether one β serves all tasks is not settled")
-    return Sentence(
-        f"{verdict.sentence.split('; ')[0]}: {close}.", _where(frames, "windows", "beta_profile", "transfer")
-    )
-
-
-def _claim_b(verdict, frames):
-    if verdict is None:
-        return None
-    shown = re.findall(r"on (\d+) of (\d+) tasks", verdict.sentence)
-    if len(shown) != 2:
-        return None
-    (changes, tasks), (stays, _) = shown
-    return Sentence(
-        f"On {changes} of {tasks} tasks the best β is shown to change within a run, on {stays} one suffices.",
-        _where(frames, "best_by_phase"),
-    )
-
-
 def _compared(study, frames):
     try:
         difference, low, high, tasks, names = compare_two(study.main, "trpo", "kl_fixed")
@@ -435,23 +415,6 @@ def _takes_off(given, frames):
     parts = [f"{_interval(answer.effect, answer.low, answer.high)} ({answer.label})" for answer in own]
     text = f"A bound on the gradient takes this much of the gain off what the best single β loses: {_joined(parts)}."
     return Sentence(text, _where(frames, "gradient_bound", "four_answers"))
-
-
-def _bounded(frames):
-    """What a bound on the gradient leaves of TRPO's lead, for the beta nearest to 3."""
-    frame = frames.get("conditions")
-    if frame is None:
-        return None
-    own = frame[frame["arm"].str.match(r"kl_fixed beta=\S+$") & frame["condition"].str.match(r"max_grad_norm=\S+$")]
-    own = own.dropna(subset=["trpo_less"])
-    if own.empty:
-        return None
-    betas = own["arm"].str.extract(r"beta=(\S+)")[0].astype(float)
-    row = own.loc[np.abs(np.log(betas / 3)).idxmin()]
-    lead = _interval(row["trpo_less"], row["trpo_less_low"], row["trpo_less_high"], _signed)
-    return Sentence(
-        f"With the gradient bounded ({row['condition']}) TRPO is {lead} above {arm_name(row['arm'])}.", "conditions"
-    )
 
 
 def _crosses(frame):

@@ -122,7 +122,7 @@ thead th { border-bottom: 2px solid var(--line); }
 .verdict p { margin: .3rem 0; }
 .verdict details { color: var(--soft); font-size: .88rem; }
 .verdict summary { cursor: pointer; }
-.verdict strong.supported { color: var(--yes); } .verdict strong.not-supported { color: var(--no); }
+.verdict strong.shown { color: var(--yes); } .verdict strong.contrary-shown { color: var(--no); }
   .verdict strong.undecided { color: var(--open); }
 .refused { border: 1px dashed var(--soft); border-radius: 6px; padding: .5rem .9rem; color: var(--soft); }
 pre { background: var(--tint); padding: .6rem .8rem; overflow-x: auto; border-radius: 6px; font-size: .8rem;

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import platform
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import matplotlib
@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from . import claim, explorer, markup, opening, page, published, style
+from . import explorer, markup, opening, page, published, question, style
 from .arms import NotApplicable
 from .compare import compare_two
 from .data import StudyError
 from .defaults import defaults
-from .exhibit import PARTS, Exhibit, usable
+from .exhibit import PARTS, Exhibit, one_line, usable
 from .names import span, steps_name
 from .panel import PANELS
 from .table import TABLES, latex, markdown
@@ -67,13 +67,12 @@ def build(study, out, strict=False):
     absent = [section for section in made if isinstance(section, str)]
     sections = {section.name: section for section in made if not isinstance(section, str)}
     frames = {name: section.frame for name, section in sections.items() if section.frame is not None}
-    verdicts = claim.evaluate(study)
-    _write_verdicts(verdicts, out)
+    answered = question.report(study.whole or study)
+    _write_answers(answered, out)
     first = sections.pop(opening.figure(frames), None)
-    seen = opening.sentences(study, frames, verdicts)
+    seen = opening.sentences(study, frames, answered)
     folds = [
-        _verdicts([verdict for verdict in verdicts if verdict.tested]),
-        _untested([verdict for verdict in verdicts if not verdict.tested]),
+        _answers(answered),
         _data(study),
         _not_applicable(absent),
         _glossary(),
@@ -205,34 +204,31 @@ def _listed(name, title, lines):
 # Words ----------------------------------------------------------------------------------
 
 
-def _write_verdicts(verdicts, out):
-    rows = [(v.name, v.claim, v.verdict if v.tested else "not tested", v.sentence, v.rule) for v in verdicts]
-    summary = pd.DataFrame(rows, columns=["name", "claim", "verdict", "numbers", "rule"])
-    files = {"verdicts": summary}
-    files |= {f"claim_{v.page}": v.numbers for v in verdicts if v.tested and len(v.numbers)}
-    for name, frame in files.items():
-        (out / "tables" / f"{name}.csv").write_text(markup.csv(frame), encoding="utf-8", newline="")
+def _write_answers(answered, out):
+    rows = [
+        asdict(answer) | {"tasks": " ".join(answer.tasks), "sentence": question.in_words(page, answer)}
+        for page, answers in answered
+        for answer in answers
+    ]
+    frame = pd.DataFrame(rows, columns=[*(field.name for field in fields(question.Answer)), "sentence"])
+    (out / "tables" / "verdicts.csv").write_text(markup.csv(frame), encoding="utf-8", newline="")
 
 
-def _verdicts(verdicts):
-    """Every tested claim with its verdict, its numbers and its rule."""
+def _answers(answered):
+    """Every question with its answers, verdicts and rule."""
     cards, lines = [], []
-    for verdict in verdicts:
-        style = verdict.verdict.replace(" ", "-")
-        cards.append(
-            f'<div class="verdict"><p><b>{markup.html(verdict.name)}.</b> {markup.html(verdict.claim)} '
-            f'<strong class="{style}">{verdict.verdict}</strong></p><p>{markup.html(verdict.sentence)}</p>'
-            f"{page.rest(verdict.rule, 'the rule, fixed before the data')}</div>"
-        )
-        sentence = markup.markdown(verdict.sentence)
-        lines.append(f"**{verdict.name}. {verdict.claim} {verdict.verdict.capitalize()}.** {sentence}")
-        lines.append(f"*Rule:* {verdict.rule}")
-    return Section("verdicts", "Claims, verdicts and rules", "".join(cards), "\n\n".join(lines)) if lines else None
-
-
-def _untested(verdicts):
-    lines = [f"{verdict.claim} {verdict.sentence}" for verdict in verdicts]
-    return _listed("untested", "Claims that this study does not test", lines)
+    for asked, answers in answered:
+        cards.append(f'<div class="verdict"><p><b>{markup.html(asked.QUESTION)}</b></p>')
+        lines.append(f"**{asked.QUESTION}**")
+        for answer in answers:
+            words, verdict = question.in_words(asked, answer), answer.verdict or answer.refused
+            strong = f' <strong class="{answer.verdict.replace(" ", "-")}">{markup.html(verdict)}</strong>'
+            cards.append(f"<p>{markup.html(words)}{strong if verdict else ''}</p>")
+            lines.append(f"{markup.markdown(words)} {f'**{markup.markdown(verdict)}**' if verdict else ''}".strip())
+        rule = one_line(asked.RULE)
+        cards.append(f"{page.rest(rule, 'the rule, fixed before the data')}</div>")
+        lines.append(f"*Rule:* {rule}")
+    return Section("verdicts", "Questions, answers and rules", "".join(cards), "\n\n".join(lines)) if lines else None
 
 
 def _glossary():

@@ -2,9 +2,8 @@
 
 Scores travel as a list with one array per task, runs on the last axis: `[n]` for the data, `[B, n]` for B simulated
 studies. Aggregates and their intervals work on both. What is called an interval holds the truth in 93 % of simulated
-studies or more at 3, 5 and 10 runs (analysis/calibration.py): Student's, the jackknife's or Wilson's. Where no method
-does so there is none, but what changes with one seed or one task left out, or the settings that no other is shown to
-beat.
+studies or more at 3, 5 and 10 runs (analysis/calibration.py): Student's or Wilson's. Where no method does so there is
+none, but what changes with one seed or one task left out, or the settings that no other is shown to beat.
 """
 
 import itertools
@@ -167,24 +166,6 @@ def probability_interval(scores_x, scores_y):
     than too narrow. Student's interval is empty where one arm wins everywhere.
     """
     return wilson(probability_of_improvement(scores_x, scores_y), len(scores_x))
-
-
-def jackknife(of, scores):
-    """(value, low, high) of `of(scores)`, a smooth function of a list with one [..., n] array per task.
-
-    Student's interval with the jackknife's standard error, tasks being strata: the sum over tasks of (n - 1) / n times
-    the squares of what leaving out each of n runs changes (Efron and Tibshirani 1993, chapter 11). Satterthwaite's
-    degrees of freedom.
-    """
-    value, parts = of(scores), []
-    if min(task.shape[-1] for task in scores) < 2:
-        return value, np.nan, np.nan
-    for place, task in enumerate(scores):
-        runs = task.shape[-1]
-        without = [of([*scores[:place], np.delete(task, run, axis=-1), *scores[place + 1 :]]) for run in range(runs)]
-        parts.append((runs - 1) * np.var(without, axis=0))
-    half = _stratified_half_width(np.stack(parts, axis=-1), np.array([task.shape[-1] for task in scores]))
-    return value, value - half, value + half
 
 
 # The implied beta -----------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A figure, a table and a claim are added by one file each, and by nothing else."""
+"""A figure, a table and a question are added by one file each, and by nothing else."""
 
 import csv
 import os
@@ -52,18 +52,40 @@ def numbers(study, runs) -> pd.DataFrame:
 def text(frame) -> pd.DataFrame:
     return frame.astype(str)
 """,
-    "claim/many_runs.py": """
-from ..rules import SUPPORTED
+    "question/many_runs.py": """
+import pandas as pd
+from matplotlib.figure import Figure
 
-NAME = "Many runs"
-CLAIM = "There are runs."
-RULE = "Supported when there is one."
-ORDER = 15
-NEEDS = ()
+from . import Answer
+
+QUESTION = "Are there runs?"
+RULE = "Shown when there is one."
+TITLE = "Runs"
+CAPTION = "Their number."
+PART, ORDER = "tuned", 15
 
 
-def judge(study):
-    return SUPPORTED, f"There are {len(study.runs)} runs.", study.runs[["task", "arm"]]
+def effects(data):
+    return data.runs
+
+
+def decide(runs):
+    count, tasks = len(runs), tuple(runs["task"].unique())
+    return [Answer("many_runs", "runs", "these", "", count, count, count, 0, 0, 0, tasks, 1, "2", {}, "shown", RULE)]
+
+
+def sentence(answer):
+    return f"There are {answer.effect:g} runs."
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    return runs[["task", "arm"]]
+
+
+def draw(frame) -> Figure:
+    figure = Figure(figsize=(3, 1))
+    figure.subplots()
+    return figure
 """,
 }
 
@@ -85,18 +107,22 @@ def run(tmp_path):
     return run
 
 
-def test_a_figure_a_table_and_a_claim_are_one_file_each(run, tmp_path):
+def test_a_figure_a_table_and_a_question_are_one_file_each(run, tmp_path):
     done = run("results/s")
     assert done.returncode == 0, done.stderr
     report = tmp_path / "results/s/report"
     text = (report / "report.md").read_text()
     places = [text.index(line) for line in ("#### Lengths of runs", "#### Numbers of runs", "#### Final returns")]
     assert places == sorted(places) and "Steps of the runs with a fixed β. ([numbers]" in text
-    assert "**Many runs. There are runs. Supported.** There are 6 runs." in text
+    assert "**Are there runs?**\n\nThere are 6 runs. **shown**\n\n*Rule:* Shown when there is one." in text
     for name in ("figures/run_lengths.svg", "tables/run_lengths.csv", "tables/run_counts.tex"):
         assert (report / name).stat().st_size > 0
-    assert len(list(csv.reader((report / "tables/claim_many_runs.csv").open()))) == 7
+    (row,) = [row for row in csv.DictReader((report / "tables/verdicts.csv").open()) if row["question"] == "many_runs"]
+    assert (row["effect"], row["verdict"], row["sentence"]) == ("6", "shown", "There are 6 runs.")
     drawn = run("figure", "run_lengths", "results/s", "--width", "3", "--format", "png", "--out", "lengths.png")
     assert drawn.returncode == 0 and (tmp_path / "lengths.png").is_file(), drawn.stderr
     wrong = run("figure", "no_such", "results/s").stderr
-    assert wrong.startswith("error: no figure 'no_such'") and "comparison, run_lengths, learning_curves" in wrong
+    assert (
+        wrong.startswith("error: no figure 'no_such'")
+        and "comparison, run_lengths, many_runs, learning_curves" in wrong
+    )

@@ -92,25 +92,6 @@ def test_intervals_over_runs_cover_where_tasks_differ_in_spread(runs):
     assert 0.93 <= coverage(statistics.optimality_gap_interval(scores), np.mean(below)) <= 0.97
 
 
-@pytest.mark.parametrize("runs", [3, 5, 10])
-def test_the_jackknife_covers_where_it_is_not_linear(runs):
-    scores = imagined_scores(runs)
-
-    def of(scores):
-        return np.log(np.mean([task.mean(-1) for task in scores], axis=0))
-
-    assert 0.93 <= coverage(statistics.jackknife(of, scores), np.log(np.mean(MEANS))) <= 0.97
-
-
-def test_the_jackknife_of_a_mean_is_student_s_interval():
-    scores = [X[:4, 0], X[:3, 1], X[:6, 2]]
-    assert statistics.jackknife(statistics.mean, scores) == pytest.approx(statistics.stratified_mean(scores))
-    alone = statistics.jackknife(statistics.mean, scores[:1])
-    ends = stats.t.interval(0.95, 3, X[:4, 0].mean(), stats.sem(X[:4, 0]))
-    assert alone == pytest.approx((X[:4, 0].mean(), *ends))
-    assert np.isnan(statistics.jackknife(statistics.mean, [X[:4, 0], X[:1, 1]])[1:]).all()
-
-
 def test_wilson_agrees_with_scipy():
     for won, trials in ((0, 3), (5, 7), (13, 13)):
         ends = stats.binomtest(won, trials).proportion_ci(0.95, method="wilson")
@@ -284,3 +265,43 @@ def test_split_seeds_are_a_task_s_own():
 def test_the_best_setting_is_in_its_window_even_where_it_is_worse_than_the_untrained_policy():
     assert statistics.window(np.array([[-3.0, -2.0, -2.1]]), np.zeros(1)).tolist() == [[False, True, False]]
     assert statistics.window(np.array([[3.0, 2.0, 2.8]]), np.zeros(1)).tolist() == [[True, False, True]]
+
+
+def test_single_setting_test_keeps_its_level_at_the_edge():
+    # Setting 0 loses exactly the margin on every task: "no setting serves" is false, barely.
+    generator = np.random.default_rng(0)
+    tasks, seeds, margin, found = 5, 4, 0.1, 0
+    means = np.array([[1.0 - margin, 1.0, -5.0], [1.0 - margin, -5.0, 1.0]] * tasks)[:tasks]
+    repeats = 1000
+    for _ in range(repeats):
+        grid = means[:, :, None] + 0.1 * generator.standard_normal((tasks, 3, seeds))
+        p_fails, _ = statistics.single_setting_tests(grid, np.full(tasks, margin))
+        found += (p_fails <= 0.05).all()
+    # Three standard errors above the promised 5 %.
+    assert found / repeats <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / repeats)
+
+
+def test_tests_of_many_studies_at_once_are_those_of_each():
+    generator = np.random.default_rng(0)
+    grids = generator.normal(size=(4, 3, 5, 6))
+    grids[:, 1, 2] = np.nan
+    grids[:, 2, 0] = 1.0  # a setting that does not vary
+    together = statistics.single_setting_tests(grids, np.full(3, 0.1))
+    for k, grid in enumerate(grids):
+        for all_p, p in zip(together, statistics.single_setting_tests(grid, np.full(3, 0.1))):
+            np.testing.assert_array_equal(all_p[k], p)
+    x, y = generator.normal(size=(2, 3, 4, 6))  # 3 tasks, 4 studies
+    y[1] = x[1] = 1.0
+    together = statistics.mean_over_tasks_test(list(x), list(y))
+    for k in range(4):
+        np.testing.assert_allclose(
+            [part[k] for part in together], statistics.mean_over_tasks_test(x[:, k], y[:, k]), rtol=1e-12
+        )
+
+
+def test_holm_is_that_of_statsmodels():
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    generator = np.random.default_rng(4)
+    for size in (1, 2, 5, 30):
+        p = generator.uniform(0, 1, size) ** 3
+        np.testing.assert_allclose(statistics.holm(p), multitest.multipletests(p, method="holm")[1], rtol=1e-12)

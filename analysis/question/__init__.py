@@ -22,6 +22,7 @@ import pandas as pd
 from .. import response, statistics, tuning
 from ..arms import NotApplicable
 from ..data import KNOBS
+from ..exhibit import modules
 from ..names import SYMBOLS
 
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
@@ -94,6 +95,22 @@ class Answer:
     verdict: str
     rule: str
     refused: str = ""
+
+
+def report(data):
+    """[(page, answers)] of every question that the data have runs for."""
+    found = []
+    for page in modules(__name__, __path__):
+        try:
+            found.append((page, page.decide(page.effects(data))))
+        except NotApplicable:
+            continue
+    return [(page, answers) for page, answers in found if answers]
+
+
+def in_words(page, answer):
+    """The answer's sentence, as its page says it."""
+    return getattr(page, "sentence", sentence)(answer)
 
 
 # Rows -------------------------------------------------------------------------------------

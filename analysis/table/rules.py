@@ -11,7 +11,7 @@ TITLE = "How the rules decide when the truth is known"
 CAPTION = """
 A thousand simulated studies per row, judged by the rules of this report (python -m analysis.calibration): how often a
 claim or its contrary is shown, and how often the 95 % interval holds the truth. Rows of the rule “interval” are
-intervals of other figures, tables and claims.
+intervals of other figures and tables.
 """
 PART, ORDER = "ruled_out", 60
 NEEDS = ()
