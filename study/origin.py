@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any
 
 SUFFIXES = {".py", ".so", ".pyd", ".xml", ".urdf", ".json", ".yaml", ".yml", ".toml"}  # what decides its behaviour
-PATHS = sysconfig.get_paths()
+STANDARD = {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")}
+PACKAGES = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
 
 
 def package(name: str) -> str:
@@ -51,6 +52,16 @@ def environment(env: Any, task: Any) -> str:
     return ", ".join(words)
 
 
+def installed(file: Path) -> bool:
+    """Whether it belongs to Python or to an installed package, none of the user's own."""
+    return _packaged(file) or not STANDARD.isdisjoint(file.parents)
+
+
+def _packaged(file: Path) -> bool:
+    """Also in another environment's folder, whose packages this one takes as well."""
+    return not PACKAGES.isdisjoint(file.parents) or not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
+
+
 def _gather(names: set[str], packages: set[str], own: set[Path]) -> None:
     """Sorts modules and what the user's own among them import into installed packages and files."""
     distributions, seen, waiting = packages_distributions(), set(), sorted(names)
@@ -61,15 +72,15 @@ def _gather(names: set[str], packages: set[str], own: set[Path]) -> None:
             continue
         seen.add(name)
         file, top = Path(module.__file__).resolve(), name.split(".")[0]
-        if any(file.is_relative_to(Path(PATHS[kind]).resolve()) for kind in ("purelib", "platlib")):
+        if _packaged(file):
             if name in names:
                 packages.update(distributions.get(top, [top])[:1])
-        elif not file.is_relative_to(Path(PATHS["stdlib"]).resolve()) and top != "study":
+        elif not installed(file) and top != "study":
             files = _files(sys.modules[top]) if hasattr(sys.modules.get(top), "__path__") else [file]
             own.update(files)
             for source in files:
                 if source.suffix == ".py":
-                    waiting += _imported(source)
+                    waiting += imported(source)
 
 
 def _files(module: ModuleType) -> list[Path]:
@@ -79,7 +90,7 @@ def _files(module: ModuleType) -> list[Path]:
     return [file for file in found if "__pycache__" not in file.parts]
 
 
-def _imported(file: Path) -> list[str]:
+def imported(file: Path) -> list[str]:
     """Modules that a source file imports, anywhere in it; relative ones lie in its own package and are known."""
     try:
         tree = ast.parse(file.read_bytes())

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import io
+import platform
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -16,6 +17,7 @@ from study.launch import disk, snapshots
 
 LAUNCH = Path(__file__).parent
 RUN = LAUNCH.parent
+PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "mujoco")
 
 
 def train(trainer, report: Callable | None = None, path: Path | None = None, study: Path | None = None) -> list:
@@ -80,18 +82,34 @@ def _belongs(trainer) -> dict:
 def code(modules: tuple[str, ...] = ()) -> str:
     """A hash of all that decides a run's numbers besides its configuration: study/ without study/launch/, torch, the
     simulators, and the modules of algorithms of one's own."""
-    sha = hashlib.sha256()
-    for file in sorted([*RUN.rglob("*.py"), *RUN.rglob("*.cpp")]):
-        if not file.is_relative_to(LAUNCH):
-            sha.update(file.relative_to(RUN).as_posix().encode() + file.read_bytes())
+    sha = _study()
     for file in _sources(modules):
         sha.update(file.name.encode() + file.read_bytes())
-    for package in ("torch", "numpy", "gymnasium", "envpool", "mujoco"):
+    for package in PACKAGES:
         try:
             sha.update(f"{package} {version(package)}".encode())
         except PackageNotFoundError:
             pass
     return sha.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """What two machines that train one study must have in common."""
+    found = {"Python": ".".join(platform.python_version_tuple()[:2]), "study": _study().hexdigest()[:10]}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package).partition("+")[0]  # without what it was built for
+        except PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def _study():
+    sha = hashlib.sha256()
+    for file in sorted([*RUN.rglob("*.py"), *RUN.rglob("*.cpp")]):
+        if not file.is_relative_to(LAUNCH):
+            sha.update(file.relative_to(RUN).as_posix().encode() + file.read_bytes())
+    return sha
 
 
 def _sources(modules: tuple[str, ...]) -> list[Path]:

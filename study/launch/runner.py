@@ -204,7 +204,8 @@ class Sweep:
         self.meter = Meter(sum(fleet.steps for fleet in fleets), store.work / "launchers")
         with self.meter, _signals() as stop:
             try:
-                with engine(execution.cluster, workers, self.meter.update, lambda: stop.number) as self.engine:
+                of = execution.cluster, workers, self.configs
+                with engine(*of, self.meter.update, lambda: stop.number) as self.engine:
                     try:
                         while (self.waiting or self.running) and not stop.number:
                             self._hand_out()
