@@ -16,7 +16,8 @@ test: .venv/equipped            ## what must hold before every commit
 test-all: .venv/equipped        ## the slow tests too
 	$(PY) -m pytest -q -n auto -m "slow or not slow"
 
-report: .venv/installed         ## the reports of the canonical studies, no training
+report: .venv/installed         ## one report of all committed studies, and the figures that pages show; no training
+	$(PY) -m analysis
 	$(PY) -m analysis results/many_tasks results/population results/profiles results/table1 results/profiles_raw
 	$(PY) -m analysis results/many_normalised results/population results/profiles results/table1 results/profiles_raw
 	$(PY) -m analysis results/gradient_bound results/many_normalised results/population

@@ -1,4 +1,4 @@
-"""Command line: python -m analysis results/NAME ..., and python -m analysis figure NAME results/NAME ..."""
+"""Command line: python -m analysis [results/NAME ...], and python -m analysis figure NAME results/NAME ..."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from .data import StudyError, load
+from .data import EVIDENCE, StudyError, load
 from .defaults import calm
 
 FORMATS = ("pdf", "svg", "png", "eps")
@@ -30,8 +30,12 @@ def report_parser():
         description="Figures, tables, claims and report of one or more studies.",
         epilog="One figure for a paper: python -m analysis figure --help",
     )
-    parser.add_argument("studies", nargs="+", help="directories with runs.parquet and curves.parquet")
-    parser.add_argument("--out", type=Path, help="directory of the report (default: report/ in the first study)")
+    parser.add_argument(
+        "studies", nargs="*", help="directories with runs.parquet and curves.parquet (default: all committed studies)"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="directory of the report (default: report/ in the first study, or beside all of them)"
+    )
     parser.add_argument("--strict", action="store_true", help="fail when a run is missing")
     parser.add_argument(
         "--whole-seeds", action="store_true", help="use only the seeds that are complete in every task and arm"
@@ -60,8 +64,9 @@ def figure_parser():
 def _report(options):
     from .report import build
 
-    study = load(options.studies, options.whole_seeds)
-    path = build(study, options.out or Path(options.studies[0]) / "report", options.strict)
+    study = load(options.studies or None, options.whole_seeds)
+    first = Path(options.studies[0]) if options.studies else EVIDENCE
+    path = build(study, options.out or first / "report", options.strict)
     print(f"report: {path}")
 
 

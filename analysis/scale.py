@@ -1,6 +1,9 @@
 """Floor and reference score of each task, frozen in scale.csv, so that a score means the same in every report.
 
-    python -m analysis.scale        adds the tasks of the committed studies that the table lacks, and changes none
+    python -m analysis.scale [results/NAME ...]    adds tasks that the table lacks, and changes none
+
+Added are the tasks of the studies named (all committed ones by default), measured on all committed runs of them. A
+study is named when it is complete.
 
 normalised = (score - floor) / (reference - floor), where a score is the area under the learning curve (auc_return).
 
@@ -17,6 +20,7 @@ independent iterations in it; a task with 50 arms of two seeds is called learned
 and one arm of two seeds that rises by four spreads in more than 95 % (tests/test_analysis_scale.py).
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,17 +102,19 @@ def family(name):
     return registry.specs[name][0].rpartition(".")[2] if name in registry.specs else "gymnasium"
 
 
-def main():
+def main(folders):
     from .data import load
 
-    old = table()
-    new = measured(load(), old)
-    there = pd.MultiIndex.from_frame(old[KEY])
-    new = new[~pd.MultiIndex.from_frame(new[KEY]).isin(there)]
+    old, everything = table(), load()
+    new = measured(everything, old)
+    named = {Path(folder).name for folder in folders}
+    mine = everything.runs[[not named or not named.isdisjoint(studies) for studies in everything.runs["studies"]]]
+    keys, there, wanted = (pd.MultiIndex.from_frame(frame[KEY]) for frame in (new, old, mine))
+    new = new[keys.isin(wanted) & ~keys.isin(there)]
     new = new.assign(family=list(map(family, new["id"])))[COLUMNS]
     pd.concat([old.astype(new.dtypes), new]).sort_values(KEY).to_csv(TABLE, index=False, float_format="%.6g")
     print(f"{TABLE}: {len(new)} rows added, {len(old)} as they were")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

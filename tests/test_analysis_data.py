@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import synthetic
 
+import analysis.__main__
+from analysis import data
 from analysis.__main__ import main
 from analysis.arms import phase_returns
 from analysis.data import StudyError, load
@@ -187,3 +189,35 @@ def test_a_task_on_which_no_episode_ended_is_left_out_and_said_so(tmp_path, quic
     assert study.runs["score"].notna().all() and set(study.curves["run"]) == set(study.runs.index)
     assert f"Left out, because no run ended an episode there: {task}." in study.notes
     assert not any("score as the untrained" in note for note in study.notes)
+
+
+def test_without_names_all_committed_studies_are_read(tmp_path, monkeypatch, capsys):
+    """A folder is one if its README.md has a head that says whether it was registered."""
+    for name, text in (
+        ("one", '---\nregistered: "abc"\n---\n'),
+        ("two", '---\nregistered: ""\n---\n'),
+        ("own", "mine"),
+    ):
+        runs, curves = synthetic.study([synthetic.Task(name)], [synthetic.TRPO], seeds=2, iterations=12)
+        (synthetic.write(tmp_path / name, runs, curves) / "README.md").write_text(text)
+    monkeypatch.setattr(data, "EVIDENCE", tmp_path)
+    found = data.load()
+    assert found.tasks == ["one", "two"]
+    registered = found.runs.groupby("study")["registered"].first()
+    assert registered.to_dict() == {"one": "abc", "two": ""}
+    built = []
+    monkeypatch.setattr(analysis.__main__, "EVIDENCE", tmp_path)
+    monkeypatch.setattr("analysis.report.build", lambda study, out, strict: built.append((study.name, out)) or out)
+    assert analysis.__main__.main([]) == 0 and built == [("one + two", tmp_path / "report")]
+
+
+def test_a_run_of_two_folders_counts_as_the_one_of_a_sample_has_it(tmp_path, quick):
+    runs, curves = quick
+    for name, text in (("a_later", 'date: "2026-01-01"'), ("b_sample", 'date: "2026-02-01"\nsample: "old tasks"')):
+        made = runs.assign(auc_return=runs["auc_return"] + (name == "b_sample"))
+        (synthetic.write(tmp_path / name, made, curves) / "README.md").write_text(f"---\n{text}\n---\n")
+    study = load([tmp_path / "a_later", tmp_path / "b_sample"])
+    assert len(study.runs) == len(runs) and study.name == "a_later + b_sample"
+    expected = runs.set_index("run_id")["auc_return"] + 1
+    assert study.runs["auc_return"].to_numpy() == pytest.approx(expected[study.runs["run_id"]].to_numpy())
+    assert set(study.runs["studies"]) == {("b_sample", "a_later")} and set(study.runs["study"]) == {"b_sample"}
