@@ -391,7 +391,7 @@ def _settings(name: str | None, module: str | None) -> type[AlgorithmSettings]:
         raise ConfigError("algorithm.module: a value is missing; algorithm=custom needs the name of a module of yours")
     try:
         page = algorithm.page(name, module)
-    except Exception as error:  # whatever the module raises
+    except (Exception, SystemExit) as error:  # whatever the module raises
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
             f"algorithm.module={module}: cannot be imported: {reason} "

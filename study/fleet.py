@@ -325,9 +325,9 @@ class Trainer:
         # Rollout
         horizon, policy = self.config.horizon, fleet.policy
         noise = np.stack([policy.family.noise(self._rng(c, Stream.NOISE), horizon) for c in self.configs])
-        experience, self.observation = collect(
-            self.copies, self.observation, fleet.actor(self.theta, self.moments), noise, self.alive
-        )
+        act = fleet.actor(self.theta, self.moments)
+        with self.copies.rollout():
+            experience, self.observation = collect(self.copies, self.observation, act, noise, self.alive)
         ended = experience.terminated | experience.truncated
         count, return_mean, return_last100 = self.episodes.add(experience.reward, ended)
         reward = self.reward_factor * experience.reward

@@ -4,23 +4,26 @@ SAME_STEP: a step that ends an episode returns the true final observation, and t
 first observation beside it. No step's action is ever ignored.
 """
 
+import importlib
 import random
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from study import origin, spaces
+from study import apart, origin, spaces
 from study.config import Task, backend
 from study.console import console
 from study.policy import Categorical, Categoricals, Gaussian, Policy
 from study.settings import ConfigError
 
+YOUNG = 20  # steps after which an environment is no longer looked at closely
 OWN = {"num_envs", "batch_size", "num_threads", "env_seed", "seed"}  # EnvPool's arguments that the study sets
 
 
@@ -40,7 +43,7 @@ class Copies:
     """
 
     def __init__(self, task: Task, seeds: list[int]):
-        self._task = task
+        self._task, self._steps = task, 0
         self._copies = _made(task, seeds)
         action, observation = self._copies.action_space, self._copies.observation_space
         self.observation_size = int(np.prod(observation.shape))
@@ -71,7 +74,14 @@ class Copies:
 
     def reset(self) -> np.ndarray:
         """The first observations, [R, D]."""
-        return self._flat(self._copies.reset())
+        with _called(), apart.PLACE, apart.MODES:
+            return self._flat(self._copies.reset())
+
+    @contextmanager
+    def rollout(self):
+        """Around many steps: the process is the environments' own where the policy does not depend on it."""
+        with apart.PLACE, apart.MODES.outlasted():
+            yield
 
     def step(self, action: np.ndarray) -> Step:
         if isinstance(self.family, Gaussian):
@@ -80,13 +90,26 @@ class Copies:
                 action = np.rint(np.nan_to_num(action))
         else:
             action = action.reshape(-1, *self._action_shape) + self._first
-        final, observation, reward, terminated, truncated = self._copies.step(action.astype(self._action_type))
+        final, observation, reward, terminated, truncated = self._step(action.astype(self._action_type))
         return Step(self._flat(final), self._flat(observation), reward, terminated, truncated)
+
+    def _step(self, action: np.ndarray) -> tuple:
+        try:
+            if self._steps >= YOUNG and not apart.MODES.theirs:
+                return self._copies.step(action)
+            self._steps += 1
+            with apart.MODES if self._steps <= YOUNG else apart.MODES.exchanged():
+                return self._copies.step(action)
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise apart.EnvironmentExit(error) from error
 
     def close(self) -> None:
         """Whatever it raises is one note: results do not depend on it."""
         try:
-            self._copies.close()
+            with _called(), apart.PLACE, apart.MODES:
+                self._copies.close()
         except Exception as error:
             if self._task.id not in _warned:
                 _warned.add(self._task.id)
@@ -94,6 +117,17 @@ class Copies:
 
     def _flat(self, observation: np.ndarray) -> np.ndarray:
         return observation.reshape(len(observation), -1)
+
+
+@contextmanager
+def _called():
+    """An environment that ends the program ends nothing; Ctrl-C does."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise apart.EnvironmentExit(error) from error
 
 
 def _canonical(task: Task, space):
@@ -108,15 +142,6 @@ def _flat_space(space):
     from gymnasium.spaces import Box, flatdim
 
     return space if isinstance(space, Box) else Box(-np.inf, np.inf, (flatdim(space),), np.float64)
-
-
-def _flattened(task: Task, env):
-    """A gymnasium environment that observes numbers alone."""
-    from gymnasium.wrappers import TransformObservation
-
-    space = _canonical(task, env.observation_space)
-    flat = _flat_space(space)
-    return env if flat is space else TransformObservation(env, lambda x: spaces.flatten_one(space, x), flat)
 
 
 def _limit(task: Task) -> dict[str, int]:
@@ -144,7 +169,8 @@ def _made(task: Task, seeds: list[int]):
     """The backend's copies. Raises ConfigError, whatever the environment raises."""
     library, make = ("EnvPool", _EnvPool) if backend(task) == "envpool" else ("gymnasium", _Gymnasium)
     try:
-        return make(task, seeds)
+        with _called(), apart.PLACE, apart.MODES:
+            return make(task, seeds)
     except Exception as error:
         raise _cannot(task, library, error) from None
 
@@ -153,44 +179,88 @@ def _reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
-def probe(task: Task, steps: int = 20) -> tuple[str, str | None]:
-    """Tries two copies of one seed under the same random actions; for two seconds each at most.
+class Probed(NamedTuple):
+    """What trying an environment has shown."""
 
-    Returns the environment's origin, and a line about it if the copies differ. Raises ConfigError if it cannot
-    be made, or if a reset or step raises or gives what cannot be learned from.
+    origin: str
+    differs: str | None  # that it is not reproducible
+    shares: str | None  # that its copies disturb each other
+    outside: str | None  # that its observations leave their Box
+    keeps: tuple[str, ...]  # wrappers that keep statistics over its life
+    policy: Policy  # a linear one for its observations and actions
+
+
+def probe(task: Task, steps: int = YOUNG, together: bool = True) -> Probed:
+    """Tries two copies of one seed alone under the same random actions, and one of them among others (`together`).
+
+    Of a gymnasium environment as many steps as two episodes need where that takes half a second, else as many as
+    given; two seconds each at most. Raises ConfigError if it cannot be made, or if its reset or one of the given number
+    of steps raises or gives what cannot be learned from.
     """
-    version, first = _tried(task, steps)
-    _, second = _tried(task, len(first) - 1)
-    for step, pair in enumerate(zip(first, second)):
-        if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*pair)):
-            when = f"{step} steps after" if step else "at"
-            return version, (
-                f"task.id={task.id} is not reproducible: two copies differ {when} the first reset, with one seed and "
-                "the same actions; it draws from something that neither reset(seed=) nor a global generator governs"
-            )
-    return version, None
+    first, seen = _tried(task, [0], steps)
+    _, again = _tried(task, [0], steps, len(seen) - 1)
+    differs = shares = None
+    if (at := _parted(seen, again)) is not None:
+        differs = (
+            f"task.id={task.id} is not reproducible: two copies differ {at}, with one seed and "
+            "the same actions; it draws from something that neither reset(seed=) nor a global generator governs, or "
+            "keeps what an earlier copy left"
+        )
+    elif together and backend(task) == "gymnasium":  # EnvPool's share nothing: they are made for one process
+        shares = _shares(task, steps, seen)
+        with suppress(ConfigError):  # of a copy that the others have broken for good
+            if shares is not None and _parted(seen, _tried(task, [0], steps, len(seen) - 1)[1]) is not None:
+                shares = None  # chance, after all: alone it differs too
+    inner = first._copies
+    policy = Policy.make(first.observation_size, first.family, ())
+    return Probed(first.origin, differs, shares, getattr(inner, "outside", None), getattr(inner, "keeps", ()), policy)
 
 
-def policy_for(task: Task) -> Policy:
-    """A linear policy for the task's observations and actions."""
-    copies = Copies(task, [0])
-    copies.close()
-    return Policy.make(copies.observation_size, copies.family, ())
-
-
-def _tried(task: Task, steps: int) -> tuple[str, list[tuple]]:
-    copies, rng, began = Copies(task, [0]), np.random.default_rng(0), time.monotonic()
-    family, doing = copies.family, "its first reset"
+def _shares(task: Task, steps: int, alone: list[tuple]) -> str | None:
+    """How a copy among others differs from the same copy alone."""
     try:
-        seen = [(copies.reset(),)]
-        sample = family.sampler(np.zeros((1, family.extra)))
-        for step, noise in enumerate(family.noise(rng, steps)):
-            doing = "its first step" if step == 0 else f"step {step + 1}"
-            made = copies.step(sample(np.zeros((1, family.outputs)), noise[None]))
-            seen.append((made.next_observation, made.observation, made.reward, made.terminated, made.truncated))
-            if time.monotonic() - began > 2:
-                break
-        return copies.origin, seen
+        _, among = _tried(task, [1, 0, 2], steps, len(alone) - 1, run=1)
+    except ConfigError as error:
+        return f"a copy beside others: {str(error).removeprefix(f'task.id={task.id}').removeprefix(': ')}"
+    at = _parted(alone, among)
+    if at is None:
+        return None
+    return f"{at} a copy among others differs from the same copy alone, with the same seed and actions"
+
+
+def _parted(one: list[tuple], other: list[tuple]) -> str | None:
+    """When two copies differ first, if they do."""
+    for step, pair in enumerate(zip(one, other)):
+        if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*pair)):
+            return f"at step {step}" if step else "at the first reset"
+    return None
+
+
+def _tried(task: Task, seeds: list[int], steps: int, most: int | None = None, run: int = 0) -> tuple[Copies, list]:
+    """The closed copies, and what one of them has seen: the first reset and each step, `most` at most."""
+    copies, began = Copies(task, seeds), time.monotonic()
+    family, doing, ended = copies.family, "its first reset", 0
+    rngs = [np.random.default_rng([0, seed] if seed else 0) for seed in seeds]
+    further = 1000 if backend(task) == "gymnasium" else steps
+    try:
+        with copies.rollout():
+            seen = [(copies.reset()[run],)]
+            sample = family.sampler(np.zeros((len(seeds), family.extra)))
+            noise = np.stack([family.noise(rng, max(steps, further)) for rng in rngs])
+            for step in range(further if most is None else most):
+                doing = "its first step" if step == 0 else f"step {step + 1}"
+                try:
+                    made = copies.step(sample(np.zeros((len(seeds), family.outputs)), noise[:, step]))
+                except Exception:
+                    if step < steps:
+                        raise
+                    break  # its own runs may meet that too, and fail
+                seen.append(tuple(part[run] for part in vars(made).values()))
+                ended += bool(made.terminated[run] or made.truncated[run])
+                seconds = time.monotonic() - began
+                if seconds > 2 or (step + 1 >= steps and most is None and (ended > 1 or seconds > 0.5)):
+                    break
+        return copies, seen
     except Exception as error:
         raise ConfigError(f"task.id={task.id}: {doing} raises {_reason(error)}") from None
     finally:
@@ -209,11 +279,11 @@ class _EnvPool:
             name = min(taken)
             raise ConfigError(f"task.kwargs.{name}={task.kwargs[name]}: the study sets it; leave it out")
         self.origin = origin.package("envpool")
-        options = _limit(task) | task.kwargs
+        options = _limit(task) | deepcopy(task.kwargs)
         with warnings.catch_warnings():  # float64 bounds in gymnasium's float32 boxes
             warnings.simplefilter("ignore", UserWarning)
             # Known before anything is made: EnvPool ends the process over some that see images (Cig-v1).
-            _canonical(task, envpool.make_spec(task.id, **options).observation_space)
+            _canonical(task, envpool.make_spec(task.id, **deepcopy(options)).observation_space)
             self._pool = envpool.make_gymnasium(
                 task.id, num_envs=len(seeds), num_threads=1, env_seed=list(seeds), **options
             )
@@ -227,12 +297,14 @@ class _EnvPool:
 
     def reset(self):
         self._age[:] = 0
-        observation = self._look(self._begin(np.arange(self._runs, dtype=np.int32)))
+        begun = self._begin(np.arange(self._runs, dtype=np.int32))
+        observation = self._look(begun)
         if observation.shape != (self._runs, int(np.prod(self.observation_space.shape))):
             raise ConfigError(
                 f"task.id={self._id}: {self._runs} copies give observations of shape {observation.shape}; "
                 "environments of several players are not supported"
             )
+        spaces.check(self._space, begun, self._runs)
         return observation
 
     def step(self, action):
@@ -312,13 +384,24 @@ class _Gymnasium:
         random.seed(seeds[0])  # for environments that turn to it late, see _Draws
         options = {"disable_env_checker": True} | _limit(task) | task.kwargs
         self.envs = []
-        for draws in self._draws:
-            with draws:
-                self.envs.append(_flattened(task, gymnasium.make(task.id, **options)))
-        self.action_space, self.observation_space = self.envs[0].action_space, self.envs[0].observation_space
+        try:
+            for draws in self._draws:
+                with draws:
+                    self.envs.append(gymnasium.make(_spec(task.id), **deepcopy(options)))
+        except BaseException:
+            with suppress(Exception, SystemExit):
+                self.close()  # a simulator of which there can be but one is free again
+            raise
+        self.action_space = self.envs[0].action_space
         module, colon, name = task.id.rpartition(":")
         if (spec := self.envs[0].spec) is not None and spec.id != name:  # a second name would be a second task
             raise ConfigError(f"task.id={task.id}: an id without its version; give task.id={module}{colon}{spec.id}")
+        self._space = _canonical(task, self.envs[0].observation_space)
+        self.observation_space = _flat_space(self._space)
+        self._box = self._space is self.observation_space
+        self.outside: str | None = None  # of the first observations
+        self.keeps = tuple(name for layer in _layers(self.envs[0]) if (name := type(layer).__name__) in KEEPERS)
+        self._looked = 0
         self.origin = origin.environment(self.envs[0], task)
 
     def reset(self):
@@ -328,6 +411,8 @@ class _Gymnasium:
                 for layer in _layers(env):
                     _seed_spaces(layer, seed)
                 observation[run] = self._begin(env, seed=seed)
+            if env.action_space != self.action_space:
+                raise ValueError(f"copies have different action spaces: {self.action_space} and {env.action_space}")
         return observation
 
     def step(self, action):
@@ -339,14 +424,20 @@ class _Gymnasium:
                 if len(made) != 5:
                     raise ValueError(f"step() gives {len(made)} values instead of gymnasium's 5")
                 observation[run] = final[run] = self._look(made[0])
-                reward[run], terminated[run], truncated[run] = _number(made[1]), made[2], made[3]
+                reward[run], terminated[run], truncated[run] = _number(made[1]), _truth(made[2]), _truth(made[3])
                 if terminated[run] or truncated[run]:
                     observation[run] = self._begin(env)
         return final, observation, reward, terminated, truncated & ~terminated
 
     def close(self):
+        failed = None
         for env in self.envs:
-            env.close()
+            try:
+                env.close()
+            except (Exception, SystemExit) as error:  # the others are closed all the same
+                failed = error
+        if failed is not None:
+            raise failed
 
     def _begin(self, env, **options) -> np.ndarray:
         made = env.reset(**options)
@@ -359,11 +450,40 @@ class _Gymnasium:
 
     def _look(self, observation: Any) -> np.ndarray:
         """As the space says it is. Raises ValueError."""
-        shape = self.observation_space.shape
+        if self._looked < YOUNG:
+            self._looked += 1
+            self.outside = self.outside or spaces.outside(self._space, observation)
+        if not self._box:
+            return spaces.flatten_one(self._space, observation)
         seen = np.asarray(observation)
-        if seen.dtype.kind not in "biuf" or (seen.shape != shape and not seen.size == np.prod(shape) == 1):
-            raise ValueError(f"an observation of shape {seen.shape} and type {seen.dtype}, its space says {shape}")
-        return seen.reshape(shape)
+        box = self._space
+        return seen if seen.dtype == box.dtype and seen.shape == box.shape else spaces.fitted(box, seen)
+
+
+KEEPERS = {"NormalizeObservation", "NormalizeReward", "VecNormalize"}  # wrappers with running statistics
+
+
+def _spec(id: str) -> Any:
+    """What gymnasium makes a copy from: wrappers that an id is registered with are handed the registry's arguments."""
+    import gymnasium
+
+    module, _, name = id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            return id  # gymnasium says it
+    spec = gymnasium.registry.get(name)
+    return deepcopy(spec) if spec is not None and spec.additional_wrappers else id
+
+
+def _truth(flag: Any) -> bool:
+    if type(flag) is bool:
+        return flag
+    value = np.asarray(flag)
+    if value.size != 1 or value.dtype.kind not in "biuf" or value.item() not in (0, 1):
+        raise ValueError(f"terminated or truncated is neither true nor false: {flag!r}")
+    return bool(value.item())
 
 
 def _number(reward: Any) -> float:

@@ -87,12 +87,13 @@ def test_verdicts_are_given_on_the_registered_sample_alone(follows, monkeypatch)
 
 
 def test_the_rules_decide_by_the_interval():
-    assert spread.judged(1.01, 3.0, easy=False) == question.SHOWN
-    assert spread.judged(0.5, spread.NO_HARDER - 0.01, easy=False) == question.CONTRARY
-    assert spread.judged(0.9, 3.0, easy=False) == question.UNDECIDED
-    assert spread.judged(0.1, spread.TWICE - 0.01, easy=True) == question.SHOWN
-    assert spread.judged(spread.NO_HARDER + 0.01, 3.0, easy=True) == question.CONTRARY
-    assert spread.judged(1.2, spread.TWICE + 0.01, easy=True) == question.UNDECIDED
+    assert spread.judged(1.01, 3.0, alike=False) == question.SHOWN
+    assert spread.judged(0.5, spread.NO_HARDER - 0.01, alike=False) == question.CONTRARY
+    assert spread.judged(0.9, 3.0, alike=False) == question.UNDECIDED
+    assert spread.judged(1 / spread.ALIKE + 0.01, spread.ALIKE - 0.01, alike=True) == question.SHOWN
+    assert spread.judged(spread.ALIKE + 0.01, 3.0, alike=True) == question.CONTRARY
+    assert spread.judged(0.1, 1 / spread.ALIKE - 0.01, alike=True) == question.CONTRARY
+    assert spread.judged(1 / spread.ALIKE - 0.01, 1.2, alike=True) == question.UNDECIDED
     assert unit.judged(0.7, 1.2) == question.SHOWN
     assert unit.judged(0.7, 0.9) == unit.judged(0.4, 1.1) == question.UNDECIDED
     assert unit.judged(-0.1, 0.4) == question.CONTRARY

@@ -5,6 +5,8 @@ With mujoco 3.6.0 installed all tasks agree to rounding. With 4.0.0 Ant does not
 differently by Runge-Kutta), so Ant is compared one step at a time from a common state.
 """
 
+from types import SimpleNamespace
+
 import gymnasium
 import mujoco
 import numpy as np
@@ -550,6 +552,6 @@ def test_gymnasium_s_warnings_are_said_once_and_not_again_by_workers(monkeypatch
     monkeypatch.setattr(process, "fit", lambda: None)
     monkeypatch.setattr(cluster.Work, "_checkpoint", fails)
     monkeypatch.setattr(console, "said", set())
-    cluster.Work(None, None, "", frozenset([sentence])).train(None)
+    cluster.Work(SimpleNamespace(configs=[None]), None, "", frozenset([sentence])).train(None)
     err = capfd.readouterr().err
     assert "out of date" not in err and err.count("another, 100 %") == 1

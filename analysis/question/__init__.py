@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .. import response, statistics, tuning
+from .. import statistics, tuning
 from ..arms import NotApplicable
 from ..data import KNOBS
 from ..exhibit import modules
@@ -31,7 +31,6 @@ CONDITIONS = {  # by what is done to the advantages: nothing else differs from t
     "centred": "advantage_normalization=centre",
     "normalised": "",
 }
-SHAPES = {"kl_fixed": response.BETA, "trpo": response.DELTA}  # of responses, as intervals were simulated
 LEAST_TASKS = 3
 LEAST_VALUES = 3  # of a knob on a task
 

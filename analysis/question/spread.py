@@ -14,7 +14,6 @@ from ..style import ALGORITHM_STYLE, NARROW, available, log_axis
 from . import (
     CONTRARY,
     SAMPLES,
-    SHAPES,
     SHOWN,
     UNDECIDED,
     Answer,
@@ -30,15 +29,15 @@ from . import (
 QUESTION = "How far does the best value of a knob differ between tasks?"
 HARDER = 1.0  # ratio of two difficulties above which one knob is harder to choose than the other
 NO_HARDER = 1.5  # ratio below which one knob is no harder to choose than the other
-TWICE = 2.0  # ratio below which one knob is as easy to choose as the other; 30 tasks cannot tell less
+ALIKE = 2.0  # factor within which two difficulties are alike; 30 tasks cannot tell more
 RULE = f"""
 Difficulty is the standard deviation of the best value over tasks, in units of the width of a response. Raw β against
 normalised β: shown that one is harder to choose if the ratio's interval is above {HARDER:g}; the contrary if it is
-below {NO_HARDER:g}. Normalised β against δ: shown that one is as easy to choose, up to a factor of
-{TWICE:g}, if the ratio's interval is below {TWICE:g}; the contrary if it is above {NO_HARDER:g}. Intervals over tasks.
+below {NO_HARDER:g}. Normalised β against δ: shown that they are alike if the ratio's interval is within a factor
+{ALIKE:g}; the contrary if it is outside. Intervals over tasks.
 """
 KNOBS = (("kl_fixed", "raw"), ("kl_fixed", "normalised"), ("trpo", "raw"), ("trpo", "normalised"))
-RATIOS = (  # first, second, whether it is asked if the first is as easy to choose
+RATIOS = (  # first, second, whether it is asked if they are alike
     (("kl_fixed", "raw"), ("kl_fixed", "normalised"), False),
     (("kl_fixed", "normalised"), ("trpo", "normalised"), True),
     (("kl_fixed", "raw"), ("trpo", "raw"), False),
@@ -70,7 +69,7 @@ def effects(data) -> Effects:
         for knob in KNOBS:
             try:
                 scores = responses(data, sample, *knob)
-                fits[sample, knob] = response.fit(scores, *SHAPES[knob[0]]), scores
+                fits[sample, knob] = response.fit(scores), scores
             except (NotApplicable, ValueError):
                 continue
     if not fits:
@@ -80,8 +79,7 @@ def effects(data) -> Effects:
 
 def _by_task(sample, knob, fit, scores):
     ran = scores.groupby("task")["x"].agg(["min", "max", "nunique"])
-    frame = fit.optimum.drop(columns=["median", "low", "high"])  # of the tasks together: no interval of one task
-    frame = frame.rename(columns={"flat_median": "optimum", "flat_low": "low", "flat_high": "high"})
+    frame = fit.optimum.rename(columns={"median": "optimum"})
     sd, difficulty = fit.spread, fit.difficulty
     return frame.assign(
         sample=sample.name, algorithm=knob[0], advantages=knob[1], smallest=frame["task"].map(ran["min"]),
@@ -103,27 +101,29 @@ def decide(found: Effects) -> list[Answer]:
             )
     names = {sample for sample, _ in found.fits}
     for sample in sorted(names, key=lambda sample: sample.name):
-        for first, second, easy in RATIOS:
+        for first, second, alike in RATIOS:
             if {(sample, first), (sample, second)} <= set(found.fits):
                 pair = {knob: found.fits[sample, knob] for knob in (first, second)}
                 for of, words in OF.items():
-                    answers.append(_ratio(sample, pair, of, words, easy))
+                    answers.append(_ratio(sample, pair, of, words, alike))
     return answers
 
 
-def _ratio(sample, pair, of, words, easy):
+def _ratio(sample, pair, of, words, alike):
     (first, (one, _)), (second, (two, _)) = pair.items()
     contrast = f"{words}: {knob_name(*first)} / {knob_name(*second)}"
     answer = _answer(sample, contrast, "ratio", lambda by: response.ratio(one, two, of, by), 1.0, pair)
     if of == "spread":  # beta ~ delta^-1/2 makes the ratio of two spreads another unit's
         return answer
-    return replace(answer, verdict=registered(sample, judged(answer.low, answer.high, easy)))
+    return replace(answer, verdict=registered(sample, judged(answer.low, answer.high, alike)))
 
 
-def judged(low, high, easy):
+def judged(low, high, alike):
     """The verdict on a ratio of two difficulties with its interval."""
-    if easy:
-        return SHOWN if high < TWICE else CONTRARY if low > NO_HARDER else UNDECIDED
+    if alike:
+        if low > 1 / ALIKE and high < ALIKE:
+            return SHOWN
+        return CONTRARY if low > ALIKE or high < 1 / ALIKE else UNDECIDED
     return SHOWN if low > HARDER else CONTRARY if high < NO_HARDER else UNDECIDED
 
 
@@ -151,7 +151,7 @@ def sentence(answer) -> str:
 
 
 def imagine(
-    raw=0.63, normalised=0.31, width=1.25, tasks=30, values=9, count=2, noise=0.1, studies=20, seed=0, easy=False
+    raw=0.63, normalised=0.31, width=1.25, tasks=30, values=9, count=2, noise=0.1, studies=20, seed=0, alike=False
 ):
     """(share shown, share contrary shown) of studies in which the best values spread by `raw` and `normalised` decades.
 
@@ -159,11 +159,8 @@ def imagine(
     """
     generator, verdicts = np.random.default_rng(seed), []
     for _ in range(studies):
-        fits = [
-            response.fit(imagined(sd, width, tasks, values, count, noise, generator), *response.BETA)
-            for sd in (raw, normalised)
-        ]
-        verdicts.append(judged(*response.ratio(*fits, of="difficulty")[1:], easy))
+        fits = [response.fit(imagined(sd, width, tasks, values, count, noise, generator)) for sd in (raw, normalised)]
+        verdicts.append(judged(*response.ratio(*fits, of="difficulty")[1:], alike))
     return np.mean([verdict == SHOWN for verdict in verdicts]), np.mean([verdict == CONTRARY for verdict in verdicts])
 
 

@@ -63,7 +63,7 @@ def effects(data) -> Effects:
         try:
             scores = [responses(data, sample, "kl_fixed", kind) for kind in ("raw", "normalised")]
             sigma = log_sigma(data, rows(data, sample, "kl_fixed", "raw"))
-            fits = [response.fit(own, *response.BETA) for own in scores]
+            fits = [response.fit(own) for own in scores]
             lines[sample] = (*(response.slope(fits[0], other, sigma) for other in (fits[1], None)), scores)
         except (NotApplicable, ValueError):
             continue
@@ -163,8 +163,7 @@ def imagine(slope=1.0, scatter=0.15, sigma=0.8, normalised=0.35, tasks=30, studi
     for _ in range(studies):
         scale, best = generator.normal(0, sigma, tasks), generator.normal(0, normalised, tasks)
         both = [best + slope * scale + generator.normal(0, scatter, tasks), best]
-        frames = [imagined(at, tasks=tasks, generator=generator, **given) for at in both]
-        fits = [response.fit(frame, *response.BETA) for frame in frames]
+        fits = [response.fit(imagined(at, tasks=tasks, generator=generator, **given)) for at in both]
         known = pd.Series(scale, [f"task {task}" for task in range(tasks)])
         found = response.slope(*fits, known).slope
         verdicts.append(judged(found.low, found.high))

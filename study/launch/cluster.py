@@ -91,7 +91,8 @@ class Work:
     EARLY = 10  # iterations: of a fleet that raises before, it is cheap to try each run alone
 
     def train(self, report: Callable[[Progressed], None], wanted: Callable[[], bool] = lambda: True) -> Outcome:
-        """Trains the fleet to its end. Whatever it raises comes back as an outcome."""
+        """Trains the fleet to its end. Whatever it raises comes back as an outcome; a KeyboardInterrupt too, where
+        nobody has asked to stop."""
         process.fit()
         console.said.update(self.said)
         trainer = None
@@ -120,7 +121,9 @@ class Work:
             return Outcome(stopped=True)
         except Unwritable as error:
             return Outcome(error=str(error), hopeless=True)
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            if isinstance(error, KeyboardInterrupt) and not wanted():
+                raise
             reached, trace = trainer.iteration if trainer else 0, traceback.format_exc()
             try:
                 alone = self._alone(reached, wanted) if reached < self.EARLY and len(self.fleet.configs) > 1 else {}
@@ -147,7 +150,9 @@ class Work:
                 pass
             except Stopped:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
+                if isinstance(error, KeyboardInterrupt) and not wanted():
+                    raise
                 errors[config.run_id] = _line(error)
         return errors
 

@@ -23,19 +23,20 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
 
     Raises ConfigError if none of them can be trained.
     """
-    from study.launch.runner import cores, unusable
+    from study.launch.runner import cores, each_apart, unusable
     from study.launch.store import Store
 
     out = printer()
     configs = list({config.run_id: config for config in configs}.values())
-    wrong = {config.run_id: reason for config, reason in unusable(configs)}
+    store, alone = Store(configs[0].study), set()
+    wrong = {config.run_id: reason for config, reason in unusable(configs, alone=alone)}
+    configs = each_apart(configs, alone)
     refused = refused + [
         ([c.task_label, c.arm, f"seed={c.seed}"], wrong[c.run_id]) for c in configs if c.run_id in wrong
     ]
     usable = [config for config in configs if config.run_id not in wrong]
     if not usable:
         raise ConfigError(next(iter(wrong.values())))
-    store = Store(configs[0].study)
     status = store.peek().set_index("run_id")["status"].to_dict()
     finished = {run for run, state in status.items() if state != "failed"}
     fleets = Plan(store.work).read(mend=False).fleets(usable, status)
@@ -81,7 +82,7 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
         + (f" ({resumed} from a checkpoint)" if resumed else "")
         + f" on {where}"
         + (f", time {least}{_time(total)}" if fleets and execution.cluster == "local" else "")
-        + f"; results in {store.folder}",
+        + f"; results in {store.shown}",
         highlight=False,
     )
     if fleets:

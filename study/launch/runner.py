@@ -5,9 +5,10 @@ import os
 import signal
 import sys
 import threading
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.table import Table
@@ -19,6 +20,9 @@ from study.launch.cluster import Outcome, Work, engine
 from study.launch.plan import Group, Plan
 from study.launch.progress import Meter
 from study.settings import ConfigError
+
+if TYPE_CHECKING:
+    from study.task import Probed
 
 
 class Interrupted(Exception):
@@ -46,16 +50,18 @@ def run(configs: list[Config]) -> pd.DataFrame:
     from study.launch.store import Store
 
     configs = list({config.run_id: config for config in configs}.values())
-    origins = check(configs)
+    store = Store(configs[0].study)  # its folder is fixed now, whatever an environment does
+    alone: set[str] = set()
+    origins = check(configs, alone)
+    configs = each_apart(configs, alone)
     tracker.check(configs[0].execution.tracker)
-    store = Store(configs[0].study)
     store.open()
     store.merge()  # the results of an interrupted sweep
     finished = store.finished()
     tidy(store, finished)
     todo = [config for config in configs if config.run_id not in finished]
     if len(todo) < len(configs):
-        console.print(f"{len(configs) - len(todo)} of {len(configs)} runs are finished already in {store.folder}")
+        console.print(f"{len(configs) - len(todo)} of {len(configs)} runs are finished already in {store.shown}")
         _tell_of_other_origins([config for config in configs if config.run_id in finished], origins, store)
     if todo:
         sweep = Sweep(store, configs)
@@ -87,13 +93,13 @@ def tidy(store, finished: set[str]) -> None:
             disk.remove(checkpoint)
 
 
-def check(configs: list[Config]) -> dict[str, str]:
+def check(configs: list[Config], alone: set[str] | None = None) -> dict[str, str]:
     """Tries each distinct task, so that a wrong one is refused before anything is written; the device too.
 
-    Returns the origin of every run's environment, by run_id.
+    Returns the origin of every run's environment, by run_id; fills alone, as unusable does.
     """
     origins: dict[str, str] = {}
-    for _, reason in unusable(configs, origins):
+    for _, reason in unusable(configs, origins, alone):
         raise ConfigError(reason)
     if any(config.fork for config in configs):
         from study.launch import snapshots
@@ -102,21 +108,33 @@ def check(configs: list[Config]) -> dict[str, str]:
     return origins
 
 
-def unusable(configs: list[Config], origins: dict[str, str] | None = None) -> list[tuple[Config, str]]:
-    """Runs whose task or device is not available here, or whose algorithm does not start with them, and why; says which
-    tasks are not reproducible.
+def each_apart(configs: list[Config], alone: set[str]) -> list[Config]:
+    """The runs, those of `alone` in fleets of one; a process trains one fleet after the other."""
 
-    Fills origins, run_id -> packages and versions of the environment.
+    def single(config: Config) -> Config:
+        return config.model_copy(update={"execution": config.execution.model_copy(update={"fleet_size": 1})})
+
+    return [single(config) if config.run_id in alone else config for config in configs]
+
+
+def unusable(
+    configs: list[Config], origins: dict[str, str] | None = None, alone: set[str] | None = None
+) -> list[tuple[Config, str]]:
+    """Runs whose task or device is not available here, or whose algorithm does not start with them, and why; says what
+    else the user should know of a task.
+
+    Fills origins, run_id -> packages and versions of the environment, and alone with the ids of runs whose environments
+    disturb each other in one process.
     """
     import torch
 
-    from study.task import policy_for, probe
+    from study.task import probe
 
     hear_gymnasium()
     reasons: dict[tuple, str | None] = {}
-    origin_of: dict[tuple, str] = {}
-    policies: dict[tuple, object] = {}
+    probed: dict[tuple, Probed] = {}
     refused = []
+    several = Counter(map(_task_of, configs))
     for config in configs:
         if (device := ("device", config.execution.device)) not in reasons:
             try:
@@ -125,24 +143,47 @@ def unusable(configs: list[Config], origins: dict[str, str] | None = None) -> li
             except (RuntimeError, AssertionError) as error:
                 reason = str(error).splitlines()[0]
                 reasons[device] = f"execution.device={config.execution.device}: cannot be used here: {reason}"
-        if (
-            task := ("task", config.task_label, config.task.id, config.task.max_episode_steps, str(config.task.kwargs))
-        ) not in reasons:
+        if (task := _task_of(config)) not in reasons:
             try:
-                origin_of[task], note = probe(config.task)
-                policies[task] = policy_for(config.task)
+                probed[task] = probe(config.task, together=several[task] > 1 and config.execution.fleet_size > 1)
                 reasons[task] = None
-                if note:
+                for note in _notes(probed[task], config):
                     console.print(f"[yellow]note:[/] {note}", highlight=False)
             except ConfigError as error:
                 reasons[task] = str(error)
         if reasons[task] is None and (arm := (task, config.arm)) not in reasons:
-            reasons[arm] = _start(config, policies[task])
+            reasons[arm] = _start(config, probed[task].policy)
         if reason := reasons[device] or reasons[task] or reasons[arm]:
             refused.append((config, reason))
-        elif origins is not None:
-            origins[config.run_id] = origin_of[task]
+            continue
+        if origins is not None:
+            origins[config.run_id] = probed[task].origin
+        if alone is not None and probed[task].shares:
+            alone.add(config.run_id)
     return refused
+
+
+def _task_of(config: Config) -> tuple:
+    return "task", config.task_label, config.task.id, config.task.max_episode_steps, str(config.task.kwargs)
+
+
+def _notes(probed: "Probed", config: Config) -> list[str]:
+    """What the user should know of a task, one line each."""
+    notes, id = [probed.differs] if probed.differs else [], config.task.id
+    if probed.shares:
+        notes.append(
+            f"task.id={id}: its copies disturb each other, because they share something in their process "
+            f"({probed.shares}); so each run is trained in a fleet of its own, as with execution.fleet_size=1"
+        )
+    if probed.outside:
+        notes.append(f"task.id={id}: {probed.outside}; nothing here depends on an observation's bounds")
+    if probed.keeps and config.chapter < config.iterations:
+        notes.append(
+            f"task.id={id}: {' and '.join(probed.keeps)} begins with new statistics whenever environments are made "
+            f"anew, every chapter={config.chapter} iterations; chapter={config.iterations} keeps them "
+            "(docs/how-to/tasks.md)"
+        )
+    return notes
 
 
 def _start(config: Config, policy) -> str | None:
@@ -198,7 +239,7 @@ class Sweep:
         runs = sum(len(fleet.configs) for fleet in fleets)
         where = _count(workers, "worker") if here else "the cluster"
         console.print(
-            f"training {_count(runs, 'run')} in {_count(len(fleets), 'fleet')} on {where}; results in {store.folder}"
+            f"training {_count(runs, 'run')} in {_count(len(fleets), 'fleet')} on {where}; results in {store.shown}"
         )
         self.told = False
         self.meter = Meter(sum(fleet.steps for fleet in fleets), store.work / "launchers")

@@ -37,6 +37,7 @@ class Store:
     """One study's folder."""
 
     def __init__(self, folder: Path):
+        self.shown, folder = folder, Path(os.path.abspath(folder))  # whatever changes the working folder later
         self.folder = folder
         self.work = folder / ".work"  # can be deleted once all is done
         self.parts = self.work / "parts"  # results of finished fleets
