@@ -591,7 +591,7 @@ def contests(study):
     """
     rows = []
     for advantages, runs, everything in kinds_of_advantages(study):
-        kept, _ = price.learned_tasks(everything, "auc_score")
+        kept = price.priced_tasks(everything)
         trpo, betas = (
             several_seeds(arm[arm["task"].isin(kept)]) for arm in (default_arm(runs, "trpo"), plain(runs, "kl_fixed"))
         )

@@ -63,7 +63,8 @@ class Study:
               ("normalised" or "raw"), `untrained` (return of the untrained policy of the
               task), `score` (final return; a diverged run scores as the untrained policy), `study` (the folder it
               is in), `studies` (all folders it is in), `registered` (commit of the study's registration, "" without
-              one), `fork` (steps of the source at which a fork begins, NaN for other runs) and the task's scale
+              one), `evidence` (whether the study's README.md has that entry),
+              `fork` (steps of the source at which a fork begins, NaN for other runs) and the task's scale
               (`analysis.scale`).
     curves    one row per run and iteration, sorted; beside the promised columns `run` and
               `progress` (0 to 1: the share of the run's budget already used).
@@ -289,8 +290,9 @@ def _read_runs(directory):
             reason = f"column {column} holds what is no number ({error})"
             raise StudyError(f"{directory / 'runs.parquet'}: {reason}") from None
     runs["folder"], runs["study"] = str(directory), directory.name
-    runs["registered"] = head(directory).get("registered") or ""
-    return runs[[*RUN_COLUMNS, *YOUNGER_RUN_COLUMNS, "folder", "study", "registered"]]
+    own = head(directory)
+    runs["registered"], runs["evidence"] = own.get("registered") or "", "registered" in own
+    return runs[[*RUN_COLUMNS, *YOUNGER_RUN_COLUMNS, "folder", "study", "registered", "evidence"]]
 
 
 def head(directory):

@@ -133,16 +133,27 @@ def lead(study):
 def notes(study):
     """What a reader has to know before any number."""
     lines = [short_budget(study), *(note for note in study.notes if "episode" in note)]
-    _, unlearned = price.learned_tasks(study.runs)
-    if contest(study) and unlearned:
-        names = _joined([task_name(task) for task in unlearned])
-        lines.append(f"No arm surely learned {names} (p < 0.01, corrected for the number of arms): left out of prices.")
+    if contest(study):
+        lines += _unlearned(study.runs)
     if len(study.missing):
         lines.append(f"{len(study.missing)} runs are missing; the figures that need them say how to make them.")
     diverged = int((study.runs["status"] == "diverged").sum())
     if diverged:
         lines.append(f"{diverged} runs diverged; they count, with the return of the untrained policy.")
     return [line for line in lines if line]
+
+
+def _unlearned(runs):
+    """Lines on the tasks that prices leave out."""
+    learned, others = price.learned_tasks(runs)
+    lines, more = [], sorted(set(learned) - set(price.priced_tasks(runs)))
+    if others:
+        names = _joined([task_name(task) for task in others])
+        lines.append(f"No arm learned {names} (far above the untrained policy in every seed): left out of prices.")
+    if more:
+        names = _joined([task_name(task) for task in more])
+        lines.append(f"Prices leave out {names} too, by the rule they were registered with (results/LOG.md).")
+    return lines
 
 
 def short_budget(study):

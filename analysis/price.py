@@ -19,7 +19,7 @@ from .arms import Grid, grid
 BANDWIDTH = 0.35  # decades, of the Gaussian; written down before the data
 STEP = 0.05  # decades between the points of a response
 KEEP = 0.9  # a window holds the values that keep this share of the smoothed best
-NEVER = 0.01  # how often a task on which nothing is learned may count as learned
+NEVER = 0.01  # how often a task on which nothing is learned may count as learned, as registered
 DRAWS = 1000  # of the seeds, for the interval of an optimum
 
 
@@ -158,31 +158,40 @@ def optimum_interval(values, settings, generator, draws=DRAWS):
     return np.quantile(at[tops], tails)
 
 
-_found = []  # (reference to runs, column, tasks) of the last frames, since every number of a report asks again
+_found = []  # (reference to runs, tasks) of the last frames, since every number of a report asks again
 
 
-def learned_tasks(runs, column="auc_score"):
-    """(tasks on which some arm surely gains over the untrained policy, the others), as `find_learned_tasks` has them.
+def learned_tasks(runs):
+    """(tasks on which some arm learned, the others): the rows' `learned` (`analysis.scale`). Forks do not count."""
+    learned = runs[runs["fork"].isna()].groupby("task")["learned"].any()
+    return sorted(learned.index[learned]), sorted(learned.index[~learned])
+
+
+def priced_tasks(runs):
+    """Tasks that prices are read on: those learned; of committed studies alone, as their readings were registered.
 
     Found once for a frame, which must not change afterwards.
     """
-    for known, of, tasks in _found:
-        if known() is runs and of == column:
+    for known, tasks in _found:
+        if known() is runs:
             return tasks
-    tasks = find_learned_tasks(runs, column)
-    _found[:] = [entry for entry in _found[-7:] if entry[0]() is not None] + [(weakref.ref(runs), column, tasks)]
+    tasks = (learned_as_registered if runs["evidence"].all() else learned_tasks)(runs)[0]
+    _found[:] = [entry for entry in _found[-7:] if entry[0]() is not None] + [(weakref.ref(runs), tasks)]
     return tasks
 
 
-def find_learned_tasks(runs, column="auc_score"):
+def learned_as_registered(runs):
     """(tasks on which some arm surely gains over the untrained policy, the others).
+
+    The rule that readings of committed studies were registered with until 2026-11-29 (results/LOG.md). It misses arms
+    that learn beside arms that collapse.
 
     Surely: Student's one-sided p of its gain, times the number of arms, is below NEVER. The spread between seeds is
     that of all arms of a task and condition together, because two or three seeds of one arm tell too little: asking
     for three standard errors of the arm's own calls a task learned in 58 % of cases where eight arms of two seeds
     learn nothing. To it comes the error of the untrained policy's return, which all arms share.
     """
-    cells = runs.groupby(["task", "condition", "arm"])[column].agg(["mean", "var", "count"])
+    cells = runs.groupby(["task", "condition", "arm"])["auc_score"].agg(["mean", "var", "count"])
     cells = cells.join(runs.groupby("task")[["untrained", "untrained_error"]].first(), on="task")
     together = cells.groupby(["task", "condition"])
     freedom = together["count"].transform("sum") - together["count"].transform("size")
@@ -197,10 +206,10 @@ def find_learned_tasks(runs, column="auc_score"):
     return sorted(clear.index[clear]), sorted(clear.index[~clear])
 
 
-def number(runs, everything, algorithm, column="auc_score"):
-    """The grid of an algorithm's number on the tasks that were learned, each with the values it was run at.
+def number(runs, everything, algorithm):
+    """The grid of an algorithm's number on the tasks that prices are read on, each with the values it was run at.
 
     runs  of one condition; everything  runs that set the gain of each task.
     """
-    kept, _ = learned_tasks(everything, column)
-    return grid(runs[runs["task"].isin(kept)], algorithm, everything, column, common=False)
+    chosen = runs[runs["task"].isin(priced_tasks(everything))]
+    return grid(chosen, algorithm, everything, "auc_score", common=False)

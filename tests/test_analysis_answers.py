@@ -199,7 +199,7 @@ def test_imagined_studies_tell_an_interval_that_holds_from_one_that_does_not(mon
 
 
 def frame_of_arms(scores, untrained_error):
-    """Runs of one task as `learned_tasks` reads them; scores [arms, seeds]."""
+    """Runs of one task as `learned_as_registered` reads them; scores [arms, seeds]."""
     rows = [
         {"task": "a", "condition": "", "arm": arm, "seed": seed, "auc_score": value}
         for arm, own in enumerate(scores)
@@ -208,31 +208,57 @@ def frame_of_arms(scores, untrained_error):
     return pd.DataFrame(rows).assign(untrained=0.0, untrained_error=untrained_error)
 
 
-def test_where_nothing_is_learned_a_task_hardly_ever_counts_and_where_something_is_it_does():
+def test_by_the_registered_rule_a_task_hardly_ever_counts_where_nothing_is_learned():
     generator, counted = np.random.default_rng(3), 0
     for _ in range(400):
         floor = generator.normal() / np.sqrt(2)
         noise = generator.normal(size=(8, 2)) - floor
-        counted += price.learned_tasks(frame_of_arms(noise, np.sqrt(0.5)))[0] == ["a"]
+        counted += price.learned_as_registered(frame_of_arms(noise, np.sqrt(0.5)))[0] == ["a"]
     assert counted <= 4 + 3 * 2  # 1 % and three standard errors
     noise[3] += 12
-    assert price.learned_tasks(frame_of_arms(noise, np.sqrt(0.5)))[0] == ["a"]
+    assert price.learned_as_registered(frame_of_arms(noise, np.sqrt(0.5)))[0] == ["a"]
     still = np.zeros((8, 2))
-    assert price.learned_tasks(frame_of_arms(still, 0.0)) == ([], ["a"])
+    assert price.learned_as_registered(frame_of_arms(still, 0.0)) == ([], ["a"])
     still[2] = 1.0
-    assert price.learned_tasks(frame_of_arms(still, 0.0)) == (["a"], [])
-    assert price.learned_tasks(frame_of_arms(noise[:, :1] + 50, 0.0)) == ([], ["a"])  # one seed tells nothing
+    assert price.learned_as_registered(frame_of_arms(still, 0.0)) == (["a"], [])
+    assert price.learned_as_registered(frame_of_arms(noise[:, :1] + 50, 0.0)) == ([], ["a"])  # one seed tells nothing
 
 
 def test_learned_tasks_are_found_once_for_a_study(tmp_path, monkeypatch):
-    asked, find = [], price.find_learned_tasks
-    monkeypatch.setattr(price, "find_learned_tasks", lambda *given: asked.append(given) or find(*given))
+    asked, find = [], price.learned_tasks
+    monkeypatch.setattr(price, "learned_tasks", lambda *given: asked.append(given) or find(*given))
     tasks = [synthetic.Task(name) for name in "abc"]
     synthetic.write(tmp_path, *synthetic.study(tasks, [*synthetic.fixed([0.3, 1, 3]), synthetic.TRPO]))
     study = load(tmp_path)
     assert len(answers.answers(study)) == 3 and len(asked) == 1
-    assert price.learned_tasks(study.runs) == find(study.runs) and len(asked) == 1
-    assert price.learned_tasks(study.runs.copy()) == find(study.runs) and len(asked) == 2
+    assert price.priced_tasks(study.runs) == find(study.runs)[0] and len(asked) == 1
+    assert price.priced_tasks(study.runs.copy()) == find(study.runs)[0] and len(asked) == 2
+
+
+def test_a_task_that_anyone_sees_learned_is_priced_although_other_arms_collapse(tmp_path):
+    """TRPO goes from 20 to 500 in both seeds; the seeds of the betas scatter as much as the task's range."""
+    task, betas = synthetic.Task("pole", 20, 500), synthetic.fixed([0.3, 1, 3])
+    parts = [
+        synthetic.study([task], [synthetic.Arm("trpo", max_kl=0.01, quality=1.0)], seeds=2, noise=0.01),
+        synthetic.study([task], betas, seeds=2, noise=0.0, quality=0.5),
+        synthetic.study([synthetic.Task("still", 20, 500)], [synthetic.TRPO, *betas], seeds=2, noise=0.0, quality=0.0),
+    ]
+    runs, curves = (pd.concat(frames, ignore_index=True) for frames in zip(*parts))
+    wild = (runs["task"] == "pole") & (runs["algorithm"] == "kl_fixed")
+    runs.loc[wild, "auc_return"] = np.where(runs.loc[wild, "seed"] == 0, 20.0, 480.0)
+    folder = synthetic.write(tmp_path / "own", runs, curves)
+    study = load(folder)
+    assert price.learned_as_registered(study.runs)[0] == []
+    assert price.learned_tasks(study.runs) == (["pole"], ["still"])
+    assert price.number(study.main, study.runs, "kl_fixed").tasks == ["pole"]
+    lines = opening.notes(study)
+    assert [line for line in lines if "prices" in line] == [
+        "No arm learned still (far above the untrained policy in every seed): left out of prices."
+    ]
+    (folder / "README.md").write_text("---\nregistered: abc\n---\n")  # a committed study: as it was registered
+    study = load(folder)
+    assert price.priced_tasks(study.runs) == []
+    assert "Prices leave out pole too, by the rule they were registered with (results/LOG.md)." in opening.notes(study)
 
 
 def test_the_error_of_the_untrained_policy_counts_seeds_and_not_runs(tmp_path):

@@ -37,7 +37,7 @@ def numbers(study, runs) -> pd.DataFrame:
         raise NotApplicable(f"needs runs of one of {', '.join(MODIFICATIONS)}")
     everything = study.runs[study.runs["task"].isin(runs["task"])]
     everything = everything[unbounded(everything["condition"]) == unbounded(runs["condition"]).iloc[0]]
-    tasks, _ = price.learned_tasks(everything)
+    tasks = price.priced_tasks(everything)
     if len(tasks) < 3:
         raise NotApplicable("needs three tasks on which some arm learned")
     everything = several_seeds(everything[everything["task"].isin(tasks)])
