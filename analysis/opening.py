@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import answers, price, question
+from . import answers, price, question, statistics
 from .arms import NotApplicable, log_median_kl, plain
 from .compare import compare_two
 from .data import KNOBS
@@ -466,31 +466,55 @@ def _own(study, frames):
 
 
 def _best_values(algorithm, best, frame, anchor):
+    """What the sweep of a number shows, by task; where several values are not shown to be worse none is called best."""
     symbol = SYMBOLS[KNOBS[algorithm][0]]
+    swept = frame[(frame["kind"] == "sweep") & frame["task"].isin(best["task"])]
     if best["task"].nunique() > NAMED:
-        best = best.sort_values("setting")
+        best, tasks = best.sort_values("setting"), best["task"].nunique()
         first, last = best.iloc[0], best.iloc[-1]
-        return [Sentence(
-            f"The best {symbol} goes from {first['setting']:g} ({task_name(first['task'])}) to {last['setting']:g} "
-            f"({task_name(last['task'])}) over {best['task'].nunique()} tasks.", anchor,
-        )]  # fmt: skip
+        ties = int((swept.groupby("task")["not_worse"].sum() > 1).sum())
+        text = f"The {symbol} with the highest mean return goes from {first['setting']:g} ({task_name(first['task'])}) "
+        text += f"to {last['setting']:g} ({task_name(last['task'])}) over {tasks} tasks"
+        text += f"; on {ties} of them others are not shown to be worse." if ties else "."
+        return [Sentence(text, anchor)]
     parts = []
-    for _, row in best.iterrows():
-        values = frame[(frame["task"] == row["task"]) & (frame["kind"] == "sweep")]
-        cell = values[values["setting"] == row["setting"]].iloc[0]
-        part = f"on {task_name(row['task'])} {symbol} = {row['setting']:g} is best, with a return of {_return(cell)}"
-        if len(values) > 1 and row["setting"] in (values["setting"].min(), values["setting"].max()):
-            end = "smallest" if row["setting"] == values["setting"].min() else "largest"
-            part += f"; it is the {end} value that was run, so the best may lie beyond it"
-        elif np.isfinite(row["low"]) and row["low"] < row["high"]:
-            part += f"; with these seeds the best may be any from {row['low']:g} to {row['high']:g}"
-        parts.append(part)
+    for task, values in swept.groupby("task", sort=False):
+        best_values, fastest = (values[values[column]] for column in ("not_worse", "not_slower"))
+        if len(best_values) == 1:
+            cell = best_values.iloc[0]
+            part = f"{symbol} = {cell['setting']:g} is best, with a return of {_return(cell)}"
+            if len(values) > 1 and cell["setting"] in (values["setting"].min(), values["setting"].max()):
+                end = "smallest" if cell["setting"] == values["setting"].min() else "largest"
+                part += f"; it is the {end} value that was run, so the best may lie beyond it"
+        else:
+            ends = " to ".join(dict.fromkeys(_short(best_values["mean"].agg(end)) for end in ("min", "max")))
+            part = f"{_values(symbol, best_values, values)} not shown to be worse in final return (mean {ends})"
+        part = f"on {task_name(task)} {part}"
+        if values["runs"].max() < 2:
+            parts.append(f"{part}: one seed does not tell values apart")
+            continue
+        if fastest.index.equals(best_values.index):
+            part += ", nor in speed" if len(fastest) > 1 else "; it is fastest too"
+        elif len(fastest) == 1:
+            part += f"; in speed {symbol} = {fastest['setting'].iloc[0]:g} is best"
+        else:
+            part += f"; in speed {_values(symbol, fastest, values)} not shown to be worse"
+        parts.append(f"{part} (mean return over training)")
     found = [Sentence(f"{_capital('. '.join(_capital(part) for part in parts))}.", anchor)]
     bands = frame[frame["kind"] == "band"]
     if len(bands) and best["task"].nunique() == 1:
         others = _joined([f"{arm_name(row['arm'])} returns {_return(row)}" for _, row in bands.iterrows()])
         found.append(Sentence(f"There {others}.", anchor))
     return found
+
+
+def _values(symbol, kept, all_values):
+    """ "β from 0.1 to 10 is" where all values run between are among those kept, else "β = 0.1 and 10 are"."""
+    settings = sorted(kept["setting"])
+    between = all_values["setting"].between(settings[0], settings[-1]).sum()
+    if len(settings) > 2 and between == len(settings):
+        return f"{symbol} from {settings[0]:g} to {settings[-1]:g} is"
+    return f"{symbol} = {_joined([f'{value:g}' for value in settings])} {'is' if len(settings) == 1 else 'are'}"
 
 
 def _return(cell):
@@ -503,21 +527,26 @@ def _short(value):
 
 
 def _best_arms(study, frames):
-    from . import statistics
-
     parts = []
     for task, here in study.main.groupby("task"):
-        means = here.groupby("arm")["score"].mean()
-        arm = means.idxmax()
+        scores = here.pivot_table(index="arm", columns="seed", values="score")
+        arm = scores.mean(axis=1).idxmax()
         average, low, high = statistics.mean_interval(here.loc[here["arm"] == arm, "score"].to_numpy())
-        cell = {"mean": average, "low": low, "high": high}
-        verb = "does best, with a return of" if len(means) > 1 else "returns"
-        parts.append(f"on {task_name(task)} {arm_name(arm)} {verb} {_return(cell)}")
+        result = _return({"mean": average, "low": low, "high": high})
+        kept = statistics.not_shown_worse(scores.to_numpy())
+        others = [arm_name(other) for other in scores.index[kept] if other != arm]
+        part = f"on {task_name(task)} {arm_name(arm)}"
+        if others:
+            which = _joined(others) if len(others) <= NAMED else f"{len(others)} of {len(scores) - 1} others"
+            verb = "is" if len(others) == 1 else "are"
+            parts.append(f"{part} has the highest mean return, {result}; {which} {verb} not shown to be worse")
+        else:
+            parts.append(f"{part} {'does best, with a return of' if len(scores) > 1 else 'returns'} {result}")
     if len(parts) > NAMED:
         best = study.main.groupby(["task", "arm"])["score"].mean().unstack().idxmax(axis=1).map(arm_name)
         counts = best.value_counts()
         text = _joined([f"{name} on {count}" for name, count in counts.head(NAMED).items()])
-        parts = [f"the best arm of {len(parts)} tasks is {text}"]
+        parts = [f"the arm with the highest mean return is, of {len(parts)} tasks, {text}"]
     return [Sentence(f"{'. '.join(_capital(part) for part in parts)}.", _where(frames, "learning_curves", "returns"))]
 
 

@@ -64,6 +64,62 @@ def test_a_sweep_of_another_number_opens_with_its_profile(tmp_path):
     assert "δ = 0.01 is best" in markdown and "largest value that was run" in markdown
 
 
+def swept_to(finals, trainings, seeds=3):
+    """The opening's sentences of a sweep of beta; {beta: mean final return} and mean returns over training."""
+    offsets = [-0.5, 0.0, 0.5] if seeds > 1 else [0.0]
+    rows = [
+        {"task": "a", "algorithm": "kl_fixed", "family": "kl_fixed", "arm": f"kl_fixed beta={beta:g}", "setting": beta,
+         "condition": "", "seed": seed, "score": final + offset, "auc_score": over + offset, "untrained": 0.0}
+        for (beta, final), over in zip(finals.items(), trainings)
+        for seed, offset in enumerate(offsets)
+    ]  # fmt: skip
+    runs = pd.DataFrame(rows)
+    study = SimpleNamespace(runs=runs, main=runs)
+    return opening._own(study, {"beta_profile": PANELS["beta_profile"].numbers(study, runs)})
+
+
+def test_on_a_plateau_the_values_not_shown_to_be_worse_are_named_and_none_is_called_best():
+    plateau = {0.03: 50.0, 0.1: 93.6, 0.3: 94.0, 1: 93.8, 10: 94.1}
+    (found,) = swept_to(plateau, [90, 90.2, 89.9, 90.1, 68])
+    assert found.text == (
+        "On a β from 0.1 to 10 is not shown to be worse in final return (mean 93.6 to 94.1); in speed β from 0.03 to 1 "
+        "is not shown to be worse (mean return over training)."
+    )
+    (found,) = swept_to({0.1: 94.0, 1: 50.0, 10: 94.1}, [90.0, 40.0, 90.1])  # two hills
+    assert found.text == (
+        "On a β = 0.1 and 10 are not shown to be worse in final return (mean 94 to 94.1), nor in speed (mean return "
+        "over training)."
+    )
+    (found,) = swept_to({0.1: 10.0, 1: 50.0, 10: 94.0}, [10.0, 50.0, 90.0])  # no plateau: the edge is worth a word
+    assert found.text == (
+        "On a β = 10 is best, with a return of 94 [92.8, 95.2]; it is the largest value that was run, so the best may "
+        "lie beyond it; it is fastest too (mean return over training)."
+    )
+    (found,) = swept_to({0.1: 10.0, 1: 94.0, 10: 90.0}, [10.0, 50.0, 90.0])
+    assert found.text.endswith("; in speed β = 10 is best (mean return over training).")
+    (found,) = swept_to({0.1: 10.0, 1: 94.0, 10: 90.0}, [10.0, 50.0, 90.0], seeds=1)
+    assert found.text == (
+        "On a β from 0.1 to 10 is not shown to be worse in final return (mean 10 to 94): one seed does not tell values "
+        "apart."
+    )
+
+
+def test_arms_that_tie_are_not_ranked():
+    arms = {"clip clip_epsilon=0.2": 94.0, "unpenalised": 93.9, "trpo max_kl=0.01": 20.0}
+    rows = [
+        {"task": "a", "arm": arm, "seed": seed, "score": mean + offset}
+        for arm, mean in arms.items()
+        for seed, offset in enumerate([-0.5, 0.0, 0.5])
+    ]
+    (found,) = opening._best_arms(SimpleNamespace(main=pd.DataFrame(rows)), {})
+    assert found.text == (
+        "On a clipping, ε=0.2 has the highest mean return, 94 [92.8, 95.2]; no penalty is not shown to be worse."
+    )
+    rows = [row for row in rows if row["arm"] != "unpenalised"]
+    (found,) = opening._best_arms(SimpleNamespace(main=pd.DataFrame(rows)), {})
+    assert found.text == "On a clipping, ε=0.2 does best, with a return of 94 [92.8, 95.2]."
+
+
 def test_without_a_sweep_the_learning_curves_open(tmp_path):
     parts, markdown = made(tmp_path, *synthetic.study([Task("CartPole-v1")], [synthetic.CLIP], seeds=2, iterations=12))
     assert parts["title"] == "Clipping on CartPole-v1: 2 seeds"

@@ -1,5 +1,7 @@
 """Final return against β. Rows of kind "sweep" (a setting), "band" (another algorithm) and "best" (the setting with the
 highest mean, in `setting`, and the smallest and largest of those that no other is shown to beat, in `low` and `high`).
+Of a setting: whether no other is shown to beat it in final return (not_worse) and in mean return over training
+(not_slower).
 """
 
 import numpy as np
@@ -31,20 +33,26 @@ def profile_of(runs, swept_algorithm) -> pd.DataFrame:
     swept = sweep(runs, swept_algorithm)
     rows = []
     for task, here in runs[runs["task"].isin(swept["task"])].groupby("task"):
+        scores = grid(here, swept_algorithm)
+        kept = [
+            statistics.not_shown_worse(own.values[0])
+            for own in (scores, grid(here, swept_algorithm, column="auc_score"))
+        ]
         for beta, group in plain(here, swept_algorithm).groupby("setting"):
-            average, low, high = statistics.mean_interval(group["score"].to_numpy())
-            rows.append((task, "sweep", swept_algorithm, group["arm"].iloc[0], beta, average, low, high, len(group)))
+            at = list(scores.settings).index(beta)
+            cell = (*statistics.mean_interval(group["score"].to_numpy()), len(group), kept[0][at], kept[1][at])
+            rows.append((task, "sweep", swept_algorithm, group["arm"].iloc[0], beta, *cell))
         for algorithm in ("trpo", "kl_adaptive", "clip"):
             if algorithm == swept_algorithm:
                 continue
             group = default_arm(here, algorithm)
             if len(group):
-                average, low, high = statistics.mean_interval(group["score"].to_numpy())
-                rows.append((task, "band", algorithm, group["arm"].iloc[0], np.nan, average, low, high, len(group)))
-        scores = grid(here, swept_algorithm)
+                cell = (*statistics.mean_interval(group["score"].to_numpy()), len(group), False, False)
+                rows.append((task, "band", algorithm, group["arm"].iloc[0], np.nan, *cell))
         best, low, high = statistics.best_setting(scores.values[0], scores.settings)
-        rows.append((task, "best", swept_algorithm, "", best, np.nan, low, high, scores.seeds))
-    return pd.DataFrame(rows, columns=["task", "kind", "algorithm", "arm", "setting", "mean", "low", "high", "runs"])
+        rows.append((task, "best", swept_algorithm, "", best, np.nan, low, high, scores.seeds, False, False))
+    columns = ["task", "kind", "algorithm", "arm", "setting", "mean", "low", "high", "runs", "not_worse", "not_slower"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def draw(frame) -> Figure:
