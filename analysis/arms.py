@@ -33,9 +33,22 @@ def default_arm(runs, algorithm):
 
 
 def headline(runs):
-    """Every plain fixed beta, and each other algorithm at its default."""
-    others = sorted(set(runs["algorithm"]) - {"kl_fixed"})
-    return pd.concat([plain(runs, "kl_fixed"), *[default_arm(runs, algorithm) for algorithm in others]])
+    """Each algorithm at its authors' setting; of one that has none, as fixed beta or one's own, every arm."""
+    return pd.concat([_shown(runs, algorithm) for algorithm in sorted(set(runs["algorithm"]) | {"kl_fixed"})])
+
+
+def _shown(runs, algorithm):
+    _, default = KNOBS.get(algorithm, (None, None))
+    if default is not None:
+        return default_arm(runs, algorithm)
+    return plain(runs, algorithm) if algorithm in KNOBS else runs[runs["algorithm"] == algorithm]
+
+
+def every_value(runs):
+    """`headline`, and every value of each algorithm's knob."""
+    known = [plain(runs, algorithm) for algorithm in KNOBS]
+    every = pd.concat([headline(runs), *known])
+    return every[~every.index.duplicated()]
 
 
 def sweep(runs, algorithm="kl_fixed", least=2):

@@ -13,7 +13,7 @@ import unicodedata
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from itertools import groupby
+from itertools import cycle, groupby
 
 import matplotlib
 import matplotlib.lines
@@ -300,12 +300,15 @@ def arm_styles(frame):
     rank = arms["algorithm"].map({name: i for i, name in enumerate(ALGORITHM_ORDER)}).fillna(-1)
     arms = arms.assign(rank=rank).sort_values(["rank", "algorithm", "setting"])
     fixed = beta_colours(arms.loc[arms["algorithm"] == "kl_fixed", "setting"])
-    styles, others = {}, iter(OTHER_COLOURS * 10)
+    styles, others = {}, cycle(OTHER_COLOURS)
     for arm, algorithm, setting, _ in arms.itertuples(index=False):
+        usual = ALGORITHM_STYLE.get(algorithm)
         if algorithm == "kl_fixed":
             styles[arm] = (fixed[setting], "-")
+        elif usual is None or usual in styles.values():  # one's own, or another arm of an algorithm
+            styles[arm] = (next(others), (0, (1, 1)))
         else:
-            styles[arm] = ALGORITHM_STYLE.get(algorithm) or (next(others), (0, (1, 1)))
+            styles[arm] = usual
     return styles
 
 

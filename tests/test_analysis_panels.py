@@ -12,7 +12,7 @@ from conftest import ROOT
 from scipy import stats
 from synthetic import ADAPTIVE, CLIP, TRPO, Arm, Task, fixed
 
-from analysis import data, page, panel, statistics, style, table
+from analysis import data, opening, page, panel, statistics, style, table
 from analysis.arms import NotApplicable
 from analysis.names import arm_name
 
@@ -532,3 +532,37 @@ def test_the_worst_state_s_kl_is_set_beside_the_mean_by_hand(tmp_path):
     study.curves["kl_max"] = np.nan
     with pytest.raises(NotApplicable, match="kl_max"):
         panel.worst_state.numbers(study, study.main)
+
+
+def test_every_value_that_an_algorithm_of_one_s_own_was_swept_over_is_shown(tmp_path):
+    """Where there is no author's setting, what was swept is the knob; the values of a known knob are in the table."""
+    growths = [
+        Arm("custom", settings=(("module", "my_page"), ("growth", value)), quality=quality)
+        for value, quality in ((1.01, 0.5), (1.1, 0.8))
+    ]
+    settings = {"name": "custom", "module": "my_page", "growth": 1.0}
+    deltas = [Arm("trpo", max_kl=delta, quality=0.9) for delta in (0.01, 0.1)]
+    natural = [Arm("natural_gradient", beta=beta, quality=0.4) for beta in (1.0, 10.0)]
+    arms = [*growths, *deltas, *natural, *fixed([0.3, 1, 3])]
+    runs, curves = synthetic.study([Task("a")], arms, iterations=12)
+    of_mine = runs["algorithm"] == "custom"
+    runs.loc[of_mine, "config"] = [
+        json.dumps(json.loads(config) | {"algorithm": settings}) for config in runs.loc[of_mine, "config"]
+    ]
+    study = load(tmp_path, runs, curves)
+    own = [f"custom module=my_page growth={value:g}" for value in (1.01, 1.1)]
+    betas = [f"natural_gradient beta={value:g}" for value in (1, 10)]
+    for item in (panel.learning_curves, table.returns, table.steps, panel.comparison, panel.kl_budget):
+        assert {*own, *betas} <= set(item.numbers(study, study.main)["arm"]), item.TITLE
+    assert {"trpo max_kl=0.01", "trpo max_kl=0.1"} <= set(table.returns.numbers(study, study.main)["arm"])
+    frame = panel.beta_profile.numbers(study, study.main)
+    bands = frame[frame["kind"] == "band"].set_index("arm")
+    assert set(bands.index) == {*own, "trpo max_kl=0.01"}
+    for arm in own:
+        mean = study.runs.loc[study.runs["arm"] == arm, "final_return"].mean()
+        assert bands.loc[arm, "mean"] == pytest.approx(mean)
+    styles = style.arm_styles(table.returns.numbers(study, study.main))
+    assert len(set(styles.values())) == len(styles) == len(arms)
+    style.drawn(panel.beta_profile.draw, frame)
+    (first, others) = opening.sentences(study, {"beta_profile": frame}, [])
+    assert "my_page, growth=1.01 returns" in others.text and "my_page, growth=1.1 returns" in others.text

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from .. import statistics
 from ..arms import default_arm, grid, plain, sweep
-from ..names import arm_name
-from ..style import ALGORITHM_STYLE, FAINT, FIXED, beta_colours, facets, labels, legend_below, log_beta_axis
+from ..names import ALGORITHMS, arm_name
+from ..style import FIXED, arm_styles, beta_colours, facets, labels, legend_below, log_beta_axis
 
 TITLE = "One beta for all tasks?"
 CAPTION = """
@@ -19,7 +19,7 @@ Final return of a fixed penalty coefficient against β, per task: mean over seed
 best on every task only where the bars at the bottom overlap. The bar spans the β that no other is shown to beat (Welch
 tests at 5 %), which hold the best one in 94 % of simulated studies or more; the diamond is the β with the highest mean.
 What a β costs where bars do not overlap is in the matrix of values tuned elsewhere. Horizontal bands: other algorithms
-at their authors’ settings.
+at their authors’ settings, and one’s own.
 """
 PART, ORDER = "windows_of_values", 20
 NEEDS = ("kl_fixed", "trpo", "kl_adaptive", "clip")
@@ -42,13 +42,12 @@ def profile_of(runs, swept_algorithm) -> pd.DataFrame:
             at = list(scores.settings).index(beta)
             cell = (*statistics.mean_interval(group["score"].to_numpy()), len(group), kept[0][at], kept[1][at])
             rows.append((task, "sweep", swept_algorithm, group["arm"].iloc[0], beta, *cell))
-        for algorithm in ("trpo", "kl_adaptive", "clip"):
-            if algorithm == swept_algorithm:
-                continue
-            group = default_arm(here, algorithm)
+        beside = [default_arm(here, name) for name in ("trpo", "kl_adaptive", "clip") if name != swept_algorithm]
+        own = here[~here["algorithm"].isin(ALGORITHMS)]  # with every value of what was swept
+        for group in [*beside, *(group for _, group in own.groupby("arm"))]:
             if len(group):
                 cell = (*statistics.mean_interval(group["score"].to_numpy()), len(group), False, False)
-                rows.append((task, "band", algorithm, group["arm"].iloc[0], np.nan, *cell))
+                rows.append((task, "band", *group[["algorithm", "arm"]].iloc[0], np.nan, *cell))
         best, low, high = statistics.best_setting(scores.values[0], scores.settings)
         rows.append((task, "best", swept_algorithm, "", best, np.nan, low, high, scores.seeds, False, False))
     columns = ["task", "kind", "algorithm", "arm", "setting", "mean", "low", "high", "runs", "not_worse", "not_slower"]
@@ -59,17 +58,22 @@ def draw(frame) -> Figure:
     """Final return against log beta per task, other algorithms as bands, the best betas below."""
     figure, axes = facets(frame["task"].unique())
     for task, ax in axes.items():
-        draw_profile(ax, frame[frame["task"] == task], "β")
+        draw_profile(ax, frame[frame["task"] == task], "β", band_styles(frame))
     labels(axes.values(), "β (fixed)", "final return")
     legend_below(figure, axes.values())
     return figure
 
 
-def draw_profile(ax, here, symbol) -> None:
+def band_styles(frame) -> dict:
+    """{arm: (colour, line style)} of the other algorithms."""
+    return arm_styles(frame[frame["kind"] == "band"])
+
+
+def draw_profile(ax, here, symbol, styles) -> None:
     """Return against one number, other algorithms as bands, what may be best as a bar below."""
     sweep = here[here["kind"] == "sweep"].sort_values("setting")
     for _, band in here[here["kind"] == "band"].iterrows():
-        colour, line = ALGORITHM_STYLE.get(band["algorithm"], (FAINT, ":"))
+        colour, line = styles[band["arm"]]
         ax.axhspan(band["low"], band["high"], color=colour, alpha=0.13, lw=0)
         ax.axhline(band["mean"], color=colour, ls=line, lw=1.2, label=arm_name(band["arm"]))
     label = "fixed β" if symbol == "β" else f"mean by {symbol}"

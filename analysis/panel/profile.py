@@ -7,14 +7,14 @@ from ..arms import NotApplicable, plain, swept_algorithms
 from ..data import KNOBS
 from ..names import SYMBOLS, task_name
 from ..style import facets, labels, legend_below
-from .beta_profile import draw_profile, profile_of
+from .beta_profile import band_styles, draw_profile, profile_of
 
 TITLE = "Return by value of the number"
 CAPTION = """
 Final return against the number that was varied, per task: mean over seeds with 95 % interval. The bar at the bottom
 spans the values that no other is shown to beat (Welch tests at 5 %), which hold the best one in 94 % of simulated
 studies or more; the diamond is the value with the highest mean. Horizontal bands: other algorithms at their authors’
-settings.
+settings, and one’s own.
 """
 PART, ORDER = "windows_of_values", 30
 
@@ -43,7 +43,7 @@ def draw(frame) -> Figure:
         keys, title=lambda key: task_name(key[1]) if one else f"{task_name(key[1])}: {symbols[key[0]]}"
     )
     for (name, task), ax in axes.items():
-        draw_profile(ax, frame[(frame["of"] == name) & (frame["task"] == task)], symbols[name])
+        draw_profile(ax, frame[(frame["of"] == name) & (frame["task"] == task)], symbols[name], band_styles(frame))
         ax.set_xlabel(symbols[name])
     labels(axes.values(), None, "final return")
     legend_below(figure, axes.values())

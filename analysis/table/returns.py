@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from .. import statistics
-from ..arms import headline
+from ..arms import every_value
 from ..names import arm_name, interval_text, span, task_name
 from ..style import by_arm
 
@@ -18,7 +18,7 @@ PART, ORDER = "tuned", 50
 
 def numbers(study, runs) -> pd.DataFrame:
     rows = []
-    for (task, arm), cell in headline(runs).groupby(["task", "arm"]):
+    for (task, arm), cell in every_value(runs).groupby(["task", "arm"]):
         values = cell["score"].to_numpy()
         average, low, high = statistics.mean_interval(values)
         first = cell.iloc[0]
