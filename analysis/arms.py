@@ -176,7 +176,7 @@ def per_task(runs, tasks, column="normalised"):
 
 def log_median_kl(study, column="kl_after"):
     """Decimal logarithm of each run's median KL of an update, by the rows of study.runs; NaN where that is 0."""
-    median = study.curves[column].groupby(study.curves["run"]).median().reindex(study.runs.index)
+    median = study.curves[column].astype(float).groupby(study.curves["run"]).median().reindex(study.runs.index)
     return np.log10(median.where(median > 0))
 
 

@@ -288,7 +288,7 @@ def test_the_step_of_one_number_in_two_units_of_reward_by_hand(tmp_path):
     study = load(synthetic.write(tmp_path / "s", pd.concat(runs, ignore_index=True), pd.concat(curves)))
     found = {answer.label.split()[3]: answer for answer in answers.step_answers(study)}
     assert found["β"].verdict == answers.SHOWN and found["δ"].verdict == answers.CONTRARY
-    medians = np.log10(study.curves.groupby("run")["kl_after"].median())
+    medians = np.log10(study.curves["kl_after"].astype(float).groupby(study.curves["run"]).median())
     units = study.runs["condition"].str.extract("reward_scale=(.+)")[0].astype(float)
     frame = study.runs.assign(kl=medians, unit=units)
     cells = frame.groupby(["algorithm", "task", "setting", "unit"])["kl"].mean().unstack("unit")
