@@ -297,7 +297,7 @@ def _read_runs(directory):
 
 def head(directory):
     """The YAML head of a study's README.md: question, registered (a commit, "" if it was not), date, sample (if
-    it belongs to one); {} without a head."""
+    it belongs to one), complete (false while it is being trained); {} without a head."""
     try:
         text = (Path(directory) / "README.md").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -307,8 +307,10 @@ def head(directory):
 
 
 def evidence():
-    """Folders of all committed studies. Raises StudyError without any."""
-    found = [path.parent for path in sorted(EVIDENCE.glob("*/runs.parquet")) if "registered" in head(path.parent)]
+    """Folders of all committed studies, without those that are still being trained, which nobody is to read yet
+    (`complete: false` in the head). Raises StudyError without any."""
+    heads = {path.parent: head(path.parent) for path in sorted(EVIDENCE.glob("*/runs.parquet"))}
+    found = [folder for folder, known in heads.items() if "registered" in known and known.get("complete", True)]
     if not found:
         raise StudyError(f"no committed studies in {EVIDENCE}; name folders of your own")
     return found

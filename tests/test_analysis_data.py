@@ -197,6 +197,7 @@ def test_without_names_all_committed_studies_are_read(tmp_path, monkeypatch, cap
         ("one", '---\nregistered: "abc"\n---\n'),
         ("two", '---\nregistered: ""\n---\n'),
         ("own", "mine"),
+        ("in_training", '---\nregistered: "abc"\ncomplete: false\n---\n'),
     ):
         runs, curves = synthetic.study([synthetic.Task(name)], [synthetic.TRPO], seeds=2, iterations=12)
         (synthetic.write(tmp_path / name, runs, curves) / "README.md").write_text(text)
