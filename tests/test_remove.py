@@ -95,7 +95,11 @@ def test_a_study_in_training_and_other_folders_are_left_alone(study, tmp_path, c
     import socket
 
     (study / ".work/launchers").mkdir(parents=True)
-    (study / ".work/launchers/x.json").write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+    launcher = dict.fromkeys(("beat", "workers", "total", "done", "steps_per_second", "seconds_left"), 1) | {
+        "fleets": []
+    }
+    launcher |= {"host": socket.gethostname(), "pid": os.getpid()}
+    (study / ".work/launchers/x.json").write_text(json.dumps(launcher))
     for folder, reason in (
         (study, "is being trained"),
         (tmp_path, "not a study's folder"),
