@@ -77,7 +77,8 @@ def readme() -> str:
 Each study is a folder with two files of results and a README.md, whose head has its question, the commit of its
 registration ("" where it was not registered), its date, and the sample of a question that it belongs to, if any.
 `LOG.md` tells what each was for and its result. `python -m analysis results/NAME` makes its report,
-`python -m analysis` that of all studies whose README.md has such a head and does not say `complete: false`: those are still being trained.
+`python -m analysis` that of all studies whose README.md has such a head and does not say
+`complete: false`: those are still being trained.
 
 ## runs.parquet: one row per run
 
