@@ -165,8 +165,8 @@ def drawn() -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def gains(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
-    """t of each run: mean return of its last ten iterations less that of its first four, over the error of both."""
+def gains(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """The runs with t: mean return of its last ten iterations less that of its first four, over the error of both."""
 
     def t(returns):
         first, last = returns.iloc[:4].dropna(), returns.iloc[-10:].dropna()
