@@ -6,12 +6,14 @@ from functools import cache
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import study
 from hydra_plugins.fleet.sweeper import of_each_job, open_settings
 from study.files import CONF
 from study.launch.command import _parsed, explain, parsed
@@ -24,6 +26,7 @@ OmegaConf.register_new_resolver("twice", lambda value: 2 * int(value), replace=T
 def hydra():
     with pytest.MonkeyPatch.context() as patch, initialize_config_dir(str(CONF), version_base="1.3", job_name="study"):
         patch.setenv("SOME_NUMBER", "5")
+        patch.setattr(HydraConfig.instance(), "cfg", None)  # as in a process of its own
         yield
 
 
@@ -178,3 +181,12 @@ def test_what_names_no_run_is_one_line(words, reason):
     with pytest.raises(ConfigError) as refused:
         jobs(words)
     assert reason in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_caller_s_own_hydra_values_are_no_values_of_a_run(monkeypatch):
+    """Python that trains may be a job of Hydra's itself."""
+    caller = OmegaConf.create({"hydra": {"job": {"num": 7}}})
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", caller)
+    with pytest.raises(ConfigError, match="as a word of the command each job"):
+        study.sweep("+hydra.sweeper.params.name='${hydra:job.num}'", seed=[0, 1])
+    assert HydraConfig.instance().cfg is caller

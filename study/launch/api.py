@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -65,6 +66,7 @@ def _through_hydra(how: str, task: Callable, words: list[str]) -> None:
     if how == "multirun":
         words = [*of_each_job(words), "hydra.mode=MULTIRUN"]  # as -m does
     before = Singleton.get_state()  # a caller may be an application of Hydra itself
+    caller, HydraConfig.instance().cfg = HydraConfig.instance().cfg, None  # whose ${hydra:...} are no values of a run
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3", job_name="study"):
@@ -78,6 +80,7 @@ def _through_hydra(how: str, task: Callable, words: list[str]) -> None:
         raise (ConfigError(explain(error, words)) if no_file(error) else error) from None
     finally:
         Singleton.set_state(before)
+        HydraConfig.instance().cfg = caller
 
 
 def _trained(configs: list[Config]) -> Frames:
