@@ -2,7 +2,7 @@
 
     python -m analysis.calibration results/population results/profiles results/table1 results/profiles_raw \\
         --out results/calibration.csv
-    python -m analysis.calibration results/quick_near --rules step --out results/calibration.csv
+    python -m analysis.calibration results/archive/quick_near --rules step --out results/calibration.csv
     python -m analysis.calibration results/forks --rules crossing --out results/calibration.csv
     python -m analysis.calibration results/many_tasks results/population results/profiles results/table1 \\
         results/profiles_raw --rules rate change contest --out results/calibration.csv

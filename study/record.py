@@ -76,7 +76,8 @@ def readme() -> str:
 
 Each study is a folder with two files of results and a README.md, whose head has its question, the commit of its
 registration ("" where it was not registered), its date, and the sample of a question that it belongs to, if any.
-`LOG.md` tells what each was for and its result. `python -m analysis results/NAME` makes its report,
+Below it: question, rule and expectation, result, what it does not show, the record. `LOG.md` is an index by date,
+`archive/` has studies that nothing reads any more. `python -m analysis results/NAME` makes a report of one,
 `python -m analysis` that of all studies whose README.md has such a head and does not say
 `complete: false`: those are still being trained.
 

@@ -9,7 +9,7 @@ import analysis
 from analysis.__main__ import main
 from analysis.panel import PANELS
 
-EXAMPLE = str(ROOT / "results/example")
+EXAMPLE = str(ROOT / "results/archive/example")
 
 
 @pytest.fixture(scope="module")

@@ -324,12 +324,14 @@ def rows_read(runs):
 
 
 def test_no_answer_changes_when_an_unrelated_study_is_left_out_or_added():
-    """All committed folders, one at a time: the same runs and scores; and with the related folders alone."""
-    whole = analysis.load()
+    """All committed folders and archived ones, one at a time: the same runs and scores; and the related ones alone."""
+    archive = sorted(path.parent for path in data.EVIDENCE.glob("archive/*/runs.parquet"))
+    assert archive and not set(archive) & set(data.evidence())
+    whole = analysis.load([*data.evidence(), *archive])
     expected = rows_read(whole.runs)
     related = set(question.OLD.studies) | set(question.FRESH.studies) | set(question.FRESH.judged_by)
     studies = sorted({name for names in whole.runs["studies"] for name in names} - related)
-    assert len(studies) > 15
+    assert len(studies) > 15 and {path.name for path in archive} <= set(studies)
     for study in studies:
         names = whole.runs["studies"].map(lambda names, study=study: tuple(name for name in names if name != study))
         pd.testing.assert_frame_equal(rows_read(whole.runs.assign(studies=names)[names.map(len) > 0]), expected)
