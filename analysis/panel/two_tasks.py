@@ -1,0 +1,76 @@
+"""Learning curves of every β on raw advantages on the two tasks whose best β differ most, with TRPO for comparison."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..arms import NotApplicable, plain
+from ..data import RAW
+from ..names import arm_name
+from ..style import arm_curves, arm_styles, facets, labels, legend_below, steps_axis
+from .learning_curves import over_training
+
+TITLE = "Too small, right and too large: each β on two tasks"
+CAPTION = """
+Mean return of each β on raw advantages on the two tasks whose best β differ most, and of TRPO at the δ that is best on
+average. Bands are the range of the seeds. A β that is too small lets the policy move too far in an update, one that is
+too large hardly lets it move; which one is right depends on the task.
+"""
+PART, ORDER = "overview", 2
+NEEDS = ()
+WHOLE = True
+LEAST = 3  # values
+
+
+def numbers(study, runs) -> pd.DataFrame:
+    betas = study.under(RAW)
+    betas = betas[(betas["family"] == "kl_fixed") & betas["learned"]]
+    enough = betas.groupby("task")["setting"].nunique() >= LEAST
+    betas = betas[betas["task"].isin(enough.index[enough])]
+    if betas["task"].nunique() < 2:
+        raise NotApplicable(f"needs {LEAST} values of β on raw advantages on two tasks that were learned")
+    means = betas.groupby(["task", "setting"])["normalised"].mean().unstack()
+    best = np.log10(means.idxmax(axis=1))
+    # Of tasks with the same best value those on which the other task's costs most
+    cost = {
+        (first, second): (best[second] - best[first], means.max(axis=1)[[first, second]].sum()
+                          - means.loc[first, 10 ** best[second]] - means.loc[second, 10 ** best[first]])
+        for first in means.index for second in means.index if first != second
+    }  # fmt: skip
+    pair = max(cost, key=cost.get)
+    return pd.concat([_curves(study, betas, pair), _curves(study, _constraint(study, pair), pair)], ignore_index=True)
+
+
+def _constraint(study, pair):
+    """Runs of TRPO at the delta that is best on average over the two tasks, on normalised advantages if it can be."""
+    for condition in ("", RAW):
+        runs = plain(study.under(condition), "trpo")
+        runs = runs[runs["task"].isin(pair)]
+        means = runs.groupby(["setting", "task"])["normalised"].mean().unstack().dropna()
+        if len(means) and set(means) == set(pair):
+            return runs[runs["setting"] == means.mean(axis=1).idxmax()]
+    return study.runs.iloc[:0]
+
+
+def _curves(study, runs, pair):
+    returns = pd.DataFrame(study.over_training("return_mean")).ffill(axis=1).to_numpy()
+    rows = []
+    for task in pair:
+        for _, group in runs[runs["task"] == task].groupby("arm"):
+            own = returns[group.index]
+            ends = {"mean": own.mean(0), "low": own.min(0), "high": own.max(0)}
+            rows.append(over_training(study, group, **ends))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def draw(frame) -> Figure:
+    """A plot per task; bands are the range of the seeds."""
+    figure, axes = facets(frame["task"].unique(), height=2.3)
+    for task, arm, curve, colour, line, thick in arm_curves(frame):
+        axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=arm_name(arm))
+        axes[task].fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
+    for ax in axes.values():
+        steps_axis(ax)
+    labels(axes.values(), "environment steps", "return")
+    legend_below(figure, axes.values(), order=map(arm_name, arm_styles(frame)))
+    return figure
