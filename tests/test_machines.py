@@ -355,3 +355,12 @@ def test_an_environment_that_a_script_or_a_notebook_has_registered_travels(here)
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_code_that_changes_on_disk_stops_no_sweep_that_has_begun(monkeypatch, tmp_path):
+    """What counts is the code that a process has loaded; an edit or a pull beside a running sweep is no other."""
+    from study.launch import checkpoint
+
+    before = checkpoint.versions(), checkpoint.code.__wrapped__()
+    monkeypatch.setattr(checkpoint, "RUN", tmp_path)
+    assert (checkpoint.versions(), checkpoint.code.__wrapped__()) == before

@@ -82,7 +82,7 @@ def _belongs(trainer) -> dict:
 def code(modules: tuple[str, ...] = ()) -> str:
     """A hash of all that decides a run's numbers besides its configuration: study/ without study/launch/, torch, the
     simulators, and the modules of algorithms of one's own."""
-    sha = _study()
+    sha = STUDY.copy()
     for file in _sources(modules):
         sha.update(file.name.encode() + file.read_bytes())
     for package in PACKAGES:
@@ -95,7 +95,7 @@ def code(modules: tuple[str, ...] = ()) -> str:
 
 def versions() -> dict[str, str]:
     """What two machines that train one study must have in common."""
-    found = {"Python": ".".join(platform.python_version_tuple()[:2]), "study": _study().hexdigest()[:10]}
+    found = {"Python": ".".join(platform.python_version_tuple()[:2]), "study": STUDY.hexdigest()[:10]}
     for package in PACKAGES:
         try:
             found[package] = version(package).partition("+")[0]  # without what it was built for
@@ -110,6 +110,9 @@ def _study():
         if not file.is_relative_to(LAUNCH):
             sha.update(file.relative_to(RUN).as_posix().encode() + file.read_bytes())
     return sha
+
+
+STUDY = _study()  # of the code that this process has loaded, whatever becomes of its files
 
 
 def _sources(modules: tuple[str, ...]) -> list[Path]:

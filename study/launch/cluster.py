@@ -229,7 +229,7 @@ class Dask:
         """How many fleets can be trained at once. Raises Lost if nobody will."""
         workers = self._workers()
         fit = workers - self.unfit.keys()
-        if workers and not fit and not self.trained:
+        if workers and not fit and not (self.trained and self.place.remote):  # of this machine none will be better
             raise Lost(self.unfit[min(workers)])
         if fit:
             self.since, self.told, self.met = None, False, True
