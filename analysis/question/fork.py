@@ -222,7 +222,7 @@ def draw(frame) -> Figure:
         ax.grid(axis="y", visible=False)
         move = own.iloc[0]
         moves = "{:+.2f} [{:+.2f}, {:+.2f}]".format(move["move"], move["move_low"], move["move_high"])
-        ax.set_title(f"{kind} advantages: {moves} decades", fontsize=7.5)
+        ax.set_title(f"{kind} advantages\nmove {moves} decades", fontsize=7.5)
         ax.set_xlabel("best β")
     for ax in list(axes):
         ax.set_visible(False)

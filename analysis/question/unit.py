@@ -210,8 +210,12 @@ def draw(frame) -> Figure:
     ax.set_ylabel("best raw β / best normalised β")
     if not narrow:
         named = frame[clear].sort_values("log_sigma")
-        for pick in named.iloc[np.unique([0, len(named) // 2, len(named) - 1])].itertuples():
-            ax.annotate(task_name(pick.task), (10**pick.log_sigma, 10**pick.difference), (5, 3),
-                        textcoords="offset points", fontsize=6.5)  # fmt: skip
+        for pick in named.iloc[np.unique([0, len(named) - 1])].itertuples():
+            above = pick.difference > row["intercept"] + row["slope"] * pick.log_sigma
+            left = above or pick.log_sigma > grid[-10]  # away from the line, and inside the frame
+            ax.annotate(
+                task_name(pick.task), (10**pick.log_sigma, 10**pick.difference), textcoords="offset points",
+                xytext=(-6 if left else 6, 4 if above else -9), ha="right" if left else "left", fontsize=6.5,
+            )  # fmt: skip
     ax.legend(loc="upper left", fontsize=6.5 if narrow else 7.5)
     return figure
