@@ -1,7 +1,7 @@
 """MkDocs hook: the parts of the reference that are read off the code, and the repository's files that pages link to.
 
 A page has a line such as `<!-- arms -->`, which the function of that name below replaces. A link out of docs/
-(`../study/solver.py`) leads to a copy of that file in the site.
+(`../study/solver.py`) leads to a copy of that file in the site, and so do the links of a page that is such a copy.
 """
 
 import os
@@ -22,7 +22,7 @@ from study.algorithm import NAMES, page
 from study.files import CONF
 
 ROOT = Path(__file__).resolve().parent.parent
-LINK = re.compile(r"(\]\()((?:\.\./)+[^)\s#]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"(\]\()(?![a-z]+:)([^)\s#]+)(#[^)\s]*)?\)")
 MARK = re.compile(r"^<!-- (\w+) -->$", re.MULTILINE)
 
 
@@ -31,46 +31,56 @@ MARK = re.compile(r"^<!-- (\w+) -->$", re.MULTILINE)
 
 def on_page_markdown(markdown, page, config, files):
     markdown = MARK.sub(lambda mark: PARTS[mark[1]](), markdown)
-    return LINK.sub(lambda link: _link(link, page.file.src_uri, config, files), markdown)
+    source = _source(page.file.src_uri)
+    if not source.endswith(".md"):  # a page that shows code
+        return markdown
+    return LINK.sub(lambda link: _link(link, source, page.file.src_uri), markdown)
 
 
 def on_files(files, config):
-    """Every file outside of docs/ that a page links to, as a copy; text as a page."""
-    for file in list(files.documentation_pages()):
-        text = Path(file.abs_src_path).read_text()
-        text = MARK.sub(lambda mark: PARTS[mark[1]](), text)
+    """Every file outside of docs/ that a page links to, as a copy; text as a page, whose links are followed too."""
+    pages = [_source(file.src_uri) for file in files.documentation_pages()]
+    while pages:
+        page = pages.pop()
+        text = MARK.sub(lambda mark: PARTS[mark[1]](), (ROOT / page).read_text())
         for _, target, _ in LINK.findall(text):
-            source = _outside(target, file.src_uri)
-            if source and not files.get_file_from_path(_uri(source)):
-                files.append(_copy(source, config))
+            path = _path(target, page)
+            if (ROOT / path).is_file() and not files.get_file_from_path(_uri(path)):
+                files.append(_copy(path, config))
+                pages += [path] if path.endswith(".md") else []
     return files
 
 
-def _outside(target, page):
-    """The path, from the root, of a linked file that is not in docs/; None for a page's neighbour."""
-    path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), target))
-    return None if path.startswith("docs/") else path
+# Paths are from the root of the repository; a uri is the name of a page's text in the site.
 
 
-def _uri(source):
-    if source.endswith((".png", ".md")):
-        return source
-    return f"{source}.md"
+def _source(uri):
+    """The path of the file that a page shows."""
+    return next(path for path in (f"docs/{uri}", uri, uri.removesuffix(".md")) if (ROOT / path).is_file())
 
 
-def _copy(source, config):
-    if source.endswith((".png", ".md")):
-        return File.generated(config, source, abs_src_path=str(ROOT / source))
-    language = {".py": "python", ".yaml": "yaml", ".cpp": "cpp"}.get(Path(source).suffix, "")
-    text = f"# `{source}`\n\n```{language}\n{(ROOT / source).read_text()}```\n"
-    return File.generated(config, _uri(source), content=text)
+def _path(target, page):
+    return posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
 
 
-def _link(link, page, config, files):
-    source = _outside(link[2], page)
-    if source is None:
+def _uri(path):
+    path = path.removeprefix("docs/")
+    return path if path.endswith((".png", ".md")) else f"{path}.md"
+
+
+def _copy(path, config):
+    if path.endswith((".png", ".md")):
+        return File.generated(config, path, abs_src_path=str(ROOT / path))
+    language = {".py": "python", ".yaml": "yaml", ".cpp": "cpp"}.get(Path(path).suffix, "")
+    text = f"# `{path}`\n\n```{language}\n{(ROOT / path).read_text()}```\n"
+    return File.generated(config, _uri(path), content=text)
+
+
+def _link(link, page, uri):
+    path = _path(link[2], page)
+    if not (ROOT / path).is_file():
         return link[0]
-    return f"{link[1]}{posixpath.relpath(_uri(source), posixpath.dirname(page) or '.')}{link[3] or ''})"
+    return f"{link[1]}{posixpath.relpath(_uri(path), posixpath.dirname(uri) or '.')}{link[3] or ''})"
 
 
 # The parts --------------------------------------------------------------------------------

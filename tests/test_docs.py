@@ -8,22 +8,21 @@ import sys
 import tomllib
 from functools import cache
 
-import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from analysis import answers, panel
+from analysis import numbers, panel
 from analysis.__main__ import figure_parser, report_parser
 from analysis.data import load
-from analysis.table import steps
 from hydra_plugins.fleet.sweeper import UnionSweeper
 from study.config import parse
 from study.launch import api
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [path for folder in ("docs", "results") for path in sorted((ROOT / folder).rglob("*.md"))]
+PAGES = [ROOT / "README.md", *PAGES]
 SMALL = "horizon=64 total_steps=128 epochs=1 hidden=[8] execution.compile=false execution.workers=1".split()
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -71,98 +70,64 @@ def test_links_lead_to_files_and_headings(page):
             assert anchor in anchors(linked), f"{target}: no such heading; there are {sorted(anchors(linked))}"
 
 
-def test_the_readme_is_short_and_its_times_are_those_measured():
-    readme = (ROOT / "README.md").read_text()
-    assert len(readme.splitlines()) <= 170
-    rows = re.findall(r"^\| .* / .* \| .*\[.*\] \|$", readme, re.MULTILINE)
-    measured = (ROOT / "results/benchmark/table.md").read_text()
-    assert len(rows) == 4 and all(row.removesuffix("|") in measured for row in rows)
-    speed = text(ROOT / "docs/reference/speed.md")
-    assert measured.strip() in speed and (ROOT / "results/benchmark/machine.txt").read_text().strip() in speed
+def test_the_log_leads_to_every_study():
+    log = (ROOT / "results/LOG.md").read_text()
+    studies = {
+        path.parent.relative_to(ROOT / "results").as_posix() for path in (ROOT / "results").rglob("runs.parquet")
+    }
+    linked = set(re.findall(r"\]\(([\w/]+)/README\.md\)", log))
+    # Sources and a part of an experiment are linked from the study that they belong to.
+    parts = {"fork_sources", "crossing_sources", "modifications_projection", "fresh_screen"}
+    assert studies - parts <= linked, studies - parts - linked
 
 
-BOUNDED = "max_grad_norm=0.5"
+# Numbers ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def committed():
-    return load([ROOT / f"results/{name}" for name in ("profiles", "table1", "profiles_raw", "bounded")])
+def cells():
+    return numbers.table()
 
 
-def test_the_numbers_of_the_readme_are_those_of_the_committed_runs():
-    readme = (ROOT / "README.md").read_text()
-    said = re.findall(r"\S+\s\[\S+, \S+\]", readme.split("## Results so far")[1].split("\n## ")[0])
-    raw = ("many_tasks", "population", "profiles", "table1", "profiles_raw")
-    studies = {
-        "raw": raw,
-        "normalised": ("many_normalised", *raw[1:]),
-        "clipped, short": ("gradient_bound", "many_normalised", "population"),
-        "clipped, MuJoCo": ("gradient_bound_long", "bounded", "profiles", "table1"),
-        "units": ("units",),
-        "forks": ("forks",),
-        "changing": ("changing", *raw),
-    }
-    found = {}
-    for study, names in studies.items():
-        loaded = load([ROOT / f"results/{name}" for name in names])
-        found |= {(study, each.key, each.label): each for each in answers.answers(loaded)}
-    asked = [
-        (("raw", "A", "β, raw advantages"), ""),
-        (("normalised", "A", "β, normalised advantages"), ""),
-        (("units", "step", "step of one β in another unit of reward"), "fold 0"),
-        (("units", "step", "step of one δ in another unit of reward"), "fold 3"),
-        (("normalised", "C", "normalised advantages, tuned"), "+"),
-        (("clipped, short", "C", "normalised advantages, gradient within 0.5, tuned"), "+"),
-        (("clipped, MuJoCo", "C", "normalised advantages, gradient within 0.5, tuned"), "+"),
-        (("raw", "mechanism", "raw advantages"), "+"),
-    ]
-    numbers = []
-    for key, form in asked:
-        ends = np.array([found[key].effect, found[key].low, found[key].high])
-        if form.startswith("fold"):
-            middle, *ends = [f"{end:.{form[-1]}f}" for end in 10**ends]
-            numbers.append(f"{middle}-fold [{', '.join(ends)}]")
-        else:
-            numbers.append("{} [{}, {}]".format(*(f"{end:{form}.3f}" for end in ends)))
-    assert [re.sub(r"\s", " ", each) for each in said] == numbers
-    spelled = {7: "seven"}
-    prose = re.sub(r"\s+", " ", readme.split("## Results so far")[1].split("\n## ")[0])
-    for key, _ in asked:
-        count = found[key].tasks
-        assert re.search(rf"(over|on) (the )?({count}|{spelled.get(count, count)}) tasks", prose), key
-    # What the README says is not told, and why.
-    verdicts = {key: found[key].verdict for key, _ in asked}
-    assert verdicts.pop(asked[0][0]) == verdicts.pop(asked[2][0]) == answers.SHOWN
-    assert verdicts.pop(asked[3][0]) == verdicts.pop(asked[5][0]) == answers.CONTRARY
-    assert set(verdicts.values()) == {answers.UNDECIDED}
-    assert found[asked[4][0]].candidates == "2 δ, 6 β"
-    assert found["raw", "C", "raw advantages, one δ"].candidates == "1 δ, 7 β"
-    changing = found["changing", "change", "raw advantages"]
-    assert changing.candidates == "1 to 3 targets, 7 to 9 constants" and changing.verdict == answers.UNDECIDED
-    assert [found["forks", "B", f"{kind} advantages"].edges for kind in ("raw", "normalised")] == [5, 7]
-    leads = answers.contests(load(ROOT / "results/task_by_task"))
-    signs = np.sign(leads["lead"])[leads["holm"] < 0.05]
-    assert (len(leads), (signs > 0).sum(), (signs < 0).sum()) == (8, 3, 3)
-    page = (ROOT / "docs/evidence/task_by_task.md").read_text()
-    assert "TRPO is above on three tasks and below on three" in page
+@pytest.mark.parametrize("page", numbers.pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_number_with_an_interval_is_its_cell(page, cells):
+    """Of a study's page what is above its record, which is history."""
+    written = page.read_text()
+    assert numbers.fill(written, cells) == written, "python -m analysis.numbers --fill"
+    read = re.sub(r"^```.*?^```", "", written.split("\n## Record\n")[0], flags=re.MULTILINE | re.DOTALL)
+    places = {found.start(1) for found in numbers.PLACE.finditer(read)}
+    loose = [found[0] for found in re.finditer(numbers.INTERVAL, read) if found.start() not in places]
+    assert loose == [], "without the name of a row of results/numbers.csv"
 
 
-def test_the_intervals_of_the_evidence_are_those_of_the_log_or_of_todays_tables(committed):
-    wild = [steps.numbers(committed, runs) for runs in (committed.main, committed.under(BOUNDED))]
-    drawn = panel.number_profiles.numbers(committed, committed.main)
-    drawn = drawn[drawn["task"] == "all tasks"]
-    known = (ROOT / "results/LOG.md").read_text()
-    known += " ".join(steps.text(frame).to_csv() for frame in wild)
-    known += " ".join("{:.2f} [{:.2f}, {:.2f}]".format(*row) for row in drawn[["mean", "low", "high"]].to_numpy())
-    known = plain(known)
-    for page in (ROOT / "docs/evidence").glob("*.md"):
-        brackets = re.findall(r"\[-?\d[^\]]*, [^\]]*\]", plain(page.read_text()))
-        assert [bracket for bracket in brackets if bracket not in known] == [], page
+def test_a_number_that_was_typed_anew_is_found(cells):
+    row = {**cells["units/one-beta"], "value": "85.3", "low": "36", "high": "202.4", "tasks": "12"}
+    right = "an 85-fold [36, 202]<!-- units/one-beta --> step on 12<!-- units/one-beta:tasks --> tasks"
+    for wrong in ("58-fold [36, 202]", "85-fold [36, 203]", "85 [36, 202]", "85-fold\n[36, 202]"):
+        assert numbers.fill(right.replace("85-fold [36, 202]", wrong), {"units/one-beta": row}) == right
+    assert numbers.fill(right.replace("12<", "13<"), {"units/one-beta": row}) == right
+    assert re.findall(numbers.INTERVAL, "+0.1 [-2, 0.3], 3.7 % [3.1, 4], 1 decades [0, 2], [0, 1], range 3 [a, b]") == [
+        "+0.1 [-2, 0.3]", "3.7 % [3.1, 4]", "1 decades [0, 2]"
+    ]  # fmt: skip
+    with pytest.raises(KeyError, match="no/such"):
+        numbers.fill("1 [0, 2]<!-- no/such -->", cells)
 
 
-def plain(text):
-    """Without signs that say nothing and line breaks."""
-    return re.sub(r"\s+", " ", text.replace("[+", "[").replace(", +", ", ").replace("-0.0,", "0.0,"))
+def test_the_table_of_numbers_is_what_the_committed_runs_give(cells):
+    made = {row["name"]: row for row in [*numbers.answered(load()), *numbers.timed()]}
+    kept = {name: row for name, row in cells.items() if not row["commit"]}
+    assert kept.keys() == made.keys(), "python -m analysis.numbers"
+    for name, row in made.items():
+        for column in ("value", "low", "high"):
+            assert float(kept[name][column]) == pytest.approx(float(row[column]), rel=2e-3, abs=2e-3), name
+        assert (kept[name]["tasks"], kept[name]["form"]) == (row["tasks"], row["form"]), name
+
+
+def test_readings_of_studies_name_studies_that_there_are(cells):
+    for row in cells.values():
+        if row["commit"]:
+            studies = re.findall(r"results/([\w/]+)", row["command"])
+            assert studies and all((ROOT / "results" / study / "runs.parquet").is_file() for study in studies), row
 
 
 # Commands ---------------------------------------------------------------------------------
@@ -245,7 +210,8 @@ def composes(words, folder):
 
 @pages
 def test_commands_of_the_analysis_name_figures_and_studies_that_there_are(page):
-    made = {path.name for path in (ROOT / "results").iterdir()} | {"NAME"}
+    made = {path.relative_to(ROOT / "results").as_posix() for path in (ROOT / "results").rglob("*") if path.is_dir()}
+    made |= {"NAME"}
     made |= {word[5:] for other in PAGES for words in commands(other) for word in words if word.startswith("name=")}
     for words in commands(page):
         if words[:3] == ["python", "-m", "analysis"]:

@@ -1,0 +1,133 @@
+"""The numbers in README.md, docs/ and results/*/README.md: rows of results/numbers.csv, filled into marked places.
+
+    python -m analysis.numbers           makes the rows anew that committed data give, then fills every place
+    python -m analysis.numbers --fill    fills the places alone
+
+A place is a number with its interval, and behind it a comment with the name of a row:
+
+    0.103 [0.055, 0.162]<!-- many_tasks/regret -->    33<!-- many_tasks/regret:tasks --> tasks
+
+Rows without a commit are made anew: answers of `analysis.question`, named question/sample/contrast, and times of
+results/benchmark, named speed/measure. The others are readings of one study by the rule that was registered for it.
+They are history: the command made them at that commit or before, and they are not made again.
+"""
+
+import csv
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from . import load, question
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "results/numbers.csv"
+COLUMNS = ["name", "value", "low", "high", "form", "tasks", "command", "commit"]
+INTERVAL = r"[+-]?\d[\d.,]*(?:-fold)?(?:\s%)?(?:\sdecades)?\s\[[+-]?\d[^\]]*,\s[^\]]*\]"
+PLACE = re.compile(rf"({INTERVAL}|\d+)<!--\s([\w./-]+)(:tasks)?\s-->")
+COMMAND = "python -m analysis.numbers"
+SPELLED = {"β": "beta", "δ": "delta", "ε": "epsilon"}
+
+
+def pages():
+    """The pages that have places."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "results").rglob("README.md"))]
+
+
+def table():
+    """{name: row} of the committed table."""
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def text(row):
+    """ "0.103 [0.055, 0.162]", as the row's form has it."""
+    return row["form"].format(*(float(row[end]) for end in ("value", "low", "high")))
+
+
+def fill(page, rows):
+    """A page's text with its places filled. Raises KeyError for a name that no row has."""
+
+    def place(found):
+        row = rows[found[2]]
+        return f"{row['tasks'] if found[3] else text(row)}<!-- {found[2]}{found[3] or ''} -->"
+
+    return PLACE.sub(place, page)
+
+
+def answered(data):
+    """Rows of all answers that the questions have for these runs."""
+    return [
+        _row(
+            f"{answer.question}/{_word(answer.sample)}/{_word(answer.contrast)}",
+            (answer.effect, answer.low, answer.high),
+            _form(answer),
+            COMMAND,
+            len(answer.tasks),
+        )
+        for _, answers in question.report(data)
+        for answer in answers
+    ]
+
+
+def timed():
+    """Rows of what was timed: medians with the interval of `make benchmark`; on a GPU with the smallest and largest."""
+    folder = ROOT / "results/benchmark"
+    known = pd.read_csv(folder / "summary.csv").dropna(subset="low")
+    rows = [
+        _row(f"speed/{_word(own.measure)}", (own.value, own.low, own.high), "{:.3g} [{:.2f}, {:.2f}]", "make benchmark")
+        for own in known.itertuples()
+    ]
+    turns = pd.read_csv(folder / "gpu.csv")
+    turns["learning"] = turns["us_per_step"] - turns["acting_us_per_step"]
+    for key, own in turns.groupby(["algorithm", "hidden", "runs", "device"])["learning"]:
+        ends = (own.median(), own.min(), own.max())
+        digits = 1 if ends[0] < 10 else 0
+        form = f"{{:.{digits}f}} [{{:.{digits}f}}, {{:.{digits}f}}]"
+        rows.append(_row("gpu/" + "/".join(map(str, key)), ends, form, "python benchmarks/on_a_gpu.py"))
+    return rows
+
+
+def _row(name, ends, form, command, tasks=""):
+    ends = dict(zip(("value", "low", "high"), (f"{end:.5g}" for end in ends)))
+    return {"name": name, **ends, "form": form, "tasks": str(tasks), "command": command, "commit": ""}
+
+
+def _form(answer):
+    signed = "+" if answer.unit == "normalised score" else ""
+    return f"{{:{signed}.2f}} [{{:{signed}.2f}}, {{:{signed}.2f}}]"
+
+
+def _word(label):
+    for symbol, name in SPELLED.items():
+        label = label.replace(symbol, name)
+    return re.sub(r"\W+", "-", label.replace("/", "over")).strip("-").lower()
+
+
+def write(rows):
+    with TABLE.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main(words=()):
+    rows = table()
+    if "--fill" not in words:
+        kept = [row for row in rows.values() if row["commit"]]
+        write([*answered(load()), *timed(), *kept])
+        rows = table()
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        try:
+            after = fill(before, rows)
+        except KeyError as error:
+            sys.exit(f"{page.relative_to(ROOT)}: no number {error} in {TABLE.relative_to(ROOT)}")
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+            print(page.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
