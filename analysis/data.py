@@ -15,6 +15,7 @@ import yaml
 
 from . import scale
 from .defaults import defaults
+from .names import spaced
 
 # The number each algorithm is tuned by, and the value its authors recommend.
 KNOBS = {
@@ -57,7 +58,7 @@ class Study:
     """Runs and curves on one set of row numbers.
 
     runs      one row per usable run; its index is the number that `curves.run` refers to. `arm` is
-              without its condition. Beside the promised columns: `condition` (settings of the
+              without its condition, `label` with it. Beside the promised columns: `condition` (settings of the
               protocol that differ from the default, "" for none), `family` (the algorithm and its
               settings other than the knob), `knob`, `setting` (the knob's value), `advantages`
               ("normalised" or "raw"), `untrained` (return of the untrained policy of the
@@ -70,6 +71,7 @@ class Study:
               `progress` (0 to 1: the share of the run's budget already used).
     missing   one row per run that the grid implies and the files lack, with the command
               that makes it.
+    notes, left_out  lines for the reader; left_out: which runs of the files are not among `runs`, and why
     """
 
     name: str
@@ -78,6 +80,7 @@ class Study:
     curves: pd.DataFrame
     missing: pd.DataFrame
     notes: list = field(default_factory=list)
+    left_out: list = field(default_factory=list)
     whole: "Study | None" = None  # the study with every budget, of one that has had others taken out
 
     @property
@@ -86,9 +89,19 @@ class Study:
 
     @cached_property
     def main_condition(self):
-        """The default protocol where the study has it, else its most frequent condition."""
-        conditions = self.runs["condition"]
-        return "" if (conditions == "").any() else conditions.mode().iloc[0]
+        """The condition with most arms; of several such the one with most runs, and then with fewest settings."""
+        arms = self.runs.groupby("condition")["arm"].agg(["nunique", "size"])
+        return max(sorted(arms.index, key=len), key=lambda condition: tuple(arms.loc[condition]))
+
+    @property
+    def contents(self):
+        """ "kl_fixed (3 values of beta; horizon=1024), trpo (1 value of max_kl)": what there is, by condition."""
+        parts = []
+        for (algorithm, condition), runs in self.runs.groupby(["algorithm", "condition"]):
+            count, knob = runs["setting"].nunique(), KNOBS.get(algorithm, (None,))[0]
+            what = [f"{count} {'value' if count == 1 else 'values'} of {knob}"] if knob else []
+            parts.append(f"{algorithm} ({'; '.join([*what, *filter(None, [condition])])})".replace(" ()", ""))
+        return ", ".join(parts[:12]) + (f" and {len(parts) - 12} more" if len(parts) > 12 else "")
 
     @cached_property
     def raw_condition(self):
@@ -103,7 +116,13 @@ class Study:
         number = pd.Series(np.arange(keep.sum(), dtype=np.int32), index=self.runs.index[keep])
         curves = self.curves[self.curves["run"].isin(number.index)]
         curves = curves.assign(run=curves["run"].map(number)).reset_index(drop=True)
-        return replace(self, runs=self.runs[keep].reset_index(drop=True), curves=curves, notes=list(self.notes))
+        return replace(
+            self,
+            runs=self.runs[keep].reset_index(drop=True),
+            curves=curves,
+            notes=list(self.notes),
+            left_out=list(self.left_out),
+        )
 
     @cached_property
     def of_one_budget(self):
@@ -118,21 +137,22 @@ class Study:
             return self
         study = replace(self.of(keep), whole=self)
         study.missing = self.missing[self.missing["total_steps"] == self.missing["task"].map(best)]
-        study.notes += [
-            f"{len(rest)} runs of {task} with {steps} steps are left out: most runs of the task have {best[task]}."
+        study.left_out += [
+            f"{len(rest)} {'run' if len(rest) == 1 else 'runs'} of {task} with {spaced(steps)} steps left out: most "
+            f"runs of the task have {spaced(best[task])}."
             for (task, steps), rest in self.runs[~keep].groupby(["task", "total_steps"])
         ]
         _score(study)
         return study
 
     def only(self, arms=None, tasks=None):
-        """The study of some arms (labels of `runs.arm`, or algorithms) and tasks; scores stay as they are.
+        """The study of some arms (as runs.parquet or `runs.arm` calls them, or algorithms) and tasks; scores stay.
 
         Raises StudyError for a name that the study has not.
         """
         keep = pd.Series(True, index=self.runs.index)
         missing = self.missing
-        for word, given, columns in (("arm", arms, ["arm", "algorithm"]), ("task", tasks, ["task"])):
+        for word, given, columns in (("arm", arms, ["label", "arm", "algorithm"]), ("task", tasks, ["task"])):
             if given is None:
                 continue
             given = [given] if isinstance(given, str) else list(given)
@@ -141,7 +161,8 @@ class Study:
                 if name not in known:
                     raise StudyError(f"no {word} {name!r} in {self.name}; there are {', '.join(known)}")
             keep &= self.runs[columns].isin(given).any(axis=1)
-            missing = missing[missing[columns].isin(given).any(axis=1)]
+            labelled = missing.assign(label=(missing["arm"] + " " + missing["condition"]).str.strip())
+            missing = missing[labelled[columns].isin(given).any(axis=1)]
         if not keep.any():
             raise StudyError(f"no run in {self.name} is of these arms and of these tasks")
         return replace(self.of(keep), missing=missing)
@@ -212,7 +233,7 @@ def load(directories=None, whole_seeds=False):
     every_run["failed"] = every_run["status"] == "failed"
     every_run["studies"] = every_run["run_id"].map(every_run.groupby("run_id")["study"].agg(tuple))
     every_run = every_run.sort_values("failed", kind="stable").drop_duplicates("run_id")
-    described, notes = _describe(every_run), []
+    described, notes, left_out = _describe(every_run), [], []
     # The same run under two names: trained again for another study.
     repeated = described.duplicated(NAMES)
     if repeated.any():
@@ -224,9 +245,9 @@ def load(directories=None, whole_seeds=False):
     if whole_seeds and not missing.empty:
         ragged = set(zip(missing["condition"], missing["seed"]))
         keep = [pair not in ragged for pair in zip(usable["condition"], usable["seed"])]
-        notes.append(
+        left_out.append(
             f"Only whole seeds are used: {len(usable) - sum(keep)} runs of {len(ragged)} incomplete "
-            f"{'seed' if len(ragged) == 1 else 'seeds'} are left out."
+            f"{'seed' if len(ragged) == 1 else 'seeds'} left out."
         )
         usable, missing = usable[keep], missing.iloc[:0]
     if usable.empty:
@@ -245,6 +266,7 @@ def load(directories=None, whole_seeds=False):
         curves=_read_curves(directories, usable),
         missing=missing,
         notes=notes,
+        left_out=left_out,
     )
     study.curves["progress"] = (study.curves["env_steps"] / study.steps[study.curves["run"]]).astype(np.float32)
     _score(study)
@@ -373,7 +395,7 @@ def _once(curves, run_ids):
 
 def _describe(runs):
     """`runs` with condition, family, knob, setting and advantages, read off arm and config."""
-    runs = runs.copy()
+    runs = runs.assign(label=runs["arm"])
     given = ["task", "total_steps", "algorithm", "arm", "config", "condition", "overrides"]
     described = [_describe_arm(*row) for row in zip(*(runs[column] for column in given))]
     columns = ["arm", "family", "condition", "advantages", "overrides"]
@@ -437,14 +459,18 @@ def _missing(runs):
 
     Expected are, in each cell (task, arm) that has any run, the seeds of the same algorithm's other arms on the task,
     and those of its seeds on other tasks that the task has with any arm. So tasks may have different numbers of seeds,
-    and a cell without any run is not expected: grids may differ, too.
+    and a cell without any run is not expected: grids may differ, too. A run of the same environment under another
+    task's name is there.
     """
+    problems = [_problem(*row) for row in zip(runs["task"], runs["config"])]
+    problem_of = dict(zip(runs["task"], problems))
     columns = ["task", "total_steps", "algorithm", "arm", "condition", "seed"]
     cells, there = {}, set()
-    for row, failed, studies in zip(runs[columns].itertuples(index=False), runs["failed"], runs["studies"]):
+    every_run = runs[columns].itertuples(index=False)
+    for row, failed, studies, problem in zip(every_run, runs["failed"], runs["studies"], problems):
         for study in studies:
             cells.setdefault((study, *row[:5]), {})[row.seed] = failed
-        there |= set() if failed else {tuple(row)}
+        there |= set() if failed else {(problem, *row[1:])}
     of_group, of_arm, of_task = {}, {}, {}
     for (study, task, steps, algorithm, arm, condition), seeds in cells.items():
         of_group.setdefault((study, task, steps, algorithm, condition), set()).update(seeds)
@@ -455,7 +481,7 @@ def _missing(runs):
         expected = of_group[study, task, steps, algorithm, condition]
         expected = expected | of_arm[study, arm, condition] & of_task[study, task, steps, condition]
         for seed in sorted(seed for seed in expected if seeds.get(seed, True)):
-            if (task, steps, algorithm, arm, condition, seed) not in there:
+            if (problem_of[task], steps, algorithm, arm, condition, seed) not in there:
                 lost.setdefault((task, steps, algorithm, condition, arm, seed), study)
     rows = []
     for (task, steps, algorithm, condition, arm, seed), study in sorted(lost.items()):
@@ -464,6 +490,18 @@ def _missing(runs):
         words = f"python -m study {own['overrides'].iloc[0]} seed={seed} {_folder(own.iloc[0])}"
         rows.append((task, steps, algorithm, arm, condition, seed, words))
     return pd.DataFrame(rows, columns=[*columns, "command"])
+
+
+_OF_NO_PROBLEM = ("name", "total_steps", "backend")
+
+
+def _problem(task, config):
+    """What a task is whatever its name, budget and who steps it: the environment with all arguments, else its name."""
+    try:
+        known = dict(json.loads(config)["task"])
+    except (TypeError, ValueError, KeyError):
+        return task
+    return json.dumps({name: known[name] for name in sorted(known) if name not in _OF_NO_PROBLEM})
 
 
 def _shell(words):
@@ -492,7 +530,7 @@ def _with_returns(study):
     known = study.runs["score"].notna().groupby(study.runs["task"]).any()
     if known.all() or not known.any():
         return study
-    study.notes.append(f"Left out, because no run ended an episode there: {', '.join(known.index[~known])}.")
+    study.left_out.append(f"Left out, because no run ended an episode there: {', '.join(known.index[~known])}.")
     return study.only(tasks=known.index[known])
 
 

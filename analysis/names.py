@@ -108,11 +108,20 @@ def listed(values):
     return ", ".join(f"{value:g}" if isinstance(value, float | np.floating) else str(value) for value in values)
 
 
+def spaced(number):
+    """ "1 000 000", which no line break takes apart."""
+    return f"{int(number):,}".replace(",", "\N{NO-BREAK SPACE}")
+
+
 def steps_name(runs):
     """ "1 000 000", or "40 960 to 1 000 000" where budgets differ."""
     steps = sorted(runs["total_steps"].unique())
-    ends = [f"{int(value):,}".replace(",", " ") for value in (steps[0], steps[-1])]
-    return " to ".join(dict.fromkeys(ends))
+    return " to ".join(dict.fromkeys(map(spaced, (steps[0], steps[-1]))))
+
+
+def digits(value):
+    """ "94.1", "0.0123", "2345": three digits, whole from a thousand on."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def span(counts):

@@ -404,6 +404,13 @@ def labels(axes, x=None, y=None):
             ax.set_ylabel(y)
 
 
+def possible(ax, least, most, below=0.05):
+    """Ends of y at what single runs reached: an interval that leaves the plot goes on beyond it."""
+    if np.isfinite([least, most]).all():
+        room = (most - least) or max(1.0, abs(most))
+        ax.set_ylim(least - below * room, most + 0.05 * room)
+
+
 def label_ends(ax, ends):
     """Task names beside the right ends of lines; `ends` maps a task to (x, y, colour). Log y. Call last."""
     ends = {name: end for name, end in ends.items() if np.isfinite(end[1]) and end[1] > 0}

@@ -14,7 +14,6 @@ import pandas as pd
 import yaml
 from mkdocs.structure.files import File
 
-from analysis.page import split
 from analysis.panel import PANELS
 from hydra_plugins.fleet.sweeper import UnionSweeper
 from study import record
@@ -173,7 +172,7 @@ def gallery():
         read = " ".join(f"results/{name}" for name in studies[images[0]]) if images else "results/mine"
         image = f"\n\n![{panel.title}](../../results/{images[0]}/report/figures/{panel.name}.png)" if images else ""
         parts.append(
-            f"## {panel.title}\n\n{split(panel.caption)[0]}\n\n```sh\n"
+            f"## {panel.title}\n\n{panel.caption}\n\n```sh\n"
             f"python -m analysis figure {panel.name} {read}\n```{image}"
         )
     return "\n\n".join(parts)

@@ -41,6 +41,18 @@ def test_tasks_may_have_different_numbers_of_seeds_but_an_arm_lacks_those_of_its
     assert study.missing[["task", "algorithm", "seed"]].values.tolist() == [["hopper", "trpo", 1]]
 
 
+def test_a_run_that_is_there_under_another_name_of_its_task_is_not_missing(tmp_path, quick):
+    """Two folders: the seeds of one arm were run by the task's id before, the other arms by the task's name."""
+    runs, curves = quick
+    other = (runs["task"] == "hopper") & (runs["algorithm"] == "trpo") & (runs["seed"] < 2)
+    renamed = runs[other].assign(task="Hopper-v5")
+    folders = [synthetic.write(tmp_path / "named", runs[~other], curves)]
+    assert len(load(folders).missing) == 2
+    assert load([*folders, synthetic.write(tmp_path / "by id", renamed, curves)]).missing.empty
+    another = renamed.assign(config=[c.replace("hopper-v0", "hopper-v1") for c in renamed["config"]])
+    assert len(load([*folders, synthetic.write(tmp_path / "another", another, curves)]).missing) == 2
+
+
 def test_failed_run_counts_as_missing_and_is_not_scored(tmp_path, quick):
     runs, curves = quick[0].copy(), quick[1]
     runs.loc[5, "status"] = "failed"
@@ -111,7 +123,7 @@ def test_runs_of_another_budget_are_left_out_and_said_so(tmp_path, quick):
     assert len(study.runs) == len(quick[0]) + 2
     one = study.of_one_budget
     assert len(one.runs) == len(quick[0]) and len(one.curves) == len(quick[1])
-    assert "left out" in one.notes[-1] and "left out" not in " ".join(study.notes)
+    assert "left out" in one.left_out[-1] and study.left_out == []
 
 
 @pytest.mark.parametrize("case", ["absent", "empty", "columns", "garbage", "no runs", "no curves"])
@@ -187,7 +199,7 @@ def test_a_task_on_which_no_episode_ended_is_left_out_and_said_so(tmp_path, quic
     (task,) = runs.loc[endless, "task"].unique()
     assert task not in study.tasks and len(study.runs) == (~endless).sum()
     assert study.runs["score"].notna().all() and set(study.curves["run"]) == set(study.runs.index)
-    assert f"Left out, because no run ended an episode there: {task}." in study.notes
+    assert f"Left out, because no run ended an episode there: {task}." in study.left_out
     assert not any("score as the untrained" in note for note in study.notes)
 
 

@@ -12,7 +12,8 @@ import pytest
 import synthetic
 from synthetic import CLIP, TRPO, Task, fixed
 
-from analysis import data, explorer
+from analysis import data
+from analysis.report import explorer
 
 pytest.importorskip("plotly")
 

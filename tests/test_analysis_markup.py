@@ -13,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from analysis import explorer, markup, page, report, style, table
+from analysis import markup, report, style
 from analysis.data import load
 from analysis.panel import PANELS
+from analysis.report import explorer, page
 
 NASTY = (
     "a$\\frac$", "$x$", "100 % of_it & #1", "^~<b>x</b>{}|\\", "'\"`", "``a```", "\U0001f600 你好", "שלום", "\u202eabc",
@@ -53,7 +54,7 @@ def every_label(test):
 def test_html_shows_a_label_as_it_is(label):
     seen = Read(f"<p>{markup.html(label)}</p>")
     assert seen.text == markup.visible(label) and seen.tags == ["p"]
-    cells = Read(page.table(pd.DataFrame({label: [label]})))
+    cells = Read(str(page.template("show.html.j2").module.table(pd.DataFrame({label: [label]}))))
     assert cells.text.count(markup.visible(label)) >= 2 and cells.tags.count("td") == 1
 
 
@@ -64,7 +65,8 @@ def test_markdown_shows_a_label_as_it_is_in_prose_and_in_tables(label):
     prose = Read(reader.render(f"The task {words} is hard.\n\n- {words.strip() or 'none'}"))
     assert " ".join(prose.text.split()) == " ".join(f"The task {shown} is hard. {shown or 'none'}".split())
     assert prose.tags == ["p", "ul", "li"]
-    cells = Read(reader.render(table.markdown(pd.DataFrame({"a": [label], "b": ["c"]}))))
+    made = page.template("show.md.j2").module.table(pd.DataFrame({"a": [label], "b": ["c"]}))
+    cells = Read(reader.render(str(made)))
     assert " ".join(cells.text.split()) == " ".join(f"a b {shown} c".split()) and cells.tags.count("td") == 2
     assert not re.search(r"(?<!\\)(\\\\)*\$", words), "mathematics"
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -11,9 +12,9 @@ import pytest
 import synthetic
 from synthetic import TRPO, Task, fixed
 
-from analysis import data, opening, page, style
+from analysis import data, question, style
 from analysis.panel import PANELS
-from analysis.report import build
+from analysis.report import build, first
 from analysis.table import TABLES
 
 LONG = ("MountainCarContinuous-v0", "my_module:MyEnv-v0 size=3", "dm_control/quadruped-fetch-v0", "hopper", "swimmer")
@@ -46,10 +47,10 @@ def own(tmp_path_factory):
 def test_a_sweep_of_beta_alone_is_reported_as_that(own):
     parts, markdown = own
     assert parts["title"] == "β of a KL penalty on MountainCarContinuous-v0: 3 values, 3 seeds"
-    first = re.sub("<svg.*?</svg>", "", parts["opening"], flags=re.S)
-    assert not re.search("TRPO|constraint|undecided|[Cc]laim", first)
-    assert 'id="beta_profile"' in first and parts["opening"].count("<svg") == 1
-    assert re.search(r"On MountainCarContinuous-v0 β = 3 is best, with a return of \d+\.?\d* \[\d", first)
+    opened = re.sub("<svg.*?</svg>|<details.*?</details>", "", parts["opening"], flags=re.S)
+    assert not re.search("TRPO|constraint|undecided|[Cc]laim", opened)
+    assert 'id="beta_profile"' in opened and parts["opening"].count("<svg") == 1
+    assert re.search(r"On MountainCarContinuous-v0 β = 3 is best, with a final return of \d+\.?\d* \[\d", opened)
     assert "Constraint less penalty: needs 3 values of a knob" in parts["folds"]["absent"]
     for line in ("# Experiment", parts["title"], "β = 3 is best"):
         assert line in markdown
@@ -60,7 +61,8 @@ def test_a_sweep_of_another_number_opens_with_its_profile(tmp_path):
     deltas = [synthetic.Arm("trpo", max_kl=delta, quality=quality) for delta, quality in ((0.001, 0.3), (0.01, 0.9))]
     parts, markdown = made(tmp_path, *synthetic.study([Task("a-v0")], deltas, iterations=12))
     assert parts["title"] == "δ of TRPO on a-v0: 2 values, 3 seeds"
-    assert 'id="profile"' in parts["opening"] and "penalty" not in parts["opening"]
+    opened = re.sub("<svg.*?</svg>|<details.*?</details>", "", parts["opening"], flags=re.S)
+    assert 'id="beta_profile"' in opened and "penalty" not in opened
     assert "δ = 0.01 is best" in markdown and "largest value that was run" in markdown
 
 
@@ -69,13 +71,13 @@ def swept_to(finals, trainings, seeds=3):
     offsets = [-0.5, 0.0, 0.5] if seeds > 1 else [0.0]
     rows = [
         {"task": "a", "algorithm": "kl_fixed", "family": "kl_fixed", "arm": f"kl_fixed beta={beta:g}", "setting": beta,
-         "condition": "", "seed": seed, "score": final + offset, "auc_score": over + offset, "untrained": 0.0}
+         "condition": "", "seed": seed, "score": final + offset, "auc_score": over + offset, "untrained": 0.0,
+         "learned": True}
         for (beta, final), over in zip(finals.items(), trainings)
         for seed, offset in enumerate(offsets)
     ]  # fmt: skip
     runs = pd.DataFrame(rows)
-    study = SimpleNamespace(runs=runs, main=runs)
-    return opening._own(study, {"beta_profile": PANELS["beta_profile"].numbers(study, runs)})
+    return first.own_sweep({"beta_profile": PANELS["beta_profile"].numbers(None, runs)})
 
 
 def test_on_a_plateau_the_values_not_shown_to_be_worse_are_named_and_none_is_called_best():
@@ -92,8 +94,8 @@ def test_on_a_plateau_the_values_not_shown_to_be_worse_are_named_and_none_is_cal
     )
     (found,) = swept_to({0.1: 10.0, 1: 50.0, 10: 94.0}, [10.0, 50.0, 90.0])  # no plateau: the edge is worth a word
     assert found.text == (
-        "On a β = 10 is best, with a return of 94 [92.8, 95.2]; it is the largest value that was run, so the best may "
-        "lie beyond it; it is fastest too (mean return over training)."
+        "On a β = 10 is best, with a final return of 94 [92.8, 95.2]; it is the largest value that was run, so the "
+        "best may lie beyond it; it is fastest too (mean return over training)."
     )
     (found,) = swept_to({0.1: 10.0, 1: 94.0, 10: 90.0}, [10.0, 50.0, 90.0])
     assert found.text.endswith("; in speed β = 10 is best (mean return over training).")
@@ -106,25 +108,21 @@ def test_on_a_plateau_the_values_not_shown_to_be_worse_are_named_and_none_is_cal
 
 def test_arms_that_tie_are_not_ranked():
     arms = {"clip clip_epsilon=0.2": 94.0, "unpenalised": 93.9, "trpo max_kl=0.01": 20.0}
-    rows = [
-        {"task": "a", "arm": arm, "seed": seed, "score": mean + offset}
-        for arm, mean in arms.items()
-        for seed, offset in enumerate([-0.5, 0.0, 0.5])
-    ]
-    (found,) = opening._best_arms(SimpleNamespace(main=pd.DataFrame(rows)), {})
+    rows = [{"task": "a", "arm": arm, "mean": mean, "low": mean - 1, "high": mean + 1, "not_worse": mean > 50}
+            for arm, mean in arms.items()]  # fmt: skip
+    (found,) = first.best_arms({"returns": pd.DataFrame(rows)})
     assert found.text == (
-        "On a clipping, ε=0.2 has the highest mean return, 94 [92.8, 95.2]; no penalty is not shown to be worse."
+        "On a clipping, ε=0.2 has the highest mean final return, 94 [93, 95]; no penalty is not shown to be worse."
     )
-    rows = [row for row in rows if row["arm"] != "unpenalised"]
-    (found,) = opening._best_arms(SimpleNamespace(main=pd.DataFrame(rows)), {})
-    assert found.text == "On a clipping, ε=0.2 does best, with a return of 94 [92.8, 95.2]."
+    (found,) = first.best_arms({"returns": pd.DataFrame([rows[0], rows[2]])})
+    assert found.text == "On a clipping, ε=0.2 does best, with a final return of 94 [93, 95]."
 
 
 def test_without_a_sweep_the_learning_curves_open(tmp_path):
     parts, markdown = made(tmp_path, *synthetic.study([Task("CartPole-v1")], [synthetic.CLIP], seeds=2, iterations=12))
     assert parts["title"] == "Clipping on CartPole-v1: 2 seeds"
     assert 'id="learning_curves"' in parts["opening"]
-    assert "On CartPole-v1 clipping, ε=0.2 returns" in markdown
+    assert "On CartPole-v1 clipping, ε=0.2 has a final return of" in markdown
 
 
 def test_a_study_much_shorter_than_its_tasks_files_says_so_first():
@@ -133,13 +131,13 @@ def test_a_study_much_shorter_than_its_tasks_files_says_so_first():
         frame = pd.DataFrame([{"config": json.dumps(config), "total_steps": steps, "algorithm": algorithm}])
         return SimpleNamespace(runs=frame)
 
-    line = opening.short_budget(runs(100_000))
+    line = first.short_budget(runs(100_000)).replace("\N{NO-BREAK SPACE}", " ")
     assert line.startswith("Trained for 100 000 of the task’s usual 1 000 000 steps: TRPO’s small steps lose most by")
-    assert "TRPO" not in opening.short_budget(runs(100_000, "clip"))
-    assert opening.short_budget(runs(1_000_000)) is None
-    assert opening.short_budget(runs(100_000, fork={"at": 5})) is None
+    assert "TRPO" not in first.short_budget(runs(100_000, "clip"))
+    assert first.short_budget(runs(1_000_000)) is None
+    assert first.short_budget(runs(100_000, fork={"at": 5})) is None
     custom = {"name": "My-v0", "id": "My-v0", "total_steps": 1_000_000}  # no file, no usual budget
-    assert opening.short_budget(runs(100_000, task=custom)) is None
+    assert first.short_budget(runs(100_000, task=custom)) is None
 
 
 def test_no_title_leaves_its_panel_and_no_task_s_name_is_cut(tmp_path):
@@ -148,9 +146,9 @@ def test_no_title_leaves_its_panel_and_no_task_s_name_is_cut(tmp_path):
         [synthetic.write(tmp_path / "s", *synthetic.study(tasks, [TRPO, *fixed([1, 10])], iterations=12))]
     )
     for panel in PANELS.values():
-        if panel.name not in ("beta_profile", "kl_law", "best_by_phase", "transfer", "table_1"):
+        if panel.name not in ("beta_profile", "kl_law", "transfer", "table_1"):
             continue
-        figure = style.drawn(panel.show, panel.numbers(study, study.main))
+        figure = style.drawn(panel.draw, panel.numbers(study, study.main))
         rows = {}
         for ax in figure.axes:
             title = ax._left_title
@@ -171,18 +169,9 @@ def test_no_title_leaves_its_panel_and_no_task_s_name_is_cut(tmp_path):
         assert all(re.sub(r"\s", "", name) in squeezed for name in LONG[:3]), panel.name
 
 
-def test_captions_show_two_sentences_and_fold_the_rest():
-    assert page.split("A et al. 2024 is drawn. See this! More: β is so. And more.") == (
-        "A et al. 2024 is drawn. See this!",
-        "More: β is so. And more.",
-    )
+def test_what_a_caption_says_first_is_short():
     for item in [*PANELS.values(), *TABLES.values()]:
-        shown, rest = page.split(item.caption)
-        assert len(shown) < 420 and f"{shown} {rest}".strip() == item.caption
-
-
-def test_the_glossary_is_short():
-    assert len(opening.GLOSSARY) <= 15 and len({term for term, _ in opening.GLOSSARY}) == len(opening.GLOSSARY)
+        assert 0 < len(item.caption) < 560, item.name
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
@@ -191,7 +180,8 @@ def test_on_a_phone_nothing_but_figures_and_tables_is_wider_than_the_screen(own,
     (tmp_path / "phone.html").write_text(
         '<iframe id=f width=390 height=844 src="report.html"></iframe><script>f.onload = () => setTimeout(() => {'
         "const page = f.contentDocument, root = page.documentElement;"
-        "const wide = [...page.querySelectorAll('.plot, .table')].filter(box => box.scrollWidth > box.clientWidth + 4);"
+        "const wide = [...page.querySelectorAll('.plot, .table')].filter(box => box.scrollWidth > box.clientWidth + 4"
+        " && !box.closest('details:not([open])'));"
         "document.title = [root.scrollWidth <= root.clientWidth, wide.length > 0,"
         " wide.every(box => box.matches('.more') && box.nextElementSibling.offsetHeight > 0)]"
         ".join() }, 500)</script>"
@@ -204,49 +194,39 @@ def test_on_a_phone_nothing_but_figures_and_tables_is_wider_than_the_screen(own,
     assert "<title>true,true,true</title>" in done.stdout
 
 
-def test_forks_open_with_the_tasks_whose_best_betas_change_sides():
-    row = {"advantages": "raw", "lead_first": 100.5, "lead_first_low": 15.4, "lead_first_high": 186.0}
-    row |= {"lead_last": -3826.2, "lead_last_low": -6871.0, "lead_last_high": -781.0, "p": 0.001, "seeds": 10}
-    frame = pd.DataFrame([row | {"task": "hopper", "holm": 0.002}, row | {"task": "swimmer", "holm": 0.7}])
-    (found,) = opening._own(None, {"crossing": frame})
-    assert found.text.startswith(
-        "On Hopper small β gain +100 [+15.4, +186] more than large ones early and -3,830 [-6,870,"
-    )
-    assert "Swimmer" not in found.text and found.anchor == "crossing"
-    (found,) = opening._own(None, {"crossing": frame.assign(holm=0.7)})
-    assert found.text == "That small β gain most early and large β late is not shown on 2 tasks."
+def answer(name, contrast, count, **changes):
+    tasks = tuple(f"t{number}" for number in range(count))
+    ends = (0.1, 0.0, 0.2, float("nan"), float("nan"), 0.0)
+    made = question.Answer(name, contrast, "old tasks", "points", *ends, tasks, 1, "2", {"β": "7", "δ": "3"}, "", "")
+    return replace(made, **changes)
 
 
-def test_an_adaptive_beta_is_told_where_enough_tasks_have_one():
-    row = {"key": "change", "effect": -0.04, "low": -0.09, "high": 0.01, "tasks": 20}
-    row |= {"candidates": "3 targets, 7 constants"}
-    frame = pd.DataFrame(
-        [row | {"label": "raw advantages"}, row | {"label": "normalised advantages", "tasks": 7, "effect": 0.5}]
-    )
-    found = opening._changes(list(frame.itertuples()), {"four_answers": frame})
-    assert "-0.04 [-0.09, +0.01] with raw advantages (3 targets, 7 constants)." in found.text
-    assert "PPO’s" in found.text and found.anchor == "four_answers"
-    assert opening._changes(list(frame[1:].itertuples()), {}) is None
+def test_the_first_answers_of_each_question_lead_where_they_have_enough_tasks():
+    page = SimpleNamespace()
+    regret = [answer("regret", "one", 20, verdict="shown"), answer("regret", "second", 20)]
+    answered = [(page, [answer("constraint", "TRPO minus fixed β", 30)]), (page, regret)]
+    answered += [(page, [answer("unit", "few", 5)]), (page, [answer("spread", "unknown", 9, high=float("inf"))])]
+    found = first.leading(answered, {"regret": None})
+    assert [line.text.split(":")[0] for line in found] == ["TRPO minus fixed β", "one"]
+    assert [(line.anchor, line.verdict) for line in found] == [("", ""), ("regret", "shown")]
 
 
-def test_a_contest_of_single_tasks_says_on_which_each_is_better():
-    names, leads = ["a", "b", "c", "d"], [0.3, -0.2, 0.1, -0.3]
-    frame = pd.DataFrame({"task": names, "lead": leads, "holm": [0.01, 0.02, 0.5, 0.01], "seeds": 8, "beta": 1.4})
-    (found,) = opening._each_task({"contests": frame.assign(advantages="raw")})
-    assert found.text == (
-        "TRPO is shown to be above β = 1.4 on 1 (a) and below it on 2 (b and d) of 4 tasks, with raw advantages. "
-        "Neither number is tuned to the task."
-    )
-    (found,) = opening._each_task({"contests": frame.assign(advantages="raw", holm=[0.01, 0.2, 0.5, 0.3])})
-    assert "on 1 (a) and below it on none of 4 tasks, with raw advantages." in found.text
-    assert opening._each_task({"contests": frame.assign(advantages="raw", seeds=2)}) == []
-    assert opening.figure({"contests": frame, "learning_curves": frame}) == "contests"
-    assert opening.figure({"contests": frame[:2], "learning_curves": frame}) == "learning_curves"
-
-
-def test_what_a_bound_on_the_gradient_takes_off_is_told_where_it_was_asked_of_enough_tasks():
-    row = {"key": "bound", "effect": 0.028, "low": 0.007, "high": 0.055, "tasks": 27}
-    frame = pd.DataFrame([row | {"label": "normalised advantages, gradient within 0.5"}])
-    found = opening._takes_off(list(frame.itertuples()), {"four_answers": frame})
-    assert found.text.endswith("loses: 3 % [1 %, 6 %] (normalised advantages, gradient within 0.5).")
-    assert opening._takes_off(list(frame.assign(tasks=24).itertuples()), {"four_answers": frame}) is None
+def test_the_first_screen_says_which_runs_it_leaves_out_and_the_largest_condition_leads(tmp_path):
+    task, other = Task("a"), (("horizon", 1024), ("hidden", "16"))
+    betas = [synthetic.Arm("kl_fixed", beta=beta, settings=other) for beta in (0.1, 1.0, 10.0)]
+    runs, curves = synthetic.study([task], [*betas, TRPO], seeds=2, iterations=12)
+    short, short_curves = synthetic.study([task], fixed([1.0], horizon=1024, hidden="16"), seeds=1, iterations=6)
+    runs, curves = (pd.concat(both, ignore_index=True) for both in ((runs, short), (curves, short_curves)))
+    parts, markdown = made(tmp_path, runs, curves)
+    for text in (parts["opening"], markdown):
+        text = text.replace("\N{NO-BREAK SPACE}", " ")
+        assert "it shows the 6 runs with horizon=1024 hidden=16; it leaves out 2 with the default protocol." in text
+        assert "1 run of a with 12 288 steps left out: most runs of the task have 24 576." in text
+    assert "β = 1 is best" in markdown
+    absent = parts["folds"]["absent"]
+    assert "kl_fixed (3 values of beta; horizon=1024 hidden=16), trpo (1 value of max_kl)" in absent
+    found = data.load([tmp_path / "s"])
+    for name in ("kl_fixed beta=1.0 horizon=1024 hidden=16", "kl_fixed beta=1 horizon=1024 hidden=16"):
+        if name in set(found.runs["label"]):
+            assert set(found.only(arms=[name]).runs["setting"]) == {1.0}
+    assert "horizon=1024" in " ".join(found.runs["label"])

@@ -1,4 +1,4 @@
-"""The figures of the report, one page each (`analysis.exhibit` says what a page has)."""
+"""The figures of the report, one page each (`analysis.item` says what a page has)."""
 
 from matplotlib.figure import Figure
 
@@ -6,10 +6,14 @@ from .. import question
 from ..arms import NotApplicable
 from ..data import StudyError
 from ..defaults import defaults
-from ..exhibit import Exhibit, found, in_order, usable
+from ..item import Item, found, in_order, usable
 from ..style import drawn
 
-PANELS = in_order(found(__name__, __path__, "draw") | found(question.__name__, question.__path__, "draw"))
+PANELS = in_order(found(__name__, __path__) | found(question.__name__, question.__path__))
+REPLACED = {  # figures that were, and what a reader takes now
+    "profile": "beta_profile draws the values of every method's knob",
+    "best_by_phase": "fork shows where the best β is early and late in a run",
+}
 
 
 @defaults()
@@ -26,13 +30,15 @@ def figure(name: str, study, width=None, arms=None, tasks=None, style=None) -> F
     if runs.empty:
         raise StudyError(f"{name}: {len(missing)} runs are missing, the first: {missing['command'].iloc[0]}")
     try:
-        return drawn(panel.show, panel.numbers(study, runs), width, style)
+        return drawn(panel.draw, panel.numbers(study, runs), width, style)
     except NotApplicable as reason:
-        raise StudyError(f"{name}: this study {reason}") from None
+        raise StudyError(f"{name}: this study {reason}; it has {study.contents}") from None
 
 
-def named(name: str) -> Exhibit:
+def named(name: str) -> Item:
     """The panel of that name. Raises StudyError."""
+    if name in REPLACED:
+        raise StudyError(f"there is no figure {name!r} any more: {REPLACED[name]}")
     if name not in PANELS:
         raise StudyError(f"no figure {name!r}; there are {', '.join(PANELS)}")
     return PANELS[name]

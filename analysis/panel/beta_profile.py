@@ -1,7 +1,7 @@
-"""Final return against β. Rows of kind "sweep" (a setting), "band" (another algorithm) and "best" (the setting with the
-highest mean, in `setting`, and the smallest and largest of those that no other is shown to beat, in `low` and `high`).
-Of a setting: whether no other is shown to beat it in final return (not_worse) and in mean return over training
-(not_slower).
+"""Final return against the value of a method's knob, `of`. Rows of kind "sweep" (a setting), "band" (another algorithm)
+and "best" (the setting with the highest mean, in `setting`, and the smallest and largest of those that no other is
+shown to beat, in `low` and `high`). Of a setting: whether no other is shown to beat it in final return (not_worse) and
+in mean return over training (not_slower). least and most: of the task's single runs.
 """
 
 import numpy as np
@@ -9,57 +9,79 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import statistics
-from ..arms import default_arm, grid, plain, sweep
-from ..names import ALGORITHMS, arm_name
-from ..style import FIXED, arm_styles, beta_colours, facets, labels, legend_below, log_beta_axis
+from ..arms import NotApplicable, default_arm, grid, plain, swept_algorithms
+from ..data import KNOBS
+from ..names import ALGORITHMS, SYMBOLS, arm_name, task_name
+from ..style import FIXED, arm_styles, beta_colours, facets, labels, legend_below, log_beta_axis, possible
 
-TITLE = "One beta for all tasks?"
+TITLE = "One value for all tasks?"
 CAPTION = """
-Final return of a fixed penalty coefficient against β, per task: mean over seeds with 95 % interval. A single β can be
-best on every task only where the bars at the bottom overlap. The bar spans the β that no other is shown to beat (Welch
-tests at 5 %), which hold the best one in 94 % of simulated studies or more; the diamond is the β with the highest mean.
-What a β costs where bars do not overlap is in the matrix of values tuned elsewhere. Horizontal bands: other algorithms
-at their authors’ settings, and one’s own.
+Final return against the value of the knob, per task: mean over seeds with 95 % interval; an interval that leaves the
+plot goes beyond every single run. One value can be best on every task only where the bars at the bottom overlap.
+
+The bar spans the values that no other is shown to beat (Welch tests at 5 %), which hold the best one in 94 % of
+simulated studies or more; the diamond is the value with the highest mean. What a value costs where bars do not overlap
+is in the matrix of values tuned elsewhere. Horizontal bands: other algorithms at their authors’ settings, and one’s
+own. A knob that was swept over three values or more on every task is in the figure of all methods, but for β.
 """
 PART, ORDER = "windows_of_values", 20
 NEEDS = ("kl_fixed", "trpo", "kl_adaptive", "clip")
 
 
 def numbers(study, runs) -> pd.DataFrame:
-    return profile_of(runs, "kl_fixed")
+    several = [name for name in KNOBS if plain(runs, name)["setting"].nunique() > 1]
+    drawn = [name for name in several if name == "kl_fixed" or name not in swept_algorithms(runs, least=3)]
+    if not drawn:
+        raise NotApplicable("needs at least 2 values of a knob")
+    return pd.concat([profile_of(_several_values(runs, name), name) for name in drawn], ignore_index=True)
 
 
-def profile_of(runs, swept_algorithm) -> pd.DataFrame:
-    swept = sweep(runs, swept_algorithm)
-    rows = []
+def _several_values(runs, name):
+    """Without the algorithm's runs on tasks where its knob has one value."""
+    values = plain(runs, name).groupby("task")["setting"].nunique()
+    return runs[(runs["family"] != name) | runs["task"].isin(values.index[values > 1])]
+
+
+def profile_of(runs, algorithm) -> pd.DataFrame:
+    swept, rows = plain(runs, algorithm), []
     for task, here in runs[runs["task"].isin(swept["task"])].groupby("task"):
-        scores = grid(here, swept_algorithm)
+        scores = grid(here, algorithm)
         kept = [
-            statistics.not_shown_worse(own.values[0])
-            for own in (scores, grid(here, swept_algorithm, column="auc_score"))
+            statistics.not_shown_worse(own.values[0]) for own in (scores, grid(here, algorithm, column="auc_score"))
         ]
-        for beta, group in plain(here, swept_algorithm).groupby("setting"):
-            at = list(scores.settings).index(beta)
+        for setting, group in plain(here, algorithm).groupby("setting"):
+            at = list(scores.settings).index(setting)
             cell = (*statistics.mean_interval(group["score"].to_numpy()), len(group), kept[0][at], kept[1][at])
-            rows.append((task, "sweep", swept_algorithm, group["arm"].iloc[0], beta, *cell))
-        beside = [default_arm(here, name) for name in ("trpo", "kl_adaptive", "clip") if name != swept_algorithm]
+            rows.append((task, "sweep", algorithm, group["arm"].iloc[0], setting, *cell))
+        beside = [default_arm(here, name) for name in ("trpo", "kl_adaptive", "clip") if name != algorithm]
         own = here[~here["algorithm"].isin(ALGORITHMS)]  # with every value of what was swept
         for group in [*beside, *(group for _, group in own.groupby("arm"))]:
             if len(group):
                 cell = (*statistics.mean_interval(group["score"].to_numpy()), len(group), False, False)
                 rows.append((task, "band", *group[["algorithm", "arm"]].iloc[0], np.nan, *cell))
         best, low, high = statistics.best_setting(scores.values[0], scores.settings)
-        rows.append((task, "best", swept_algorithm, "", best, np.nan, low, high, scores.seeds, False, False))
+        rows.append((task, "best", algorithm, "", best, np.nan, low, high, scores.seeds, False, False))
     columns = ["task", "kind", "algorithm", "arm", "setting", "mean", "low", "high", "runs", "not_worse", "not_slower"]
-    return pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=columns).assign(of=algorithm)
+    ends = runs.groupby("task")["score"].agg(["min", "max"])
+    return frame.assign(least=frame["task"].map(ends["min"]), most=frame["task"].map(ends["max"]))
 
 
 def draw(frame) -> Figure:
-    """Final return against log beta per task, other algorithms as bands, the best betas below."""
-    figure, axes = facets(frame["task"].unique())
-    for task, ax in axes.items():
-        draw_profile(ax, frame[frame["task"] == task], "β", band_styles(frame))
-    labels(axes.values(), "β (fixed)", "final return")
+    """A plot per knob and task: final return against its value, other algorithms as bands, the best values below."""
+    keys = list(frame[["of", "task"]].drop_duplicates().itertuples(index=False, name=None))
+    symbols = {name: SYMBOLS[KNOBS[name][0]] for name in frame["of"].unique()}
+    one = len(symbols) == 1
+    figure, axes = facets(
+        keys, title=lambda key: task_name(key[1]) if one else f"{task_name(key[1])}: {symbols[key[0]]}"
+    )
+    for (name, task), ax in axes.items():
+        own = frame[(frame["of"] == name) & (frame["task"] == task)]
+        draw_profile(ax, own, symbols[name], band_styles(frame))
+        if not one:
+            ax.set_xlabel(symbols[name])
+    (symbol, *others) = symbols.values()
+    labels(axes.values(), None if others else "β (fixed)" if symbol == "β" else symbol, "final return")
     legend_below(figure, axes.values())
     return figure
 
@@ -101,4 +123,4 @@ def draw_profile(ax, here, symbol, styles) -> None:
             best["setting"], 0.03, "D", ms=4, transform=transform, color="#6b2a7a", zorder=5, ls="none",
             label=f"best {symbol} (bar: none shown better)",
         )  # fmt: skip
-        ax.margins(y=0.14)
+    possible(ax, here["least"].min(), here["most"].max(), below=0.14)

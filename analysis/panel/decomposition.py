@@ -12,9 +12,10 @@ from .implied_beta import ESTIMATES, positive_root
 
 TITLE = "Why it moves"
 CAPTION = """
-Implied β = σ · R / √(2δ): σ is the standard deviation of the raw advantages, R the share of it that the policy’s
-score explains. Normalising the advantages sets σ to 1; what moves then is R alone. Solid: cross-fitted; dotted:
-full batch, with its noise floor.
+Implied β = σ · R / √(2δ): σ is the standard deviation of the raw advantages, R the share of it that the policy’s score
+explains. Normalising the advantages sets σ to 1; what moves then is R alone.
+
+Solid: cross-fitted; dotted: full batch, with its noise floor.
 """
 PART, ORDER = "unit", 40
 NEEDS = ("trpo",)

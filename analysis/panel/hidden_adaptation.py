@@ -14,9 +14,10 @@ from .implied_beta import positive_root
 
 TITLE = "Is advantage normalisation the hidden adaptation?"
 CAPTION = """
-The β that TRPO implied (cross-fitted) in the units of normalised and of raw advantages, and the final return of
-fixed betas trained on either. Where the curves of the tasks lie on top of each other, one β can serve them all. Returns
-below −1.5 are out of view; with more than 14 tasks neither names nor intervals are drawn.
+The β that TRPO implied (cross-fitted) in the units of normalised and of raw advantages, and the final return of fixed
+betas trained on either. Where the curves of the tasks lie on top of each other, one β can serve them all.
+
+Returns below −1.5 are out of view; with more than 14 tasks neither names nor intervals are drawn.
 """
 PART, ORDER = "unit", 20
 NEEDS = ("kl_fixed", "trpo")

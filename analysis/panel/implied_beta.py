@@ -15,8 +15,9 @@ TITLE = "The beta that the constraint implied"
 CAPTION = """
 The multiplier of TRPO’s constraint, √(gᵀF⁻¹g / 2δ), per task over training; left in the units of the advantages the
 algorithm saw, right in those of the raw advantages. Lines that lie apart, or move, would need different betas.
-Solid: cross-fitted between two half batches and averaged before the root, which removes the noise floor; gaps where
-no signal stands above the noise. Dashed lines: the grid of fixed β.
+
+Solid: cross-fitted between two half batches and averaged before the root, which removes the noise floor; gaps where no
+signal stands above the noise. Dashed lines: the grid of fixed β.
 """
 PART, ORDER = "unit", 30
 NEEDS = ("trpo",)

@@ -14,9 +14,11 @@ from .kl_law import REFERENCE_DELTA
 
 TITLE = "KL budget and collapses"
 CAPTION = """
-Left, the distribution of the KL of all updates; middle, the share of runs that diverged or lost more than half of
-what they had gained; right, the 99th percentile of the largest probability ratio of an update. Horizontal lines are
-the arms without a fixed β. The KL is relative to δ (TRPO), the target (adaptive β) or 0.01 nats (others).
+Left, the distribution of the KL of all updates; middle, the share of runs that diverged or lost more than half of what
+they had gained; right, the 99th percentile of the largest probability ratio of an update. Horizontal lines are the arms
+without a fixed β.
+
+The KL is relative to δ (TRPO), the target (adaptive β) or 0.01 nats (others).
 """
 PART, ORDER = "ruled_out", 20
 

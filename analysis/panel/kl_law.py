@@ -12,9 +12,10 @@ from ..style import FAINT, INK, beta_colours, facets, labels, legend_below, log_
 TITLE = "Step size against beta"
 CAPTION = """
 Each point is one update of a run with fixed β: the KL it reached in units of δ, against the ratio of its β to the
-implied one. The quadratic model predicts KL = δ (implied β / β)², slope −2; a flatter course on
-the left means the step is limited by the optimiser rather than by the penalty. Slope: least squares on
-the medians at β above the implied one.
+implied one. The quadratic model predicts KL = δ (implied β / β)², slope −2; a flatter course on the left means the step
+is limited by the optimiser rather than by the penalty.
+
+Slope: least squares on the medians at β above the implied one.
 """
 PART, ORDER = "unit", 50
 NEEDS = ("kl_fixed",)

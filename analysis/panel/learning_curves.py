@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from .. import statistics
 from ..arms import headline
 from ..names import arm_name
-from ..style import arm_curves, arm_styles, facets, labels, legend_below, steps_axis
+from ..style import arm_curves, arm_styles, facets, labels, legend_below, possible, steps_axis
 
 TITLE = "Learning curves"
 CAPTION = """
-Mean return of the episodes that ended in each part of training, with 95 % interval over seeds.
+Mean return of the episodes that ended in each part of training, with 95 % interval over seeds from
+three seeds on. A band that leaves the plot goes beyond what single runs returned.
 """
 PART, ORDER = "tuned", 20
 
@@ -22,11 +23,15 @@ def numbers(study, runs) -> pd.DataFrame:
     returns = study.over_training("return_mean")
     # A part of training in which no episode ended shows the last known return.
     returns = pd.DataFrame(returns).ffill(axis=1).to_numpy()
-    rows = []
-    for _, group in headline(runs).groupby(["task", "arm"]):
-        average, low, high = statistics.mean_interval(returns[group.index])
-        rows.append(over_training(study, group, mean=average, low=low, high=high))
-    return pd.concat(rows, ignore_index=True)
+    curves = [curve_of(study, group, returns) for _, group in headline(runs).groupby(["task", "arm"])]
+    return pd.concat(curves, ignore_index=True)
+
+
+def curve_of(study, group, returns) -> pd.DataFrame:
+    """Mean return of one arm on one task with its interval, and the ends of its single runs."""
+    average, low, high = statistics.mean_interval(returns[group.index])
+    ends = {"least": np.nanmin(returns[group.index]), "most": np.nanmax(returns[group.index])}
+    return over_training(study, group, mean=average, low=low, high=high, **ends)
 
 
 def over_training(study, group, **columns) -> pd.DataFrame:
@@ -42,9 +47,17 @@ def draw(frame) -> Figure:
     figure, axes = facets(frame["task"].unique())
     for task, arm, curve, colour, line, thick in arm_curves(frame):
         axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=arm_name(arm))
-        axes[task].fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
-    for ax in axes.values():
+        band(axes[task], curve, colour)
+    for task, ax in axes.items():
+        own = frame[frame["task"] == task]
+        possible(ax, own["least"].min(), own["most"].max())
         steps_axis(ax)
     labels(axes.values(), "environment steps", "return")
     legend_below(figure, axes.values(), order=map(arm_name, arm_styles(frame)))
     return figure
+
+
+def band(ax, curve, colour) -> None:
+    """The interval of a curve where three seeds or more tell one: with two it is about nine times their difference."""
+    if curve["runs"].iloc[0] > 2:
+        ax.fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)

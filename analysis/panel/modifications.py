@@ -18,8 +18,9 @@ CAPTION = """
 Left: area under the learning curve of each method less that of the best constant β, as a share of the task’s gain;
 points are tasks, bars the mean with Student’s 95 % interval, diamonds filled where it excludes 0 after Holm’s
 correction. Middle and right: median KL of an update (filled: mean over states; open: worst state) and time of a run
-relative to a fixed β’s. Each method has the value of its number that is best on the other tasks; KL and time are
-geometric means over runs.
+relative to a fixed β’s.
+
+Each method has the value of its number that is best on the other tasks; KL and time are geometric means over runs.
 """
 PART, ORDER = "others", 10
 NEEDS = ("kl_fixed",)  # any other method is read on the tasks that it has

@@ -15,10 +15,11 @@ from ..style import ALGORITHM_STYLE, INK, facets, legend_below, task_colours, ta
 
 TITLE = "One number for all tasks, method by method"
 CAPTION = """
-Final return by value of each method’s number, as a share of what the task’s best arm gains over the untrained
-policy: tasks (thin), and their mean with 95 % interval (thick). The last panel sets the means against what all
-methods share, the median KL of an update (geometric mean over runs). Decades of different numbers are not alike:
-the KL of a step goes with δ, but with up to 1/β².
+Final return by value of each method’s number, as a share of what the task’s best arm gains over the untrained policy:
+tasks (thin), and their mean with 95 % interval (thick). The last panel sets the means against what all methods share,
+the median KL of an update (geometric mean over runs).
+
+Decades of different numbers are not alike: the KL of a step goes with δ, but with up to 1/β².
 """
 PART, ORDER = "windows_of_values", 40
 NEEDS = tuple(KNOBS)

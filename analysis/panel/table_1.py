@@ -10,15 +10,15 @@ from matplotlib.figure import Figure
 
 from .. import statistics
 from ..arms import NotApplicable, headline, normalised_scores, per_task
-from ..names import arm_name
+from ..names import arm_name, interval_text, task_name
 from ..published import PPO_TABLE_1, PPO_TASKS
-from ..style import INK, arm_styles, available, shade, table_axes, table_blocks
+from ..style import INK, arm_styles, available, by_arm, shade, table_axes, table_blocks
 
 TITLE = "Scores by task, as in PPO’s Table 1"
 CAPTION = """
-Scores per task (mean over seeds; the untrained policy at 0, the best single run at 1, the scaling of the PPO
-paper), their average and, on tasks of that paper, its published average over seven tasks and three seeds. Averages
-hide what single columns show.
+Final return per task (mean over seeds; the untrained policy at 0, the best single run at 1, the scaling of the PPO
+paper), the average over tasks and, on tasks of that paper, its published average over seven tasks and three seeds.
+Averages hide what single columns show; 95 % intervals are in the table.
 """
 PART, ORDER = "tuned", 30
 PER_TASK = False
@@ -55,8 +55,7 @@ def numbers(study, runs) -> pd.DataFrame:
 def draw(frame) -> Figure:
     """PPO's Table 1 by task: normalised scores as shaded cells, our average and the published one."""
     arms = list(arm_styles(frame))
-    columns = sorted(set(frame["task"]) - {"average", "published"})
-    columns += [name for name in ("average", "published") if name in set(frame["task"])]
+    columns = _columns(frame)
     cells = frame.set_index(["arm", "task"])
     names = [arm_name(arm) for arm in arms]
     blocks = table_blocks(names, columns)
@@ -77,3 +76,19 @@ def draw(frame) -> Figure:
         if "average" in block:
             ax.axvline(block.index("average") - 0.5, color=INK, lw=0.8)
     return figure
+
+
+def _columns(frame):
+    columns = sorted(set(frame["task"]) - {"average", "published"})
+    return columns + [name for name in ("average", "published") if name in set(frame["task"])]
+
+
+def text(frame) -> pd.DataFrame:
+    """The same with intervals."""
+    rows = []
+    for arm, group in by_arm(frame):
+        cells = {cell.task: interval_text(cell.mean, cell.low, cell.high) for cell in group.itertuples()}
+        row = {"arm": arm_name(arm)} | {task_name(name): cells.get(name, "–") for name in _columns(frame)}
+        runs = group.loc[~group["task"].isin(["average", "published"]), "runs"].sum()
+        rows.append(row | {"runs": str(int(runs))})
+    return pd.DataFrame(rows)

@@ -15,8 +15,9 @@ TITLE = "The worst state’s step"
 CAPTION = """
 KL(old‖new) of an update in its worst state against the mean over states (left: a point per arm and task; dashed:
 constant ratios), and the ratio of the two (right; filled: worst state, open: 99th percentile over states, with 95 %
-interval over tasks). TRPO’s theory bounds the largest KL, its practice the mean. Points are geometric means over runs
-of a run’s median update, ratios over tasks; intervals are Student’s.
+interval over tasks). TRPO’s theory bounds the largest KL, its practice the mean.
+
+Points are geometric means over runs of a run’s median update, ratios over tasks; intervals are Student’s.
 """
 PART, ORDER = "others", 20
 NEEDS = ()

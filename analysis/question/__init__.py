@@ -8,7 +8,7 @@ A module has
     decide(effects)     -> list of `Answer`
     imagine(...)        -> how often a rule shows its claim, and the contrary, in imagined studies
     sentence(answer)    -> one finding in words, made from the answer's fields
-    TITLE, CAPTION, PART, ORDER, numbers, draw      its figure, as any page of the report has it (`analysis.exhibit`)
+    TITLE, CAPTION, PART, ORDER, numbers, draw      its figure, as any page of the report has it (`analysis.item`)
 
 What several of them use is here: samples, scores, candidates and answers.
 """
@@ -22,7 +22,7 @@ import pandas as pd
 from .. import statistics, tuning
 from ..arms import NotApplicable
 from ..data import KNOBS
-from ..exhibit import modules
+from ..item import modules
 from ..names import SYMBOLS
 
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"

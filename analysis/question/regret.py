@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from .. import statistics, tuning
 from ..names import SYMBOLS
 from ..style import ALGORITHM_STYLE, NARROW, available
-from . import CONTRARY, KNOBS, SHOWN, UNDECIDED, Answer, answer, knob_name, paired, shares, tuned
+from . import CONTRARY, KNOBS, SHOWN, UNDECIDED, Answer, answer, interval_text, knob_name, paired, shares, tuned
 from .spread import imagined
 
 QUESTION = "What does a value of a knob cost that is best on all other tasks, against the one best on this task?"
@@ -64,6 +64,18 @@ def decide(found: Effects) -> list[Answer]:
                 names = [knob_name(*knob) for knob in (first, second)]
                 answers.append(answer("regret", " less ".join(names), sample, both, names, differs, RULE))
     return [found for found in answers if found]
+
+
+def sentence(answer) -> str:
+    names = list(answer.candidates)
+    tasks = f"{len(answer.tasks)} tasks, {answer.sample}"
+    number, chosen = interval_text(answer, signed=True), f"{answer.candidates[names[0]]} values each"
+    if answer.contrast in names[0]:  # one knob, best here and best elsewhere
+        return (
+            f"{answer.contrast}: the value best on all other tasks loses {number} normalised score against the value "
+            f"best on the task, mean over {tasks} (of {chosen}; read on {answer.seeds} seeds)."
+        )
+    return f"Regret of {names[0]} minus that of {names[1]}: {number} normalised score, mean over {tasks}."
 
 
 def difference(first, second):

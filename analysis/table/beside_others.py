@@ -9,10 +9,11 @@ from ..names import arm_name, task_name
 
 TITLE = "Beside other implementations"
 CAPTION = """
-Return after one million steps, mean ± standard deviation (seeds), of TRPO at δ = 0.01, clipping at ε = 0.2 and a
-fixed β = 1. A rough check, not a contest: versions of the tasks, batches, networks, optimisers and scores differ
-(ours is the last 100 training episodes, Tianshou reports the best test of training). Place: of our mean among
-theirs.
+Return after one million steps, mean ± standard deviation (seeds), of TRPO at δ = 0.01, clipping at ε = 0.2 and a fixed
+β = 1. A rough check, not a contest: versions of the tasks, batches, networks, optimisers and scores differ (ours is the
+last 100 training episodes, Tianshou reports the best test of training).
+
+Place: of our mean among theirs.
 """
 PART, ORDER = "ruled_out", 40
 NEEDS = ("trpo", "clip", "kl_fixed")

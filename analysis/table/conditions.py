@@ -8,12 +8,13 @@ from .. import statistics
 from ..arms import NotApplicable, default_arm
 from ..compare import difference, fewest_seeds, gained, units_of
 from ..names import arm_name, signed
+from .pairs import METRIC
 from .steps import WILD_KL, updates
 
 TITLE = "The same arms under other conditions"
 CAPTION = f"""
 Final return in the mean over tasks (untrained policy = 0, best arm of the main condition = 1) under another condition
-and without it, their difference, and the lead of TRPO without it over the arm with it. Then the share of updates whose
+and without it, their difference, and TRPO without it minus the arm with it. Then the share of updates whose
 KL is more than {WILD_KL} times the run’s median. 95 % intervals by Welch’s t over seeds, stratified by task.
 """
 PART, ORDER = "ruled_out", 10
@@ -33,7 +34,8 @@ def numbers(study, runs) -> pd.DataFrame:
         if not units:
             continue
         row = {"arm": arm, "algorithm": cell["algorithm"].iloc[0], "setting": cell["setting"].iloc[0]}
-        row |= {"condition": condition, "tasks": len(units)}
+        row |= {"condition": condition, "tasks": len(units), "sample": " ".join(units)}
+        row |= {"advantages": cell["advantages"].iloc[0], "trpo": reference["arm"].iloc[0] if len(reference) else ""}
         row |= {"mean": statistics.mean(gained(cell, units)), "mean_without": statistics.mean(gained(own, units))}
         pairs = {"difference": (cell, own), "trpo_less": (reference, cell)}
         for name, (x, y) in pairs.items():
@@ -53,10 +55,22 @@ def text(frame) -> pd.DataFrame:
     for _, row in frame.sort_values(["condition", "algorithm", "setting"]).iterrows():
         texts = {"arm": arm_name(f"{row['arm']} {row['condition']}"), "tasks": str(row["tasks"])}
         texts |= {"score": f"{row['mean']:.2f}", "without": f"{row['mean_without']:.2f}"}
-        texts |= {"difference": signed(row, "difference"), "TRPO less it": signed(row, "trpo_less")}
+        texts |= {"difference": signed(row, "difference"), "TRPO minus it": signed(row, "trpo_less")}
         texts |= {
             "KL above 10 medians": f"{100 * row['wild_kl']:.1f} %",
             "same, without": f"{100 * row['wild_kl_without']:.1f} %",
         }
         rows.append(texts | {"seeds": str(row["seeds"])})
     return pd.DataFrame(rows)
+
+
+def findings(frame) -> pd.DataFrame:
+    names = [arm_name(f"{row.arm} {row.condition}") for row in frame.itertuples()]
+    parts = []
+    for column, sign, other in (("difference", 1, frame["arm"]), ("trpo_less", -1, frame["trpo"])):
+        contrasts = [f"{name} minus {arm_name(own)}" for name, own in zip(names, other)]
+        low, high = ("_low", "_high")[::sign]
+        ends = {end: sign * frame[f"{column}{of}"] for end, of in (("value", ""), ("low", low), ("high", high))}
+        parts.append(frame.assign(contrast=contrasts, metric=METRIC, **ends))
+    found = pd.concat(parts, ignore_index=True)
+    return found[found["value"].notna()]

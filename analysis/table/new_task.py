@@ -13,8 +13,9 @@ from ..names import SYMBOLS, interval_text
 TITLE = "What to expect on a new task"
 CAPTION = """
 The best value of each number on one more task like these, and what the usual value loses there. The brackets (Student’s
-for one more observation, over tasks) held one new task in 92 to 97 % of simulated studies. They are wide because tasks
-differ.
+for one more observation, over tasks) held one new task in 92 to 97 % of simulated studies.
+
+They are wide because tasks differ.
 """
 PART, ORDER = "others", 20
 NEEDS = ()

@@ -11,14 +11,17 @@ from ..style import by_arm
 TITLE = "Final returns"
 CAPTION = """
 Mean return of the last 100 episodes, mean over seeds with 95 % interval; a diverged run counts as the untrained
-policy. The CSV adds medians, 10th and 90th percentile, the mean over training and divergences.
+policy.
+The CSV adds medians, 10th and 90th percentile, the mean over training, whether no other arm is shown to be better
+(Welch tests at 5 %), and divergences.
 """
 PART, ORDER = "tuned", 50
 
 
 def numbers(study, runs) -> pd.DataFrame:
-    rows = []
-    for (task, arm), cell in every_value(runs).groupby(["task", "arm"]):
+    rows, chosen = [], every_value(runs)
+    kept = {task: _not_shown_worse(here) for task, here in chosen.groupby("task")}
+    for (task, arm), cell in chosen.groupby(["task", "arm"]):
         values = cell["score"].to_numpy()
         average, low, high = statistics.mean_interval(values)
         first = cell.iloc[0]
@@ -35,12 +38,19 @@ def numbers(study, runs) -> pd.DataFrame:
                 "p10": np.quantile(values, 0.1),
                 "p90": np.quantile(values, 0.9),
                 "auc_mean": cell["auc_score"].mean(),
+                "not_worse": arm in kept[task],
                 "diverged": int((cell["status"] == "diverged").sum()),
                 "untrained": first["untrained"],
                 "seeds": len(cell),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _not_shown_worse(runs):
+    """Arms of a task that no other is shown to beat (Welch's tests)."""
+    scores = runs.pivot_table(index="arm", columns="seed", values="score")
+    return set(scores.index[statistics.not_shown_worse(scores.to_numpy())])
 
 
 def text(frame) -> pd.DataFrame:

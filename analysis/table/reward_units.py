@@ -10,11 +10,12 @@ from ..arms import NotApplicable, default_arm
 from ..compare import difference, fewest_seeds, gained, units_of
 from ..names import arm_name, signed
 from ..panel.reward_scales import rescaled
+from .pairs import METRIC
 
 TITLE = "One β for all units of the reward"
 CAPTION = """
 Final return in the mean over tasks (untrained policy = 0, best arm of the main condition = 1) with rewards multiplied
-by each factor. Then its mean over the factors, and TRPO’s lead in that mean, with the same advantages (95 % interval by
+by each factor. Then its mean over the factors, and TRPO’s mean minus it, with the same advantages (95 % interval by
 Welch’s t over seeds, stratified by task and factor).
 """
 PART, ORDER = "unit", 80
@@ -39,6 +40,7 @@ def numbers(study, runs) -> pd.DataFrame:
                 continue
             for factor, units in cells.items():
                 row = {"arm": name, "advantages": advantages, "reward_scale": factor, "tasks": len(by_task)}
+                row |= {"trpo": trpo["arm"].iloc[0] if len(trpo) else "", "sample": " ".join(units)}
                 row |= {"mean": statistics.mean(gained(arm, units))} | difference("trpo_less", trpo, arm, units)
                 rows.append(row | {"seeds": fewest_seeds(units, arm)})
     if not rows:
@@ -53,6 +55,13 @@ def text(frame) -> pd.DataFrame:
         single, every = group.dropna(subset=["reward_scale"]), group[group["reward_scale"].isna()].iloc[0]
         for i, (factor, average) in enumerate(zip(single["reward_scale"], single["mean"])):
             row[f"{'rewards ' if i == 0 else ''}× {factor:g}"] = f"{average:.2f}"
-        row |= {"mean": f"{every['mean']:.2f}", "TRPO less it": signed(every, "trpo_less")}
+        row |= {"mean": f"{every['mean']:.2f}", "TRPO minus it": signed(every, "trpo_less")}
         rows.append(row | {"tasks": str(every["tasks"]), "seeds": str(every["seeds"])})
     return pd.DataFrame(rows)
+
+
+def findings(frame) -> pd.DataFrame:
+    frame = frame[frame["trpo_less"].notna()]
+    names = [f"{arm_name(row.arm)} minus {arm_name(row.trpo)}" for row in frame.itertuples()]
+    ends = {"low": -frame["trpo_less_high"], "high": -frame["trpo_less_low"]}
+    return frame.assign(contrast=names, metric=METRIC, value=-frame["trpo_less"], **ends)

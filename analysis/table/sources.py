@@ -2,12 +2,14 @@
 arm.
 """
 
+import numpy as np
 import pandas as pd
 
 from .. import statistics
 from ..arms import NotApplicable, default_arm, need, plain
 from ..compare import difference, fewest_seeds, gained, units_of
 from ..names import arm_name, percent, signed
+from .pairs import METRIC
 
 HELD = 1.5  # times delta or more, or delta / 1.5 or less, is a step that was not held: PPO's rule has this tolerance
 HINDSIGHT = "each task’s best β"
@@ -15,10 +17,12 @@ SOURCES = ("kl_fixed", "kl_adaptive", "kl_dual", "kl_scheduled", "kl_replay", "k
 
 TITLE = "Where beta comes from"
 CAPTION = f"""
-The same SGD with β from different sources: final return in the mean over tasks (untrained policy = 0, best arm = 1),
-less TRPO’s, and less that of the constant β best on each task. “KL held” is the share of updates whose KL is within a
-factor of {HELD:g} of TRPO’s δ. A β chosen in hindsight has an advantage. 95 % intervals by Welch’s t over seeds,
-stratified by task; too wide for a constant β, which shares runs with the one chosen in hindsight.
+The same SGD with β from different sources: final return in the mean over tasks (untrained policy 0, best arm 1), minus
+TRPO’s, and minus that of the constant β best on each task, which is chosen in hindsight and has an advantage. “KL held”
+is the share of updates whose KL is within a factor of {HELD:g} of TRPO’s δ.
+
+95 % intervals by Welch’s t over seeds, stratified by task; too wide for a constant β, which shares runs with the one
+chosen in hindsight. “One task left out”: the smallest and largest difference from TRPO without one of the tasks.
 """
 PART, ORDER = "tuned", 70
 NEEDS = SOURCES
@@ -33,9 +37,15 @@ def numbers(study, runs) -> pd.DataFrame:
     rows = []
     for name, (arm, units) in arms.items():
         row = {"arm": name, "algorithm": arm["algorithm"].iloc[0], "setting": arm["setting"].iloc[0]}
+        row |= {"trpo": trpo["arm"].iloc[0], "advantages": arm["advantages"].iloc[0], "sample": " ".join(units)}
         row |= {"tasks": len(units), "mean": statistics.mean(gained(arm, units))}
         for against, other in (("trpo", trpo), ("hindsight", hindsight)):
             row |= difference(f"less_{against}", arm, other, units)
+        without = [
+            difference("it", arm, trpo, {task: unit for task, unit in units.items() if task != left_out})["it"]
+            for left_out in (units if len(units) > 1 else ())
+        ]
+        row |= {"without_one_least": min(without, default=np.nan), "without_one_most": max(without, default=np.nan)}
         here = arm[arm["task"].isin(units)]
         row["held"] = held.reindex(here.index).groupby(here["task"]).mean().mean()
         row["seeds"] = fewest_seeds(units, arm, trpo)
@@ -68,7 +78,16 @@ def text(frame) -> pd.DataFrame:
     rows = []
     for _, row in frame.sort_values("mean", ascending=False).iterrows():
         texts = {"beta": source_name(row["arm"]), "tasks": str(row["tasks"])}
-        texts |= {"score": f"{row['mean']:.2f}", "less TRPO": signed(row, "less_trpo")}
-        texts |= {"less each task’s best β": signed(row, "less_hindsight"), "KL held": percent(row["held"])}
+        texts |= {"score": f"{row['mean']:.2f}", "minus TRPO": signed(row, "less_trpo")}
+        ends = row["without_one_least"], row["without_one_most"]
+        texts |= {"one task left out": "{:+.2f} to {:+.2f}".format(*ends) if np.isfinite(ends).all() else "–"}
+        texts |= {"minus each task’s best β": signed(row, "less_hindsight"), "KL held": percent(row["held"])}
         rows.append(texts | {"seeds": str(row["seeds"])})
     return pd.DataFrame(rows)
+
+
+def findings(frame) -> pd.DataFrame:
+    rows = frame[frame["less_trpo"].notna()]
+    names = [f"{source_name(row.arm)} minus {arm_name(row.trpo)}" for row in rows.itertuples()]
+    ends = {"value": rows["less_trpo"], "low": rows["less_trpo_low"], "high": rows["less_trpo_high"]}
+    return rows.assign(contrast=names, metric=METRIC, **ends)

@@ -13,10 +13,11 @@ WILD_RATIO = 100  # pi_new / pi_old of some action of the batch
 
 TITLE = "Which updates run away"
 CAPTION = f"""
-KL(old‖new) of a run’s median update, and the share of updates whose KL is more than {WILD_KL} times that median, in
-all of training and in its first and last fifth. Last, the share of updates after which some action of the batch is more
-than {WILD_RATIO} times as likely as before. Means over tasks and runs with 95 % interval over runs; of the KL a
-geometric mean over runs.
+KL(old‖new) of a run’s median update, and the share of updates whose KL is more than {WILD_KL} times that median, in all
+of training and in its first and last fifth. Last, the share of updates after which some action of the batch is more
+than {WILD_RATIO} times as likely as before.
+
+Means over tasks and runs with 95 % interval over runs; of the KL a geometric mean over runs.
 """
 PART, ORDER = "ruled_out", 30
 

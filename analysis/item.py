@@ -1,8 +1,8 @@
-"""Figures and tables of the report: each is described by a module of `panel/` or `table/`, called its page.
+"""Report items: figures and tables, each described by a module of `panel/`, `table/` or `question/`, called its page.
 
 A page has
 
-    TITLE, CAPTION           for people; the report shows a caption's first two sentences and folds the rest
+    TITLE, CAPTION           for people; the report folds what stands below a caption's first paragraph
     PART, ORDER              its heading in the report, one of PARTS, and its place there
     NEEDS                    algorithms whose runs must be complete; left out: all that the study has
     PER_TASK                 False where a task with missing runs cannot be left out without touching the others
@@ -10,7 +10,8 @@ A page has
     numbers(study, runs)     -> frame, which becomes the CSV. `runs` are those of the main condition without the tasks
                              whose runs are missing. Raises NotApplicable, which says what the study lacks.
     draw(frame)              -> Figure, of a figure; no number is computed there
-    text(frame)              -> frame of strings, of a table
+    text(frame)              -> frame of strings, of a table; with `draw` as well, the table is folded below the figure
+    findings(frame)          -> frame of what compares arms (`FINDING` and value), so that no quantity has two values
 """
 
 import importlib
@@ -25,25 +26,29 @@ import pandas as pd
 PARTS = {
     "overview": "In short",
     "unit": "The unit of β: what one value does to the step",
-    "windows_of_values": "The window: which values do well",
+    "windows_of_values": "Which values do well",
     "within": "Within one run: does the best value move?",
-    "tuned": "Arm against arm, tuned against tuned",
+    "tuned": "Arm against arm",
     "ruled_out": "What was ruled out",
     "others": "Further figures and tables",
 }
+FINDING = ["contrast", "sample", "metric", "advantages"]  # what makes a quantity one quantity
 
 
 @dataclass(frozen=True)
-class Exhibit:
-    """A figure or table as its page describes it; `show` is the page's `draw` or `text`."""
+class Item:
+    """A figure or table as its page describes it; `more` is what the report folds of its caption."""
 
     name: str
     title: str
     caption: str
+    more: str
     part: str
     order: int
     numbers: Callable
-    show: Callable
+    draw: Callable | None
+    text: Callable | None
+    findings: Callable | None
     needs: tuple | None
     per_task: bool
     whole: bool
@@ -55,22 +60,23 @@ def modules(package: str, path) -> list[ModuleType]:
     return sorted(found, key=lambda module: module.ORDER)
 
 
-def found(package: str, path, show: str) -> dict[str, Exhibit]:
-    """The exhibits of a package by name, in the order of the report. `show` names the pages' function."""
-    exhibits = [
-        Exhibit(
-            name(page), page.TITLE, one_line(page.CAPTION), page.PART, page.ORDER, page.numbers, getattr(page, show),
-            getattr(page, "NEEDS", None), getattr(page, "PER_TASK", True), getattr(page, "WHOLE", False),
-        )
-        for page in modules(package, path)
-    ]  # fmt: skip
-    return in_order({each.name: each for each in exhibits})
+def found(package: str, path) -> dict[str, Item]:
+    """The items of a package by name, in the order of the report."""
+    return in_order({name(page): _item(page) for page in modules(package, path)})
 
 
-def in_order(exhibits: dict) -> dict:
-    """Exhibits by name, in the order of the report."""
+def _item(page):
+    caption, _, more = page.CAPTION.strip().partition("\n\n")
+    shown = (getattr(page, name, None) for name in ("draw", "text", "findings", "NEEDS"))
+    rest = getattr(page, "PER_TASK", True), getattr(page, "WHOLE", False)
+    words = name(page), page.TITLE, one_line(caption), one_line(more)
+    return Item(*words, page.PART, page.ORDER, page.numbers, *shown, *rest)
+
+
+def in_order(items: dict) -> dict:
+    """Items by name, in the order of the report."""
     headings = list(PARTS)
-    return dict(sorted(exhibits.items(), key=lambda item: (headings.index(item[1].part), item[1].order)))
+    return dict(sorted(items.items(), key=lambda item: (headings.index(item[1].part), item[1].order)))
 
 
 def name(page: ModuleType) -> str:
@@ -83,13 +89,13 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def usable(study, exhibit: Exhibit) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(runs, missing) of an exhibit: of the main condition, without the tasks whose runs are missing."""
+def usable(study, item: Item) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(runs, missing) of an item: of the main condition, without the tasks whose runs are missing."""
     runs = study.main
     missing = study.missing[study.missing["condition"] == study.main_condition]
-    if exhibit.needs is not None:
-        missing = missing[missing["algorithm"].isin(exhibit.needs)]
+    if item.needs is not None:
+        missing = missing[missing["algorithm"].isin(item.needs)]
     refused = missing["task"].unique()
     if len(refused):
-        runs = runs[~runs["task"].isin(refused)] if exhibit.per_task else runs.iloc[:0]
+        runs = runs[~runs["task"].isin(refused)] if item.per_task else runs.iloc[:0]
     return runs, missing
