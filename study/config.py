@@ -75,6 +75,7 @@ class Execution(Strict):
     dry_run: bool = False
     snapshots: tuple[Count, ...] = ()
     tracker: Literal["none", "tensorboard"] = "none"
+    policies: Literal["last", "best"] | None = None
 
 
 class Config(Strict):

@@ -41,6 +41,7 @@ OTHERS = {
     "compile": "torch_compile jit",
     "tracker": "tensorboard logger wandb track",
     "cluster": "slurm scheduler",
+    "policies": "save_model save_models save_policy save_policies keep_policies model checkpoint checkpoints",
     "dry_run": "dryrun dry",
     "name": "exp_name experiment_name study run_name",
     "algorithm": "algo alg agent method",

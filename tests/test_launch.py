@@ -13,6 +13,7 @@ ENTRIES = {
     "study/__init__.py",  # study.train and study.sweep, when asked for
     "study/__main__.py",  # python -m study
     "study/merge.py",  # python -m study.merge
+    "study/play.py",  # python -m study.play
     "study/remove.py",  # python -m study.remove
     "study/status.py",  # python -m study.status
 }

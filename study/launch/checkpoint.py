@@ -14,27 +14,37 @@ from types import ModuleType
 import torch
 
 from study.launch import disk, snapshots
+from study.launch.policies import Keeper
 
 LAUNCH = Path(__file__).parent
 RUN = LAUNCH.parent
 PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "mujoco")
 
 
-def train(trainer, report: Callable | None = None, path: Path | None = None, study: Path | None = None) -> list:
+def train(
+    trainer,
+    report: Callable | None = None,
+    path: Path | None = None,
+    study: Path | None = None,
+    keeper: Keeper | None = None,
+) -> list:
     """trainer.train(report), resumed from the checkpoint `path` if there is one; new checkpoints go there.
 
     A damaged checkpoint, or one that other code has written, is set aside and not used. Points that forks may begin
-    from (execution.snapshots) are kept in the folder `study`.
+    from (execution.snapshots) are kept in the folder `study`. The keeper sees every iteration, those before the
+    checkpoint too (execution.policies).
     """
     if path is not None and path.exists():
         try:
-            load(trainer, path)
+            load(trainer, path, keeper)
         except disk.Damaged as damage:
             disk.set_aside(path, str(damage), path.parent.parent / "set-aside")
 
     def keep(trainer):
+        if keeper is not None:
+            keeper.see(trainer)
         if path is not None and trainer.iteration % trainer.config.chapter == 0:
-            save(trainer, path)
+            save(trainer, path, keeper)
         if study is not None:
             snapshots.keep(trainer, study)
         if report is not None:
@@ -43,14 +53,15 @@ def train(trainer, report: Callable | None = None, path: Path | None = None, stu
     return trainer.train(keep)
 
 
-def save(trainer, path: Path) -> None:
+def save(trainer, path: Path, keeper: Keeper | None = None) -> None:
     """Atomically, with a digest; nothing that loading would execute."""
     content = io.BytesIO()
-    torch.save(_belongs(trainer) | trainer.state(), content)
+    kept = {} if keeper is None else {"policies": keeper.state()}
+    torch.save(_belongs(trainer) | trainer.state() | kept, content)
     disk.write_signed(path, content.getvalue())
 
 
-def load(trainer, path: Path) -> None:
+def load(trainer, path: Path, keeper: Keeper | None = None) -> None:
     """Raises disk.Damaged, and changes nothing, if the checkpoint is damaged or not this fleet's."""
     content = disk.read_signed(path)
     try:
@@ -66,6 +77,8 @@ def load(trainer, path: Path) -> None:
     if held["runs"] != belongs["runs"]:
         raise disk.Damaged("belongs to other runs")
     trainer.go_on_from(held)
+    if keeper is not None:
+        keeper.go_on_from(trainer, held.get("policies", {}))
 
 
 def _belongs(trainer) -> dict:

@@ -68,6 +68,7 @@ class Outcome:
     """The result of a fleet's training, or why there is none."""
 
     results: list | None = None
+    policies: dict[str, bytes] = field(default_factory=dict)  # files to be kept, by name
     error: str | None = None  # it raised, or its worker died; one line
     trace: str = ""
     alone: dict[str, str] = field(default_factory=dict)  # run_id -> error, of the fleet's runs that raise alone too
@@ -100,6 +101,7 @@ class Work:
             console.hear_gymnasium()
             from study.fleet import Trainer
             from study.launch import checkpoint, snapshots
+            from study.launch.policies import Keeper
 
             file = self._checkpoint()
 
@@ -113,10 +115,11 @@ class Work:
             shared = file.parent == self.folder
             study = self.folder.parent.parent if shared else None
             trainer = Trainer(self.fleet.configs, points=snapshots.points(self.fleet.configs))
-            results = checkpoint.train(trainer, reported, file, study)
+            keeper = Keeper(trainer)
+            results = checkpoint.train(trainer, reported, file, study, keeper)
             if not shared:
                 file.unlink(missing_ok=True)  # the client drops those of the shared folder, with the results kept
-            return Outcome(results)
+            return Outcome(results, keeper.files(trainer))
         except Stopped:
             return Outcome(stopped=True)
         except Unwritable as error:

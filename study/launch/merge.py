@@ -43,11 +43,15 @@ def merge(folder: Path, other: Path) -> str:
     different = both["run_id"].to_numpy()[((mine != theirs) & ~(mine.isna() & theirs.isna())).any(axis=1)].tolist()
 
     name = disk.filename(f"from {other.resolve().name}")
+    same = both.loc[~both["run_id"].isin(different), "run_id"]
+    damaged = _policies(store, Store(other), new["run_id"], same)
     if len(new):
         disk.write_table(store.parts / f"{name}.curves.parquet", curves[curves["run_id"].isin(new["run_id"])])
         disk.write_table(store.parts / f"{name}.runs.parquet", new)
         store.merge()
     line = f"{folder}: {len(new)} runs of {other} added, {len(both)} were there already"
+    if damaged:
+        line += f"; {len(damaged)} policies there are damaged and left out ({', '.join(damaged[:5])})"
     if without:
         line += f"; {len(without)} have no whole curve there and are left out ({', '.join(without[:5])})"
     if different:
@@ -56,6 +60,27 @@ def merge(folder: Path, other: Path) -> str:
             disk.write_table(kept, frame[frame["run_id"].isin(different)])
         line += f"; {len(different)} have other results there ({', '.join(different[:5])}), kept in {store.aside}"
     return line
+
+
+def _policies(store: Store, other: Store, new: pd.Series, same: pd.Series) -> list[str]:
+    """Copies the kept policies of new runs, and of those that both have where the other alone kept one; returns the
+    names of those that are damaged. What a folder still has of a new run belongs to no row, and goes."""
+    damaged = []
+    for file in store.kept(new):
+        disk.remove(file)
+    for file in other.kept([*new, *same]):
+        if (store.policies / file.name).exists():
+            continue
+        from study.launch import policies
+
+        try:
+            policies.read(file)
+        except disk.Damaged:
+            damaged.append(file.name)
+            continue
+        content = file.read_bytes()
+        disk.write(store.policies / file.name, lambda out, content=content: out.write(content))
+    return damaged
 
 
 def _table(folder: Path, kind: str) -> pd.DataFrame:
@@ -74,7 +99,10 @@ def _table(folder: Path, kind: str) -> pd.DataFrame:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    folders = [Path(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    given = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(given):
+        return print(__doc__.strip())
+    folders = [Path(word) for word in given]
     if len(folders) < 2:
         sys.exit(f"usage: {__doc__.splitlines()[0]}")
     try:

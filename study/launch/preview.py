@@ -23,13 +23,14 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
 
     Raises ConfigError if none of them can be trained.
     """
+    from study.launch import policies
     from study.launch.runner import cores, each_apart, unusable
     from study.launch.store import Store
 
     out = printer()
     configs = list({config.run_id: config for config in configs}.values())
-    store, alone = Store(configs[0].study), set()
-    wrong = {config.run_id: reason for config, reason in unusable(configs, alone=alone)}
+    store, alone, shapes = Store(configs[0].study), set(), {}
+    wrong = {config.run_id: reason for config, reason in unusable(configs, alone=alone, shapes=shapes)}
     configs = each_apart(configs, alone)
     refused = refused + [
         ([c.task_label, c.arm, f"seed={c.seed}"], wrong[c.run_id]) for c in configs if c.run_id in wrong
@@ -88,7 +89,14 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
     if fleets:
         todo = [(config, len(fleet.configs)) for fleet in fleets for config in fleet.configs]
         out.print(speeds.source(todo), highlight=False)
+    if fleets and execution.policies:
+        size = sum(len(f.configs) * policies.size(f.configs[0], shapes[f.configs[0].run_id]) for f in fleets)
+        out.print(f"the {execution.policies} policy of each is kept: {_size(size)} in {store.shown}/policies")
     return not refused
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e6:.1f} MB" if number >= 1e6 else f"{max(1, round(number / 1e3))} kB"
 
 
 def _time(seconds: float) -> str:

@@ -38,10 +38,16 @@ def remove(folder: Path, words: list[str], yes: bool = False) -> str:
             return "\n".join([f"{what} would be taken out:", *lines, "nothing is changed; --yes takes them out"])
         copy = disk.aside(Path("removed"), store.aside)
         gone = curves["run_id"].isin(out["run_id"])
+        kept = store.kept(out["run_id"])
+        for file in kept:
+            content = file.read_bytes()
+            disk.write(copy / "policies" / file.name, lambda to, content=content: to.write(content))
         disk.write_table(copy / "curves.parquet", curves[gone].reset_index(drop=True))
         disk.write_table(copy / "runs.parquet", out.reset_index(drop=True))
         disk.write_table(folder / "runs.parquet", runs.drop(out.index).reset_index(drop=True))
         disk.write_table(folder / "curves.parquet", curves[~gone].reset_index(drop=True))
+        for file in kept:
+            disk.remove(file)
     back = f"python -m study.merge {folder} {copy}"
     return "\n".join([f"{what} are taken out:", *lines, f"a copy is in {copy}; back again: {back}"])
 
@@ -73,6 +79,8 @@ def chosen(runs: pd.DataFrame, words: list[str]) -> pd.Series:
 
 def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(given):
+        return print(__doc__.strip())
     words = [word for word in given if word != "--yes"]
     if not words or words[0].startswith("-"):
         sys.exit(f"usage: {__doc__.splitlines()[0]}")

@@ -22,6 +22,7 @@ from study.launch.progress import Meter
 from study.settings import ConfigError
 
 if TYPE_CHECKING:
+    from study.policy import Policy
     from study.task import Probed
 
 
@@ -63,6 +64,7 @@ def run(configs: list[Config]) -> pd.DataFrame:
     if len(todo) < len(configs):
         console.print(f"{len(configs) - len(todo)} of {len(configs)} runs are finished already in {store.shown}")
         _tell_of_other_origins([config for config in configs if config.run_id in finished], origins, store)
+    _tell_of_no_policy([config for config in configs if config.run_id in finished], store)
     if todo:
         sweep = Sweep(store, configs)
         try:
@@ -118,13 +120,16 @@ def each_apart(configs: list[Config], alone: set[str]) -> list[Config]:
 
 
 def unusable(
-    configs: list[Config], origins: dict[str, str] | None = None, alone: set[str] | None = None
+    configs: list[Config],
+    origins: dict[str, str] | None = None,
+    alone: set[str] | None = None,
+    shapes: dict[str, "Policy"] | None = None,
 ) -> list[tuple[Config, str]]:
     """Runs whose task or device is not available here, or whose algorithm does not start with them, and why; says what
     else the user should know of a task.
 
-    Fills origins, run_id -> packages and versions of the environment, and alone with the ids of runs whose environments
-    disturb each other in one process.
+    Fills origins, run_id -> packages and versions of the environment, alone with the ids of runs whose environments
+    disturb each other in one process, and shapes, run_id -> a linear policy for its observations and actions.
     """
     import torch
 
@@ -160,6 +165,8 @@ def unusable(
             origins[config.run_id] = probed[task].origin
         if alone is not None and probed[task].shares:
             alone.add(config.run_id)
+        if shapes is not None:
+            shapes[config.run_id] = probed[task].policy
     return refused
 
 
@@ -302,7 +309,7 @@ class Sweep:
         _, claim = self.running.pop(fleet.name)
         try:
             if outcome.results is not None:
-                self._keep(fleet, outcome.results)
+                self._keep(fleet, outcome.results, outcome.policies)
             elif outcome.hopeless:
                 raise disk.Unwritable(outcome.error)
             elif outcome.stopped:
@@ -312,7 +319,10 @@ class Sweep:
         finally:
             claim.release()
 
-    def _keep(self, fleet: Group, results: list) -> None:
+    def _keep(self, fleet: Group, results: list, kept: dict[str, bytes] | None = None) -> None:
+        """Policies first: a run that has a row has its policy, too."""
+        for name, content in (kept or {}).items():
+            disk.write(self.store.policies / name, lambda file, content=content: file.write(content))
         self.store.add(fleet.name, results)
         for result in results:
             self.trained.append(result.config)
@@ -471,6 +481,22 @@ def _tell_of_other_origins(finished: list[Config], origins: dict[str, str], stor
         console.print(
             f"[yellow]{_count(len(names), 'finished run')} made by another version of the environment[/] "
             f"({before}; it is {now} now): {_some(names)}. Another name= trains them again",
+            highlight=False,
+        )
+
+
+def _tell_of_no_policy(finished: list[Config], store) -> None:
+    """Runs that were trained before their policies were asked for."""
+    known, kind = store.known(), finished[0].execution.policies if finished else None
+    without = [
+        f"{config.task_label} {config.arm} seed={config.seed}"
+        for config in finished
+        if kind and known[config.run_id] == "complete" and not store.policy(config.run_id, kind).exists()
+    ]
+    if without:
+        console.print(
+            f"[yellow]{_count(len(without), 'finished run')} without a policy[/] (trained without "
+            f"execution.policies={kind}): {_some(without)}. python -m study.remove lets them be trained again",
             highlight=False,
         )
 

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +31,7 @@ REQUIRED = {
     "runs": [name for name in RUNS if name not in YOUNGER],
     "curves": ["run_id", "iteration", "env_steps", "return_mean", "return_last100", "kl_after"],
 }
+POLICIES = ("last", "best")  # execution.policies
 KEYS = {"runs": ["run_id"], "curves": ["run_id", "iteration"]}
 
 
@@ -40,6 +42,7 @@ class Store:
         self.shown, folder = folder, Path(os.path.abspath(folder))  # whatever changes the working folder later
         self.folder = folder
         self.work = folder / ".work"  # can be deleted once all is done
+        self.policies = folder / "policies"  # of runs, if they are kept
         self.parts = self.work / "parts"  # results of finished fleets
         self.checkpoints = self.work / "checkpoints"
         self.claims = self.work / "claims"  # one lock per fleet, held by the process that trains it
@@ -207,6 +210,14 @@ class Store:
     def checkpoint(self, fleet: str) -> Path:
         return self.checkpoints / f"{fleet}.pt"
 
+    def policy(self, run_id: str, kind: str) -> Path:
+        return self.policies / policy_name(run_id, kind)
+
+    def kept(self, run_ids: Iterable[str]) -> list[Path]:
+        """The files of these runs' policies that are there."""
+        found = [self.policy(run_id, kind) for run_id in run_ids for kind in POLICIES] if self.policies.is_dir() else []
+        return [file for file in found if file.is_file()]
+
     def _files(self, kind: str) -> list[Path]:
         files = [self.folder / f"{kind}.parquet", *sorted(self.parts.glob(f"*.{kind}.parquet"))]
         return [file for file in files if os.path.lexists(file)]
@@ -246,6 +257,11 @@ class Store:
                 file, f"has different rows for one {' and '.join(keys)} ({names}): the last is used", self.aside
             )
         return frame[~repeated].reset_index(drop=True)
+
+
+def policy_name(run_id: str, kind: str) -> str:
+    """Of a file: study/launch/policies.py."""
+    return f"{run_id}.{kind}.safetensors"
 
 
 def _text(file: Path) -> str:
