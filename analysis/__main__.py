@@ -102,6 +102,10 @@ def fit():
     sys.stdout.reconfigure(errors="backslashreplace")  # in a locale without some letters
 
 
-if __name__ == "__main__":
+def script():
     fit()
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    script()

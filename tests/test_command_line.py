@@ -1,5 +1,6 @@
 """What a user types: every configuration composes, bad input is one clear line, studies are kept and resumed."""
 
+import importlib
 import os
 import pty
 import re
@@ -227,12 +228,15 @@ def test_help_is_titled_after_the_project_and_its_examples_compose(monkeypatch, 
         assert all(composed(*job) for job in UnionSweeper({}, []).jobs(overrides))
 
 
-def test_completion_in_an_interactive_bash(tmp_path):
+@pytest.mark.parametrize("words", ["python -m study -m", "penalty-study -m", "penalty-study sw\t"])
+def test_completion_in_an_interactive_bash(words, tmp_path):
     """Typed at a terminal: a TAB after kl_fi completes it, a TAB after kl_ lists what there is."""
     script = tmp_path / "completion"
     script.write_text(completion.INSTALL)
-    typed = f"source {script}\n: algorithm\t\npython -m study -m task=hopper algorithm=kl_fi\t algorithm.be\t"
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TERM": "dumb"}
+    installed(tmp_path)
+    typed = f"source {script}\n: algorithm\t\n{words} task=hopper algorithm=kl_fi\t algorithm.be\t"
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "TERM": "dumb"}
     child, terminal = pty.fork()
     if child == 0:
         os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environment)
@@ -245,6 +249,54 @@ def test_completion_in_an_interactive_bash(tmp_path):
     os.waitpid(child, 0)
     os.close(terminal)
     assert "algorithm=kl_fixed algorithm.beta=" in said, said
+    assert "\t" not in words or "penalty-study sweep" in said
+
+
+def installed(folder):
+    """The command penalty-study, as an installer writes it."""
+    script = folder / "penalty-study"
+    script.write_text(f"#!{sys.executable}\nimport sys\nfrom study.__main__ import script\nsys.exit(script())\n")
+    script.chmod(0o755)
+    return script
+
+
+def test_the_installed_command_says_what_python_m_study_says(tmp_path):
+    options = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "capture_output": True, "text": True}
+    ours, theirs = (
+        subprocess.run([*command, "--info", "searchpath"], **options)
+        for command in ([installed(tmp_path)], [sys.executable, "-m", "study"])
+    )
+    assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
+    assert ours.returncode == 0 and str(ROOT / "conf") in ours.stdout
+
+
+def test_train_and_sweep_stand_for_a_command_without_and_with_m(tmp_path, monkeypatch, capfd):
+    words = ["task=cartpole", "algorithm=kl_fixed", f"execution.results={tmp_path}", "execution.dry_run=true"]
+    for first, alike in ((["train"], []), (["sweep"], ["-m"])):
+        told = []
+        for before in (first, alike):
+            beta = "algorithm.beta=1,2" if alike else "algorithm.beta=1"
+            monkeypatch.setattr(sys, "argv", ["study", *before, *words, beta])
+            main()
+            told.append(capfd.readouterr())
+        assert told[0] == told[1] and ("2 of 2 runs" if alike else "1 of 1 runs") in told[0].out
+
+
+@pytest.mark.parametrize("word", ["status", "merge", "remove", "play"])
+def test_a_first_word_stands_for_the_module_of_its_name(word, tmp_path, monkeypatch, capfd):
+    module = importlib.import_module(f"study.launch.{word}")
+    for given in ["-h"], [str(tmp_path / "nowhere"), "seed=0"]:
+        told = []
+        for entry, before in ((main, [word]), (module.main, [])):
+            monkeypatch.setattr(sys, "argv", ["study", *before, *given])
+            ended = None
+            try:
+                entry()
+            except SystemExit as stop:
+                ended = stop.code
+            told.append((ended, capfd.readouterr()))
+        assert told[0] == told[1] and bool(told[0][0]) == (given != ["-h"])
+        assert given != ["-h"] or f"python -m study.{word} " in told[0][1].out
 
 
 def test_unwritable_results_are_refused_before_training(tmp_path, monkeypatch, capfd):

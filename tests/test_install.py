@@ -85,6 +85,8 @@ def test_every_way_to_install_it_finds_the_configuration(way, clone, wheel, tmp_
     where = run(python, "-c", "import study, hydra_plugins.fleet as f; print(study.__file__, f.__file__)", **options)
     assert where.count(str(clone if way == "editable" else site)) == 2
     assert "beta: 3" in run(python, "-m", "study", "--cfg", "job", "algorithm=kl_fixed", "algorithm.beta=3", **options)
+    for name, module in (("penalty-study", "study"), ("penalty-report", "analysis")):
+        assert run(tmp_path / "env/bin" / name, "--help", **options) == run(python, "-m", module, "--help", **options)
     words = [python, "-m", "study", "algorithm=trpo", "algorithm.beta=1"]
     refused = subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
     file = (clone / "conf" if way == "editable" else site / "study/conf") / "algorithm/trpo.yaml"

@@ -1,5 +1,6 @@
-"""The command line: python -m study [-m] KEY=VALUE ..."""
+"""The command line: python -m study [-m] KEY=VALUE ..., or a first word that says what to do."""
 
+import importlib
 import os
 import re
 import sys
@@ -237,7 +238,16 @@ def _overrides() -> list[str]:
     return [*arguments.overrides, *own]
 
 
+OTHERS = ("status", "merge", "remove", "play")  # python -m study.status ... is python -m study status ...
+
+
 def main() -> None:
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first in OTHERS:
+        del sys.argv[1]
+        return importlib.import_module(f"study.launch.{first}").main()
+    if first in ("train", "sweep"):
+        sys.argv[1:2] = ["-m"] if first == "sweep" else []
     if {"-sc", "--shell-completion"} & set(sys.argv) and (script := _completion()):
         print(script)
         return

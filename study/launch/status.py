@@ -105,6 +105,8 @@ def _alive(launcher: dict) -> bool:
 
 
 def main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        return print(__doc__.strip())
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         print("usage: python -m study.status results/NAME", file=sys.stderr)
         sys.exit(2)
