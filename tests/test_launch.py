@@ -48,11 +48,14 @@ def study(tmp_path, monkeypatch):
     copy = shutil.copytree(ROOT / "study", tmp_path / "study", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(checkpoint, "RUN", copy)
     monkeypatch.setattr(checkpoint, "LAUNCH", copy / "launch")
+    monkeypatch.setattr(checkpoint, "STUDY", checkpoint.STUDY)
     yield copy
     checkpoint.code.cache_clear()
 
 
 def digest():
+    """As a process has it that begins now."""
+    checkpoint.STUDY = checkpoint._study()
     checkpoint.code.cache_clear()
     return checkpoint.code()
 
