@@ -172,8 +172,7 @@ def gallery():
         read = " ".join(f"results/{name}" for name in studies[images[0]]) if images else "results/mine"
         image = f"\n\n![{panel.title}](../../results/{images[0]}/report/figures/{panel.name}.png)" if images else ""
         parts.append(
-            f"## {panel.title}\n\n{panel.caption}\n\n```sh\n"
-            f"python -m analysis figure {panel.name} {read}\n```{image}"
+            f"## {panel.title}\n\n{panel.caption}\n\n```sh\npython -m analysis figure {panel.name} {read}\n```{image}"
         )
     return "\n\n".join(parts)
 

@@ -74,7 +74,7 @@ class Execution(Strict):
     results: str
     dry_run: bool = False
     snapshots: tuple[Count, ...] = ()
-    tracker: Literal["none", "tensorboard"] = "none"
+    tracker: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
     policies: Literal["last", "best"] | None = None
 
 

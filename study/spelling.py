@@ -39,7 +39,7 @@ OTHERS = {
     "device": "cuda gpu accelerator",
     "results": "output output_dir out results_dir log_dir logdir save_dir",
     "compile": "torch_compile jit",
-    "tracker": "tensorboard logger wandb track",
+    "tracker": "tensorboard wandb trackio logger track report_to wandb_project",
     "cluster": "slurm scheduler",
     "policies": "save_model save_models save_policy save_policies keep_policies model checkpoint checkpoints",
     "dry_run": "dryrun dry",

@@ -323,7 +323,7 @@ def test_tensorboard_takes_any_label_and_keeps_it_whole(tmp_path):
             self.config = type("C", (), {"task_label": label, "arm": f"trpo note={label}", "seed": 0, "run_id": "a"})
 
     labels = [label for label in LABELS if label != "\ud800"]
-    tracker.write(tmp_path, [Result(label) for label in labels])
+    tracker.write("tensorboard", tmp_path, [Result(label) for label in labels])
     folders = sorted(path.parent for path in tmp_path.rglob("events.out.*"))
     assert len(folders) == len(labels)
     seen = set()

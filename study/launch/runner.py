@@ -334,7 +334,7 @@ class Sweep:
         self.meter.drop(fleet, finished=True)
         if fleet.configs[0].execution.tracker != "none" and not self.untracked:
             try:
-                tracker.write(self.store.folder, results)
+                tracker.write(fleet.configs[0].execution.tracker, self.store.folder, results)
             except Exception as error:  # whatever a tracker raises: the results are stored, training goes on
                 self.untracked = True
                 console.print(
