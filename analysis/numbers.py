@@ -13,6 +13,7 @@ They are history: the command made them at that commit or before, and they are n
 """
 
 import csv
+import difflib
 import re
 import sys
 from pathlib import Path
@@ -123,7 +124,8 @@ def main(words=()):
         try:
             after = fill(before, rows)
         except KeyError as error:
-            sys.exit(f"{page.relative_to(ROOT)}: no number {error} in {TABLE.relative_to(ROOT)}")
+            near = ", ".join(difflib.get_close_matches(error.args[0], rows, 1, 0))
+            sys.exit(f"{page.relative_to(ROOT)}: no number {error} in {TABLE.relative_to(ROOT)}; the nearest is {near}")
         if after != before:
             page.write_text(after, encoding="utf-8")
             print(page.relative_to(ROOT))
