@@ -18,18 +18,6 @@ test-all: .venv/equipped        ## the slow tests too
 
 report: .venv/installed         ## one report of all committed studies, and the figures that pages show; no training
 	$(PY) -m analysis
-	$(PY) -m analysis results/many_tasks results/population results/profiles results/table1 results/profiles_raw
-	$(PY) -m analysis results/many_normalised results/population results/profiles results/table1 results/profiles_raw
-	$(PY) -m analysis results/gradient_bound results/many_normalised results/population
-	$(PY) -m analysis results/changing results/many_tasks results/population results/profiles results/table1 results/profiles_raw
-	$(PY) -m analysis results/task_by_task
-	$(PY) -m analysis results/units
-	$(PY) -m analysis results/forks
-	$(PY) -m analysis results/table1
-	$(PY) -m analysis results/profiles results/table1 results/profiles_raw results/bounded results/reward_scaling
-	$(PY) -m analysis results/profiles_raw
-	$(PY) -m analysis results/causal results/causal_replay
-	$(PY) -m analysis results/scales results/profiles_raw
 
 docs: .venv/equipped            ## the documentation as a site, in site/; it works offline
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict

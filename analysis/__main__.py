@@ -1,10 +1,12 @@
-"""Command line: python -m analysis [results/NAME ...], and python -m analysis figure NAME results/NAME ..."""
+"""Command line: python -m analysis [results/NAME ...], and python -m analysis figure NAME [results/NAME ...]"""
 
 import argparse
 import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+import yaml
 
 from .data import EVIDENCE, StudyError, load
 from .defaults import calm
@@ -27,11 +29,14 @@ def main(arguments=None):
 def report_parser():
     parser = argparse.ArgumentParser(
         prog="python -m analysis",
-        description="Figures, tables, claims and report of one or more studies.",
+        description="Report of one or more studies: figures, tables, questions and answers.",
         epilog="One figure for a paper: python -m analysis figure --help",
     )
     parser.add_argument(
-        "studies", nargs="*", help="directories with runs.parquet and curves.parquet (default: all committed studies)"
+        "studies",
+        nargs="*",
+        help="directories with runs.parquet and curves.parquet (default: all committed studies, "
+        "with the figures that pages show: results/figures.yaml)",
     )
     parser.add_argument(
         "--out", type=Path, help="directory of the report (default: report/ in the first study, or beside all of them)"
@@ -48,9 +53,11 @@ def figure_parser():
         prog="python -m analysis figure", description="One figure of the report as a file, as wide as it is printed."
     )
     parser.add_argument("name", metavar="NAME", help="of the figure; a wrong one lists those there are")
-    parser.add_argument("studies", nargs="+", help="directories with runs.parquet and curves.parquet")
+    parser.add_argument(
+        "studies", nargs="*", help="directories with runs.parquet and curves.parquet (default: all committed studies)"
+    )
     parser.add_argument("--width", type=float, help="inches (default: 7.2, the text width of a two-column paper)")
-    parser.add_argument("--arms", nargs="+", help="labels of arms, or algorithms (default: all)")
+    parser.add_argument("--arms", nargs="+", help="as the column arm calls them, or algorithms (default: all)")
     parser.add_argument("--tasks", nargs="+", help="(default: all)")
     parser.add_argument("--format", choices=FORMATS, help="(default: that of --out, else pdf)")
     parser.add_argument("--style", help="a style of matplotlib: a file or a name")
@@ -68,6 +75,22 @@ def _report(options):
     first = Path(options.studies[0]) if options.studies else EVIDENCE
     path = build(study, options.out or first / "report", options.strict)
     print(f"report: {path}")
+    if not options.studies and options.out is None:
+        _figures_of_pages()
+
+
+def _figures_of_pages():
+    """Draws what results/figures.yaml names, each from the studies it names."""
+    from . import panel, style
+
+    named = yaml.safe_load((EVIDENCE / "figures.yaml").read_text(encoding="utf-8"))
+    for place, names in named.items():
+        folder, _, figure = place.rpartition("/")
+        study = load([EVIDENCE / name for name in names])
+        path = EVIDENCE / folder / "report/figures" / figure
+        path.parent.mkdir(parents=True, exist_ok=True)
+        style.save(panel.figure(figure, study), path)
+        print(f"figure: {path}.png")
 
 
 def _figure(options):
@@ -81,7 +104,7 @@ def _figure(options):
     if options.width is not None and not options.width >= 2:
         raise StudyError(f"--width {options.width:g}: a figure is at least 2 inches wide")
     panel.named(options.name)
-    study = load(options.studies, options.whole_seeds)
+    study = load(options.studies or None, options.whole_seeds)
     try:
         drawn = panel.figure(options.name, study, options.width, options.arms, options.tasks, options.style)
         style.write(drawn, path, options.style)

@@ -4,7 +4,6 @@ A page has a line such as `<!-- arms -->`, which the function of that name below
 (`../study/solver.py`) leads to a copy of that file in the site, and so do the links of a page that is such a copy.
 """
 
-import os
 import posixpath
 import re
 import shlex
@@ -165,15 +164,18 @@ def columns():
 
 
 def gallery():
-    studies = _reports()
+    """Every figure with its command; with a picture where one is committed, of the studies that it was drawn from."""
+    drawn = {}
+    for place, studies in yaml.safe_load((ROOT / "results/figures.yaml").read_text()).items():
+        folder, _, name = place.rpartition("/")
+        drawn.setdefault(name, (f"{folder}/", studies))
     parts = []
     for panel in PANELS.values():
-        images = [name for name in studies if (ROOT / f"results/{name}/report/figures/{panel.name}.png").exists()]
-        read = " ".join(f"results/{name}" for name in studies[images[0]]) if images else "results/mine"
-        image = f"\n\n![{panel.title}](../../results/{images[0]}/report/figures/{panel.name}.png)" if images else ""
-        parts.append(
-            f"## {panel.title}\n\n{panel.caption}\n\n```sh\npython -m analysis figure {panel.name} {read}\n```{image}"
-        )
+        folder, studies = drawn.get(panel.name, ("", []))
+        path = f"results/{folder}report/figures/{panel.name}.png"
+        image = f"\n\n![{panel.title}](../../{path})" if (ROOT / path).exists() else ""
+        words = ["python -m analysis figure", panel.name, *(f"results/{name}" for name in studies)]
+        parts.append(f"## {panel.title}\n\n{panel.caption}\n\n```sh\n{' '.join(words)}\n```{image}")
     return "\n\n".join(parts)
 
 
@@ -203,13 +205,6 @@ def _numbers(path):
 
 def _words(grid):
     return " ".join(f"`{shlex.quote(f'{key}={value}')}`" for key, value in grid.items())
-
-
-def _reports():
-    """{study with a report: the studies read for it}, as the Makefile draws them."""
-    lines = re.findall(r"\$\(PY\) -m analysis (results/.*)", (ROOT / "Makefile").read_text())
-    read = [[word.removeprefix("results/") for word in line.split() if word.startswith("results/")] for line in lines]
-    return {names[0]: names for names in read if os.path.isdir(ROOT / "results" / names[0])}
 
 
 def _table(head, rows):

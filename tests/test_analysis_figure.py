@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 from conftest import ROOT
 
 import analysis
@@ -106,3 +107,33 @@ def overlaps(boxes):
         for other, earlier in boxes[:i]
         if box.overlaps(earlier)
     ]
+
+
+def test_without_folders_a_figure_is_of_all_committed_evidence(tmp_path, monkeypatch, capsys):
+    read = []
+    example = analysis.load(EXAMPLE)
+    monkeypatch.setattr("analysis.__main__.load", lambda *given: read.append(given) or example)
+    assert main(["figure", "learning_curves", "--out", str(tmp_path / "a.svg"), "--arms", "trpo"]) == 0
+    assert read == [(None, False)]
+
+
+@pytest.mark.parametrize("name, instead", [("profile", "beta_profile"), ("best_by_phase", "fork")])
+def test_a_figure_that_was_says_in_one_line_what_replaced_it(name, instead, capsys):
+    assert main(["figure", name, EXAMPLE]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and name in error and instead in error and instead in PANELS
+
+
+def test_every_figure_that_a_page_shows_is_drawn_by_make_report():
+    drawn = yaml.safe_load((ROOT / "results/figures.yaml").read_text())
+    for place, studies in drawn.items():
+        assert place.rpartition("/")[2] in PANELS, place
+        assert all((ROOT / "results" / name / "runs.parquet").is_file() for name in studies), place
+        assert studies[0] == place.rpartition("/")[0]
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "results").glob("*/README.md")]
+    shown = {(page.parent / path).resolve() for page in pages
+             for path in re.findall(r"\]\(([^)]*report/figures/[^)]*\.png)\)", page.read_text())}  # fmt: skip
+    made = {ROOT / "results" / place.replace("/", "/report/figures/") for place in drawn}
+    for path in shown:
+        assert path.is_file(), path
+        assert path.with_suffix("") in made or path.parent == ROOT / "results/report/figures", path

@@ -30,13 +30,17 @@ def numbers(study, runs) -> pd.DataFrame:
     if betas["task"].nunique() < 2:
         raise NotApplicable(f"needs {LEAST} values of β on raw advantages on two tasks that were learned")
     means = betas.groupby(["task", "setting"])["normalised"].mean().unstack()
-    best = np.log10(means.idxmax(axis=1))
+    value = means.idxmax(axis=1)
+    best = np.log10(value)
     # Of tasks with the same best value those on which the other task's costs most
     cost = {
         (first, second): (best[second] - best[first], means.max(axis=1)[[first, second]].sum()
-                          - means.loc[first, 10 ** best[second]] - means.loc[second, 10 ** best[first]])
+                          - means.loc[first, value[second]] - means.loc[second, value[first]])
         for first in means.index for second in means.index if first != second
+        if np.isfinite([means.loc[first, value[second]], means.loc[second, value[first]]]).all()  # run on both
     }  # fmt: skip
+    if not cost:
+        raise NotApplicable("needs two tasks on which the best β of either was run")
     pair = max(cost, key=cost.get)
     return pd.concat([_curves(study, betas, pair), _curves(study, _constraint(study, pair), pair)], ignore_index=True)
 

@@ -31,14 +31,16 @@ MOST = 5  # findings
 NAMED = 3  # tasks or arms that a sentence or title names one by one
 SHORT = 0.5  # of the usual budget: below it a study says that it is short
 FIGURES = (  # the first one drawn opens the report
-    "step", "unit_steps", "three_betas", "fork", "beta_profile", "task_by_task", "contests", "learning_curves",
+    "one_value", "step", "unit_steps", "two_tasks", "fork", "beta_profile", "task_by_task", "contests",
+    "learning_curves",
 )  # fmt: skip
 LEAST = {"step": 6, "unit_steps": 6, "task_by_task": 3, "contests": 3}  # tasks that a figure needs to open a report
 ENOUGH = 6  # tasks, for an interval over tasks to say anything
 QUESTIONS = {  # how many answers of each lead
-    "step": 3, "constraint": 1, "regret": 1, "unit": 1, "within_run": 1, "fork": 1, "clipping": 1, "mechanism": 1,
-    "spread": 1,
+    "one_value": 2, "step": 3, "constraint": 1, "regret": 1, "unit": 1, "within_run": 1, "fork": 1, "clipping": 1,
+    "mechanism": 1, "spread": 1,
 }  # fmt: skip
+ON_ITS_TASKS = ("one_value",)  # questions about the tasks that were run, whose intervals are not over tasks
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ def leading(answered, frames):
         Finding(question.in_words(page, answer), name if name in frames else "", answer.verdict or answer.refused)
         for name, (page, answers) in ((name, pages[name]) for name in QUESTIONS if name in pages)
         for answer in answers[: QUESTIONS[name]]
-        if len(answer.tasks) >= ENOUGH and np.isfinite([answer.low, answer.high]).all()
+        if (len(answer.tasks) >= ENOUGH or name in ON_ITS_TASKS) and np.isfinite([answer.low, answer.high]).all()
     ]
 
 
