@@ -70,6 +70,18 @@ def test_links_lead_to_files_and_headings(page):
             assert anchor in anchors(linked), f"{target}: no such heading; there are {sorted(anchors(linked))}"
 
 
+def test_the_map_of_the_readme_has_every_module():
+    """Of study/, its launcher and the repository's folders."""
+    found = (ROOT / "README.md").read_text().split("## The map\n\n```\n")[1].split("```")[0]
+    there = {path.name for folder in ("study", "study/launch") for path in (ROOT / folder).glob("[!_]*.py")}
+    named = set(re.findall(r"\b\w+\.py\b", found))
+    assert there <= named, there - named
+    assert named <= there | {path.name for path in (ROOT / "analysis").glob("*.py")}, named - there
+    folders = set(re.findall(r"^(\w+)/", found, re.MULTILINE))
+    assert {"study", "conf", "analysis", "results", "docs", "tests"} <= folders
+    assert all((ROOT / folder).is_dir() for folder in folders)
+
+
 def test_the_log_leads_to_every_study():
     log = (ROOT / "results/LOG.md").read_text()
     studies = {
