@@ -112,6 +112,26 @@ def test_each_number_with_an_interval_is_its_cell(page, cells):
     assert loose == [], "without the name of a row of results/numbers.csv"
 
 
+VERDICTS = {  # in a row of a table: (its number, low, high) -> whether it is so
+    r"above ([\d.]+): shown": lambda number, low, high: low > number,
+    r"(?:a lead|a fall) of ([\d.]+): refuted": lambda number, low, high: high < number,
+    r"gains less than ([\d.]+): shown": lambda number, low, high: high < number,
+    r"undecided: the interval contains ([\d.]+)": lambda number, low, high: low <= number <= high,
+}
+
+
+def test_verdicts_in_tables_follow_from_their_intervals(cells):
+    read = 0
+    for page in numbers.pages():
+        for row in re.findall(r"^\|.*\|$", page.read_text(), re.MULTILINE):
+            for form, holds in VERDICTS.items():
+                if found := re.search(form, row):
+                    (name,) = re.findall(r"<!-- ([\w./-]+) -->", row)
+                    assert holds(float(found[1]), float(cells[name]["low"]), float(cells[name]["high"])), row
+                    read += 1
+    assert read >= 10
+
+
 def test_a_number_that_was_typed_anew_is_found(cells):
     row = {**cells["units/one-beta"], "value": "85.3", "low": "36", "high": "202.4", "tasks": "12"}
     right = "an 85-fold [36, 202]<!-- units/one-beta --> step on 12<!-- units/one-beta:tasks --> tasks"
