@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -205,7 +206,7 @@ class Study:
 
 
 @defaults()
-def load(directories=None, whole_seeds=False):
+def load(directories: str | Path | Iterable[str | Path] | None = None, whole_seeds: bool = False) -> "Study":
     """The study in a directory, those in several as one `Study`, or all committed evidence.
 
     Evidence is every folder of results/ whose README.md says where the study was registered.

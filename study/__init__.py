@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from study.launch.api import sweep, train
     from study.settings import ConfigError
+else:
+
+    def __getattr__(name):
+        """Looked up when asked for: torch and Hydra take seconds to import."""
+        if name in __all__:
+            module = "study.settings" if name == "ConfigError" else "study.launch.api"
+            return getattr(importlib.import_module(module), name)
+        raise AttributeError(f"module 'study' has no attribute '{name}'")
+
 
 __all__ = ["ConfigError", "sweep", "train"]
-
-
-def __getattr__(name: str):
-    """Looked up when asked for: torch and Hydra take seconds to import."""
-    if name in __all__:
-        return getattr(importlib.import_module("study.settings" if name == "ConfigError" else "study.launch.api"), name)
-    raise AttributeError(f"module 'study' has no attribute '{name}'")

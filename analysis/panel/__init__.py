@@ -1,10 +1,14 @@
 """The figures of the report, one page each (`analysis.item` says what a page has)."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 from matplotlib.figure import Figure
 
 from .. import question
 from ..arms import NotApplicable
-from ..data import StudyError
+from ..data import Study, StudyError
 from ..defaults import defaults
 from ..item import Item, found, in_order, usable
 from ..style import drawn
@@ -17,7 +21,14 @@ REPLACED = {  # figures that were, and what a reader takes now
 
 
 @defaults()
-def figure(name: str, study, width=None, arms=None, tasks=None, style=None) -> Figure:
+def figure(
+    name: str,
+    study: Study,
+    width: float | None = None,
+    arms: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    style: str | Path | dict[str, Any] | None = None,
+) -> Figure:
     """A figure of the report as a matplotlib Figure, `width` inches wide, of some arms and tasks (Study.only).
 
     `style` is a style of matplotlib (a file, a name or a dict), which goes over ours.

@@ -49,15 +49,15 @@ def sweep(*overrides: str, **settings: Any) -> Frames:
     """
     configs: list[Config] = []
 
-    def task(cfg):
-        raise NotImplementedError  # the launcher takes `many`
+    class Task:
+        def __call__(self, cfg: Any) -> None:
+            raise NotImplementedError  # the launcher takes `many`
 
-    def many(jobs, refused):
-        configs.extend(parsed(jobs, refused)[0])
-        return [None] * len(jobs)
+        def many(self, jobs: list, refused: list) -> list:
+            configs.extend(parsed(jobs, refused)[0])
+            return [None] * len(jobs)
 
-    task.many = many
-    _through_hydra("multirun", task, [*overrides, *(f"{key}={_axis(value)}" for key, value in settings.items())])
+    _through_hydra("multirun", Task(), [*overrides, *(f"{key}={_axis(value)}" for key, value in settings.items())])
     return _trained(configs)
 
 
