@@ -74,6 +74,11 @@ def common_settings(runs):
     return sorted(set.intersection(*per_task)) if per_task else []
 
 
+def several_seeds(runs):
+    """The runs whose arm has two seeds or more on its task."""
+    return runs[runs.groupby(["task", "arm"])["seed"].transform("size") >= 2]
+
+
 def need(runs, what):
     if runs.empty:
         raise NotApplicable(f"needs {what} runs")
@@ -137,21 +142,22 @@ def part(scores, tasks, settings):
 
 
 def learned(scores):
-    """The grid without tasks on which no arm improved on the untrained policy."""
+    """The grid without tasks that were not learned."""
     kept = [task for task, gain in zip(scores.tasks, scores.gain) if np.isfinite(gain)]
     if not kept:
-        raise NotApplicable("needs a task on which any arm improved on the untrained policy")
+        raise NotApplicable("needs a task that some arm learned")
     return part(scores, kept, scores.settings)
 
 
 def scale(runs, tasks, column="score"):
     """(floor, gain), each [E]: the untrained policy's return and what the best arm's mean adds to it.
 
-    A gain that is not positive is NaN: nothing was learned on the task, and shares of it mean nothing.
+    The gain of a task that was not learned (`analysis.scale`) is NaN: shares of it mean nothing.
     """
     best = runs.groupby(["task", "condition", "arm"])[column].mean().groupby("task").max().reindex(tasks).to_numpy()
-    floor = runs.groupby("task")["untrained"].first().reindex(tasks).to_numpy()
-    return floor, np.where(best > floor, best - floor, np.nan)
+    of_task = runs.groupby("task").agg({"untrained": "first", "learned": "any"}).reindex(tasks)
+    floor, learned = of_task["untrained"].to_numpy(), of_task["learned"].eq(True).to_numpy()
+    return floor, np.where(learned & (best > floor), best - floor, np.nan)
 
 
 def normalised_scores(runs, column="score"):

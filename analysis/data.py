@@ -61,7 +61,8 @@ class Study:
     runs      one row per usable run; its index is the number that `curves.run` refers to. `arm` is
               without its condition, `label` with it. Beside the promised columns: `condition` (settings of the
               protocol that differ from the default, "" for none), `family` (the algorithm and its
-              settings other than the knob), `knob`, `setting` (the knob's value), `advantages`
+              settings other than the knob), `knob`, `setting` (the knob's value), `changes` (the settings of
+              `condition` as a dict), `advantages`
               ("normalised" or "raw"), `untrained` (return of the untrained policy of the
               task), `score` (final return; a diverged run scores as the untrained policy), `study` (the folder it
               is in), `studies` (all folders it is in), `registered` (commit of the study's registration, "" without
@@ -399,8 +400,8 @@ def _describe(runs):
     runs = runs.assign(label=runs["arm"])
     given = ["task", "total_steps", "algorithm", "arm", "config", "condition", "overrides"]
     described = [_describe_arm(*row) for row in zip(*(runs[column] for column in given))]
-    columns = ["arm", "family", "condition", "advantages", "overrides"]
-    runs[columns] = pd.DataFrame(described, index=runs.index)
+    columns = ["arm", "family", "condition", "advantages", "overrides", "changes"]
+    runs[columns] = pd.DataFrame(described, index=runs.index, columns=columns)
     runs["knob"] = [KNOBS.get(algorithm, (None,))[0] for algorithm in runs["algorithm"]]
     runs["setting"] = np.nan
     configs = [json.loads(config or "{}") for config in runs["config"]]
@@ -413,7 +414,7 @@ def _describe(runs):
 
 
 def _describe_arm(task, total_steps, algorithm, arm, config, condition=None, overrides=None):
-    """(arm without its condition, family, condition, advantages, overrides) of "kl_fixed beta=3 horizon=512".
+    """(arm without its condition, family, condition, advantages, overrides, changes) of "kl_fixed beta=3 horizon=512".
 
     Studies older than the columns condition and overrides have them read off the arm's words.
     """
@@ -427,7 +428,8 @@ def _describe_arm(task, total_steps, algorithm, arm, config, condition=None, ove
         label = arm.removesuffix(f" {condition}") if condition else arm
         family = re.sub(rf" {knob}=\S+", "", label)
         raw = str(config.get("advantage_normalization", "batch")).lower() in ("none", "false")
-        return label, family, condition, "raw" if raw else "normalised", _shell(json.loads(overrides))
+        words = json.loads(overrides)
+        return label, family, condition, "raw" if raw else "normalised", _shell(words), _changes(words, config)
     pairs = [part.split("=", 1) for part in arm.split()[1:] if "=" in part]
     key_is_own = {key: key.removeprefix("algorithm.") in own for key, _ in pairs}
     label = [f"{key}={value}" for key, value in pairs if key_is_own[key]]
@@ -452,7 +454,22 @@ def _describe_arm(task, total_steps, algorithm, arm, config, condition=None, ove
         " ".join(condition),
         "raw" if str(normalisation).lower() in ("none", "false") else "normalised",
         _shell(overrides),
+        _changes(overrides, config),
     )
+
+
+def _changes(words, config):
+    """{setting: value} of the protocol's settings that a run's overrides change, nested settings with dots."""
+    found = {}
+    for word in words:
+        key, _, text = word.lstrip("+").partition("=")
+        if key.split(".")[0] in ("task", "algorithm", "total_steps"):
+            continue
+        value = config
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        found[key] = yaml.safe_load(text) if value is None else value
+    return found
 
 
 def _missing(runs):
@@ -536,23 +553,17 @@ def _with_returns(study):
 
 
 def _score(study):
-    """Adds `untrained`, `untrained_error` and `score` to the runs.
+    """Adds `untrained`, `score` and `auc_score` to the runs.
 
     untrained  mean over the task's runs of the first return they report: the initial policy's
                (zero-mean actions of unit standard deviation), the "random policy" of PPO's Table 1.
-    untrained_error  its standard error. Runs of one seed begin with one policy and the same draws, so only seeds count;
-               the spread of one return is that between neighbouring ones of the first six, in the median run.
     score      final_return; for a diverged run `untrained`, even where it earned more before it diverged.
+    auc_score  the same of auc_return
     """
     runs = study.runs
     reported = study.curves[np.isfinite(study.curves["return_mean"])]
     first = reported.groupby("run")["return_mean"].first().reindex(runs.index)
     runs["untrained"] = first.astype(float).groupby(runs["task"]).transform("mean")
-    early = reported.groupby("run")["return_mean"].head(6)
-    steps = early.groupby(reported.loc[early.index, "run"]).diff() ** 2 / 2
-    spread = steps.groupby(reported.loc[early.index, "run"]).mean().reindex(runs.index).astype(float)
-    by_task = spread.groupby(runs["task"]).transform("median")
-    runs["untrained_error"] = np.sqrt(by_task / runs.groupby("task")["seed"].transform("nunique"))
     broken = (runs["status"] == "diverged") | ~np.isfinite(runs["final_return"])
     runs["score"] = runs["final_return"].where(~broken, runs["untrained"])
     runs["auc_score"] = runs["auc_return"].where(~broken & np.isfinite(runs["auc_return"]), runs["untrained"])

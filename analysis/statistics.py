@@ -2,8 +2,8 @@
 
 Scores travel as a list with one array per task, runs on the last axis: `[n]` for the data, `[B, n]` for B simulated
 studies. Aggregates and their intervals work on both. What is called an interval holds the truth in 93 % of simulated
-studies or more at 3, 5 and 10 runs (analysis/calibration.py): Student's or Wilson's. Where no method does so there is
-none, but what changes with one seed or one task left out, or the settings that no other is shown to beat.
+studies or more at 3, 5 and 10 runs (tests/test_analysis_statistics.py): Student's or Wilson's. Where no method does so
+there is none, but what changes with one seed or one task left out, or the settings that no other is shown to beat.
 """
 
 import itertools
@@ -99,9 +99,9 @@ def skewed_mean_interval(values, resamples=RESAMPLES, seed=0):
     """(mean, low, high) over the first axis of `values` [n, ...], for skewed values: the wider of two intervals.
 
     Each end is the outer one of Student's interval and of the studentised bootstrap's (Efron and Tibshirani 1993,
-    chapter 12), which is longer on the side of the tail. For prices, which are rarely negative and now and then large,
-    either alone covers too seldom (analysis/calibration.py). Of fewer than six values too many draws hold one alone,
-    and the bootstrap's ends mean nothing: Student's interval then.
+    chapter 12), which is longer on the side of the tail. For regrets, which are rarely negative and now and then large,
+    either alone covers too seldom (tests/test_analysis_statistics.py). Of fewer than six values too many draws hold one
+    alone, and the bootstrap's ends mean nothing: Student's interval then.
     """
     values = np.asarray(values, dtype=float)
     average, low, high = mean_interval(values)

@@ -415,8 +415,7 @@ def test_forks_are_what_the_second_half_returned_above_the_first_rollout(tmp_pat
     with pytest.raises(NotApplicable):
         panel.forks.numbers(moved, moved.main)
     study = load(tmp_path, *synthetic.study([Task("a")], [TRPO, *fixed([1.0, 10.0])]))
-    forked = [json.dumps(json.loads(config) | {"fork": {"at": 100}}) for config in study.runs["config"]]
-    study.runs["config"] = np.where(study.runs["algorithm"] == "kl_fixed", forked, study.runs["config"])
+    study.runs["fork"] = np.where(study.runs["algorithm"] == "kl_fixed", 100.0, np.nan)
     frame = panel.forks.numbers(study, study.main).set_index(["at", "setting"])
     assert set(frame.index) == {(100, 1.0), (100, 10.0)}
     for (_, beta), row in frame.iterrows():

@@ -8,11 +8,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from scipy import stats
 from synthetic import Task, fixed
 
 import analysis
-from analysis import data, question, scale, statistics, tuning
-from analysis.question import constraint, fork, regret, spread, unit, within_run
+from analysis import data, question, scale, sizes, statistics, tuning
+from analysis.question import (
+    clipping,
+    constraint,
+    fork,
+    interaction,
+    mechanism,
+    regret,
+    spread,
+    step,
+    task_by_task,
+    unit,
+    within_run,
+)
 
 BETAS = [0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 
@@ -128,7 +141,7 @@ def test_figures_are_drawn_at_both_widths(follows, name):
 
 def test_a_study_without_two_kinds_of_advantages_says_what_is_there(tmp_path):
     few = data.load([synthetic.write(tmp_path / "s", *synthetic.study([Task("a")], fixed([1.0, 3.0]), seeds=2))])
-    with pytest.raises(data.StudyError, match="unit: this study needs three values of β"):
+    with pytest.raises(data.StudyError, match="unit: this study needs 3 values of β"):
         analysis.figure("unit", few)
 
 
@@ -194,7 +207,7 @@ def differ():
     frame = pd.DataFrame(rows, columns=["study", "task", "kind", "setting", "seed", "normalised"])
     return frame.assign(
         studies=[(study,) for study in frame["study"]], family="kl_fixed", fork=np.nan, learned=True, total_steps=1,
-        condition=frame["kind"].map(question.CONDITIONS), family_of_task=frame["task"].str[-1].map("{}".format),
+        changes=frame["kind"].map(question.CONDITIONS), family_of_task=frame["task"].str[-1].map("{}".format),
         auc_return=frame["normalised"],
         overrides="task=t algorithm=kl_fixed algorithm.beta=1",
     )  # fmt: skip
@@ -265,10 +278,46 @@ def test_rules_of_the_tuned_questions():
     assert fork.judged(-0.4, 0.4) == question.CONTRARY and fork.judged(-0.6, 0.4) == question.UNDECIDED
 
 
+def test_rules_of_the_unit_of_reward_of_the_mechanism_and_of_single_tasks():
+    two = np.log10(2)
+    assert step.judged(two + 0.01, 3) == question.SHOWN and step.judged(-two + 0.01, two - 0.01) == question.CONTRARY
+    assert step.judged(two - 0.01, 3) == step.judged(-two - 0.01, 0.1) == step.judged(-3, -1) == question.UNDECIDED
+    assert mechanism.judged(-1, -0.01) == question.SHOWN and mechanism.judged(0.01, 1) == question.CONTRARY
+    assert mechanism.judged(-0.01, 0.01) == question.UNDECIDED
+    assert interaction.judged(0.049, 1, 5) == question.SHOWN and interaction.judged(1, 0.049, 5) == question.CONTRARY
+    assert interaction.judged(0.051, 1, 5) == interaction.judged(0.001, 1, 4) == question.UNDECIDED
+    assert (
+        task_by_task.judged(0.1, 0.049, 5) == question.SHOWN
+        and task_by_task.judged(-0.1, 0.049, 5) == question.CONTRARY
+    )
+    assert task_by_task.judged(0.1, 0.051, 8) == task_by_task.judged(0.1, 0.001, 4) == question.UNDECIDED
+
+
 def test_imagined_contrasts_keep_their_size():
     assert constraint.imagine(0.0)[0] <= 0.04 and constraint.imagine(0.2)[0] > 0.95
-    (shown, contrary), truth = regret.imagine(0.1, studies=5)
+    shown, contrary, truth = regret.imagine(0.1, studies=5)
     assert shown == 0 and contrary > 0.8 and truth < 0.03
+    assert step.imagine(1)[0] <= 0.005 and step.imagine(2)[0] < 0.05 and step.imagine(16)[0] > 0.95
+    assert step.imagine(1, scatter=0.05)[1] == 1
+    assert mechanism.imagine(1.0)[0] < 0.05 and mechanism.imagine(0.25)[0] > 0.95
+    assert interaction.imagine(9.0, 0.0)[0] < 0.05 and interaction.imagine(3.0, -3.0)[0] > 0.95
+    assert interaction.imagine(-3.0, 3.0)[1] > 0.95
+    assert max(task_by_task.imagine(0.0)) < 0.05 and task_by_task.imagine(4.0, studies=200)[0] > 0.9
+
+
+def test_the_table_of_sizes_is_made_of_the_worlds_of_each_question(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sizes, "TABLE", tmp_path / "sizes.csv")
+    sizes.main(["step", "constraint", "--studies", "200"])
+    sizes.main(["mechanism", "--studies", "50"])
+    frame = pd.read_csv(sizes.TABLE)
+    assert list(frame["question"].unique()) == ["constraint", "mechanism", "step"]
+    own = frame[frame["question"] == "step"].reset_index(drop=True)
+    for world, row in zip(step.WORLDS, own.itertuples()):
+        assert (row.shown, row.contrary_shown) == pytest.approx(step.imagine(**world, studies=200), abs=1e-3)
+        assert row.world == f"fold = {world['fold']}, scatter = {world['scatter']}" and row.studies == 200
+    with pytest.raises(SystemExit):
+        sizes.main(["price"])
+    assert "no question price with WORLDS; there are" in capsys.readouterr().err
 
 
 # Forks --------------------------------------------------------------------------------------
@@ -307,6 +356,231 @@ def test_a_diverged_fork_counts_as_the_untrained_policy(forks):
     row = study.runs.index[study.runs["run_id"] == lost][0]
     first = study.curves[(study.curves["run"] == row) & (study.curves["iteration"] == 0)]["return_mean"].item()
     assert fork.gains(study).loc[row, "score"] == pytest.approx(-123.0 - first)
+
+
+# The unit of reward -------------------------------------------------------------------------
+
+
+def loaded(folder, *made):
+    """The study of several (runs, curves)."""
+    return data.load(synthetic.write(folder, *(pd.concat(frames, ignore_index=True) for frames in zip(*made))))
+
+
+def test_the_step_of_one_value_in_two_units_of_reward_by_hand(tmp_path):
+    """Medians of each run's KL, their geometric mean over seeds, the ratio of the units; Student over tasks."""
+    made = []
+    for unit_ in (0.1, 10.0):
+        words = {"advantage_normalization": "none", "reward_scale": unit_}
+        arms = [*fixed([0.1, 1, 10], **words), synthetic.Arm("trpo", max_kl=0.01, settings=tuple(words.items()))]
+        runs, curves = synthetic.study([Task(name) for name in "abcdef"], arms, seeds=2)
+        penalised = curves["run_id"].map(runs.set_index("run_id")["algorithm"]) == "kl_fixed"
+        noise = np.random.default_rng(int(10 * unit_)).lognormal(0, 0.05, len(penalised))
+        made.append((runs, curves.assign(kl_after=0.001 * unit_**penalised * noise)))
+    study = loaded(tmp_path / "units", *made)
+    answers = {
+        answer.contrast.split()[8]: answer for answer in step.decide(step.effects(study)) if "step" in answer.contrast
+    }
+    assert answers["β"].verdict == question.SHOWN and answers["δ"].verdict == question.CONTRARY
+    medians = np.log10(study.curves["kl_after"].astype(float).groupby(study.curves["run"]).median())
+    units = [own["reward_scale"] for own in study.runs["changes"]]
+    cells = study.runs.assign(kl=medians, unit=units).groupby(["algorithm", "task", "setting", "unit"])["kl"].mean()
+    for symbol, algorithm in (("β", "kl_fixed"), ("δ", "trpo")):
+        own = cells.unstack("unit").loc[algorithm]
+        by_task = (own[10.0] - own[0.1]).groupby("task").mean()
+        answer, interval = answers[symbol], stats.t.interval(0.95, 5, by_task.mean(), stats.sem(by_task))
+        assert (answer.effect, answer.low, answer.high) == pytest.approx((by_task.mean(), *interval))
+        assert answer.tasks == tuple("abcdef") and answer.candidates == {symbol: {"β": "3", "δ": "1"}[symbol]}
+    assert abs(answers["β"].effect - 2) < 0.1 and abs(answers["δ"].effect) < 0.1
+    assert "of one β with rewards 100 times larger is" in step.sentence(answers["β"])
+    drawn = step.numbers(study, study.main)
+    fold = drawn[drawn["algorithm"] == "kl_fixed"][["fold", "fold_low", "fold_high"]].drop_duplicates().to_numpy()
+    np.testing.assert_allclose(np.log10(fold), [[answers["β"].effect, answers["β"].low, answers["β"].high]])
+
+
+def test_a_value_is_carried_from_one_unit_of_reward_to_the_other_by_hand(tmp_path):
+    """A best beta that moves with the unit loses much in the other one; a constraint, to which units are nothing."""
+    made = []
+    for unit_ in (0.1, 10.0):
+        words = {"advantage_normalization": "none", "reward_scale": unit_}
+        arms = fixed([0.01, 0.1, 1, 10, 100], **words) + [
+            synthetic.Arm("trpo", max_kl=k, quality=q, settings=tuple(words.items()))
+            for k, q in ((0.01, 0.5), (0.1, 0.95))
+        ]
+        made.append(synthetic.study([Task(name, best_beta=(unit_, unit_)) for name in "abcd"], arms, noise=0.01))
+    study = loaded(tmp_path / "s", *made)
+    answers = {answer.contrast: answer for answer in step.decide(step.effects(study))}
+    lost = {name: answers[f"{name} tuned in another unit of reward: score lost"] for name in "βδ"}
+    runs = study.runs.assign(unit=[own["reward_scale"] for own in study.runs["changes"]])
+    scores = runs.groupby(["task", "algorithm", "unit", "setting", "seed"])["normalised"].first().unstack("seed")
+    losses, carried = {"β": [], "δ": []}, {"β": [], "δ": []}
+    for task in "abcd":
+        for algorithm, name in (("kl_fixed", "β"), ("trpo", "δ")):
+            small, large = (scores.loc[task, algorithm, unit_].to_numpy() for unit_ in (0.1, 10.0))
+            each, theirs = [], []
+            for tuned, used in ((small, large), (large, small)):
+                theirs.append(used[tuned.mean(-1).argmax()].mean())
+                own = [used[np.delete(used, seed, 1).mean(-1).argmax(), seed] for seed in range(used.shape[1])]
+                each.append(np.mean(own) - theirs[-1])
+            losses[name].append(np.mean(each)), carried[name].append(np.mean(theirs))
+    for name in "βδ":
+        assert lost[name].effect == pytest.approx(np.mean(losses[name])) and lost[name].verdict == ""
+    interval = stats.t.interval(0.95, 3, np.mean(losses["β"]), stats.sem(losses["β"]))
+    assert (lost["β"].low, lost["β"].high) == pytest.approx(interval)
+    lead = answers[step.LEAD]
+    assert lead.effect == pytest.approx(np.mean(np.subtract(carried["δ"], carried["β"]))) and lead.low > 0.3
+    assert lost["β"].low > 0.3 and abs(lost["δ"].effect) < 0.05 and lead.candidates == {"δ": "2", "β": "5"}
+
+
+# What the constraint implies ----------------------------------------------------------------
+
+
+def test_the_measured_beta_is_read_against_the_mean_of_the_other_tasks_best(tmp_path):
+    """The implied β is twice the best one; that of the other tasks' best is off by as much as they differ."""
+    best = 10 ** np.linspace(-1, 1.5, 8)
+    tasks = [
+        Task(f"t{number}", best_beta=(own, own), implied_beta=(2 * own, 2 * own)) for number, own in enumerate(best)
+    ]
+    raw = {"advantage_normalization": "none"}
+    arms = [*fixed([0.1, 0.3, 1, 3, 10, 30], **raw), synthetic.Arm("trpo", max_kl=0.01, settings=tuple(raw.items()))]
+    made = synthetic.study(tasks, arms, seeds=3, noise=0.02)
+    study = loaded(tmp_path / "s", made)
+    frame = mechanism.effects(study).by_task.set_index("task")
+    found = frame["best"].to_numpy()
+    assert np.abs(found - np.log10(best)).max() < 0.25
+    signed = study.curves.assign(
+        square=lambda own: np.sign(own["implied_beta_crossfit"]) * own["implied_beta_crossfit"] ** 2
+    )
+    early = signed[signed["iteration"] < 10].groupby("run")["square"].mean()
+    trpo = study.runs[study.runs["algorithm"] == "trpo"]
+    for row, task in enumerate(frame.index):
+        own = np.log10(early[trpo.index[trpo["task"] == task]].mean()) / 2
+        assert frame.loc[task, "measured"] == pytest.approx(own, abs=1e-5)
+        constant = np.delete(found, row).mean()
+        assert frame.loc[task, "effect"] == pytest.approx(abs(own - found[row]) - abs(constant - found[row]), abs=1e-5)
+    (answer,) = mechanism.decide(mechanism.effects(study))
+    assert answer.high < 0 and answer.verdict == "" and len(answer.tasks) == len(frame)
+    assert len(analysis.figure("diagonal", study, 3.3).axes) == 1  # as it was called
+
+
+def test_a_task_whose_implied_beta_averages_out_has_no_measured_one():
+    curves = pd.DataFrame(
+        {"run": [0, 0, 1, 1], "iteration": [0, 1, 0, 1], "implied_beta_crossfit": [2.0, 2.0, 2.0, -2.0]}
+    )
+    runs = pd.DataFrame({"task": ["a", "b"], "setting": 0.01})
+    found = mechanism.measured(types.SimpleNamespace(curves=curves), runs).set_index("task")["measured"]
+    assert found["a"] == pytest.approx(np.log10(2)) and found["b"] == -np.inf
+
+
+# Gradient clipping --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clipped(tmp_path_factory):
+    """Fixed betas whose best values differ between tasks by two decades, and with clipping by none; three deltas."""
+    betas, made = [0.1, 0.3, 1, 3, 10, 30], []
+    deltas = [synthetic.Arm("trpo", max_kl=delta, quality=0.9) for delta in (0.003, 0.01, 0.03)]
+    for arms, width in ((fixed(betas) + deltas, 1.0), (fixed(betas, max_grad_norm=0.5), 0.0)):
+        bests = 10 ** (0.25 + width * np.linspace(-1, 1, 12))
+        tasks = [Task(f"task{number:02d}", best_beta=(best, best)) for number, best in enumerate(bests)]
+        made.append(synthetic.study(tasks, arms, seeds=2, noise=0.02))
+    return loaded(tmp_path_factory.mktemp("clipped") / "s", *made)
+
+
+def regrets(runs):
+    """{task: what the value best on the other tasks loses}, of frames [task, setting, seed] by loops; two seeds."""
+    scores = runs.pivot(index=["task", "setting"], columns="seed", values="normalised")
+    means = scores.mean(axis=1).unstack("setting")
+    found = {}
+    for task in means.index:
+        elsewhere = means.drop(task).mean().idxmax()
+        own = [scores.loc[(task, scores[1 - seed][task].idxmax()), seed] for seed in (0, 1)]
+        found[task] = np.mean(own) - scores.loc[(task, elsewhere)].mean()
+    return pd.Series(found)
+
+
+def test_what_clipping_takes_off_the_regret_of_one_beta_by_hand(clipped):
+    answer, *leads = clipping.decide(clipping.effects(clipped))
+    betas = clipped.runs[clipped.runs["algorithm"] == "kl_fixed"]
+    free, with_it = (regrets(betas[betas["condition"] == words]) for words in ("", "max_grad_norm=0.5"))
+    effect = (free - with_it).to_numpy()
+    assert answer.contrast == clipping.LESS and answer.tasks == tuple(free.index)
+    assert (answer.effect, answer.low, answer.high) == pytest.approx(statistics.skewed_mean_interval(effect))
+    assert answer.low > 0 and answer.verdict == "" and set(answer.candidates.values()) == {"6"}
+    assert [lead.contrast.rpartition(", ")[2] for lead in leads] == [
+        "carried over from the other tasks",
+        "tuned on the task",
+    ]
+    carried = leads[0]
+    assert carried.candidates == {"δ, normalised advantages": "3", "β, normalised advantages, gradient clipping": "6"}
+    assert carried.high < 0.05 < carried.effect + 0.2
+
+
+def test_clipping_is_read_at_the_values_that_both_were_run_at(clipped):
+    runs = clipped.runs
+    few = (runs["algorithm"] == "kl_fixed") & (runs["task"] == "task03") & ~runs["beta"].between(0.2, 4)
+    one_sided = only_runs(runs[~(few & (runs["condition"] == "max_grad_norm=0.5"))])
+    both = only_runs(runs[~few])
+    pd.testing.assert_frame_equal(
+        clipping.effects(one_sided).by_task.iloc[:12], clipping.effects(both).by_task.iloc[:12]
+    )
+
+
+# Single tasks -------------------------------------------------------------------------------
+
+
+def test_a_qualitative_interaction_is_where_both_intervals_exclude_zero_on_their_sides(monkeypatch):
+    generator, rows = np.random.default_rng(3), []
+    leads = {"crosses": (5, -5), "stays": (5, 5), "turns": (-5, 5), "unclear": (0.6, -0.6)}
+    for task, (early, late) in leads.items():
+        for seed in range(8):
+            for at, lead in ((100, early), (900, late)):
+                for place, beta in enumerate((0.3, 1.0, 3.0, 10.0, 30.0, 100.0)):
+                    gain = 40.0 + seed + (lead if place < 3 else 0.0) + generator.normal()
+                    rows.append((task, "raw", at, np.log10(beta), seed, gain, ("crossing",)))
+    gains = pd.DataFrame(rows, columns=["task", "advantages", "at", "x", "seed", "score", "studies"])
+    monkeypatch.setattr(interaction, "gains", lambda data: gains)
+    effects = interaction.effects(only_runs(gains))
+    found = effects.by_task.set_index("task")
+    assert found["seeds"].eq(8).all() and list(found.index) == list(leads)
+    apart = (found["lead_first_low"] > 0) & (found["lead_last_high"] < 0)
+    assert (found["p"] < 0.05).equals(apart) and apart["crosses"] and not apart[["stays", "turns"]].any()
+    own = gains[(gains["task"] == "unclear") & (gains["at"] == 900)].pivot(index="seed", columns="x", values="score")
+    lead = own.iloc[:, :3].mean(axis=1) - own.iloc[:, 3:].mean(axis=1)
+    assert found.loc["unclear", "lead_last"] == pytest.approx(lead.mean())
+    assert found.loc["unclear", "p"] >= stats.ttest_rel(lead, 0 * lead).pvalue * (1 - 1e-9)
+    assert interaction.interaction_p(np.zeros(4), np.zeros(4)) == 1.0
+    answers = interaction.decide(effects)
+    assert [answer.tasks[0] for answer in answers[::2]] == list(leads)
+    assert [answer.verdict for answer in answers[::2]] == ["shown", "undecided", "contrary shown", "undecided"]
+    assert interaction.sentence(answers[0]).startswith("crosses: small less large β, raw advantages, early is +4.")
+
+
+def test_leads_of_single_tasks_are_welchs_tests_with_holm(tmp_path):
+    tasks = [Task(f"t{number}", best_beta=(best, best)) for number, best in enumerate([1.0, 1.0, 100.0, 100.0, 3.0])]
+    raw = {"advantage_normalization": "none"}
+    arms = [
+        *fixed([1, 3, 10, 100], **raw),
+        synthetic.Arm("trpo", max_kl=0.01, quality=0.95, settings=tuple(raw.items())),
+    ]
+    study = loaded(tmp_path / "task_by_task", synthetic.study(tasks, arms, seeds=5, noise=0.1))
+    found = task_by_task.effects(study)
+    frame, cells = found.by_task, study.runs.groupby(["task", "arm"])
+    means = cells["normalised"].mean().unstack()
+    (trpo,) = means.filter(like="trpo")
+    best = means.filter(like="kl_fixed").mean().idxmax()
+    assert frame["beta"].eq(float(best.split("beta=")[1].split()[0])).all() and len(frame) == 5
+    for row in frame.itertuples():
+        ours, theirs = (cells["normalised"].get_group((row.task, arm)).to_numpy() for arm in (trpo, best))
+        difference, error, freedom = statistics.welch(ours, theirs)
+        assert row.lead == pytest.approx(difference) and row.seeds == 5
+        half = stats.t.ppf(0.975, freedom) * error
+        assert (row.lead_low, row.lead_high) == pytest.approx((difference - half, difference + half))
+        assert row.p == pytest.approx(2 * stats.t.sf(abs(difference / error), freedom))
+    np.testing.assert_allclose(frame["holm"], statistics.holm(frame["p"].to_numpy()))
+    answers = task_by_task.decide(found)
+    assert [answer.tasks for answer in answers] == [(task,) for task in frame["task"]]
+    assert question.SHOWN in [answer.verdict for answer in answers]
+    assert len(task_by_task.decide(task_by_task.Effects(frame.assign(seeds=4)))) == 0
 
 
 # One data set -------------------------------------------------------------------------------

@@ -305,3 +305,30 @@ def test_holm_is_that_of_statsmodels():
     for size in (1, 2, 5, 30):
         p = generator.uniform(0, 1, size) ** 3
         np.testing.assert_allclose(statistics.holm(p), multitest.multipletests(p, method="holm")[1], rtol=1e-12)
+
+
+def test_the_skewed_interval_is_the_envelope_and_covers_where_students_does_not():
+    generator = np.random.default_rng(1)
+    values = generator.exponential(0.06, (20, 400))
+    mean, low, high = statistics.skewed_mean_interval(values, resamples=400)
+    _, t_low, t_high = statistics.mean_interval(values)
+    assert (low <= t_low).all() and (high >= t_high).all()
+    ours, students = ((a <= 0.06) & (0.06 <= b) for a, b in ((low, high), (t_low, t_high)))
+    assert ours.mean() >= 0.93 > students.mean()
+    # One column by hand.
+    column, draws = values[:, 0], np.random.default_rng(0)
+    ratios = []
+    for _ in range(400):
+        again = column[draws.integers(20, size=20)]
+        ratios.append((again.mean() - column.mean()) / stats.sem(again))
+    expected = column.mean() - np.percentile(ratios, [97.5, 2.5]) * stats.sem(column)
+    np.testing.assert_allclose([low[0], high[0]], [min(expected[0], t_low[0]), max(expected[1], t_high[0])])
+    few = [0.0, 0.01, 0.02, 0.5]
+    assert statistics.skewed_mean_interval(few) == pytest.approx(statistics.mean_interval(few))
+
+
+def test_the_prediction_interval_holds_one_more_value():
+    generator = np.random.default_rng(2)
+    values = generator.normal(3, 2, (2000, 8))
+    held = [low <= x[-1] <= high for x in values for _, low, high in [statistics.prediction_interval(x[:-1])]]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)

@@ -13,10 +13,19 @@ from ..defaults import defaults
 from ..item import Item, found, in_order, usable
 from ..style import drawn
 
-PANELS = in_order(found(__name__, __path__) | found(question.__name__, question.__path__))
+ASKED = found(question.__name__, question.__path__)
+PANELS = in_order(found(__name__, __path__) | {name: item for name, item in ASKED.items() if item.draw})
+RENAMED = {
+    "changing": "within_run",
+    "contests": "task_by_task",
+    "diagonal": "mechanism",
+    "gradient_bound": "clipping",
+    "unit_steps": "step",
+}
 REPLACED = {  # figures that were, and what a reader takes now
     "profile": "beta_profile draws the values of every method's knob",
     "best_by_phase": "fork shows where the best β is early and late in a run",
+    "four_answers": "the report has every question with its answers, and tables/verdicts.csv their numbers",
 }
 
 
@@ -48,6 +57,7 @@ def figure(
 
 def named(name: str) -> Item:
     """The panel of that name. Raises StudyError."""
+    name = RENAMED.get(name, name)
     if name in REPLACED:
         raise StudyError(f"there is no figure {name!r} any more: {REPLACED[name]}")
     if name not in PANELS:

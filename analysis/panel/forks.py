@@ -1,11 +1,12 @@
-"""Return gained under each β from one point of the same runs (answers.fork_gains): a row per task, point and β."""
+"""Return gained under each β from one point of the same runs (question.fork.gains): a row per task, point and β."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .. import answers, statistics
+from .. import statistics
 from ..names import task_name
+from ..question import fork
 from ..style import BETA_RAMP, FAINT, facets, labels, legend_below, log_beta_axis
 
 TITLE = "One beta for all of training?"
@@ -19,10 +20,10 @@ PER_TASK = False
 
 
 def numbers(study, runs) -> pd.DataFrame:
-    keys = ["task", "advantages", "at", "setting"]
+    keys, gains = ["task", "advantages", "at", "setting"], fork.gains(study, least=2)
     rows = [
-        (*key, *statistics.mean_interval(cell["gain"].to_numpy()), len(cell))
-        for key, cell in answers.fork_gains(study).groupby(keys)
+        (*key, *statistics.mean_interval(cell["score"].to_numpy()), len(cell))
+        for key, cell in gains.assign(setting=study.runs["setting"]).groupby(keys)
     ]
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "runs"])
 

@@ -1,5 +1,5 @@
 """Per algorithm what it gains over the best constant β, the arms of both chosen on the other tasks, in the main
-condition and under a bound of the gradient. Rows of kind "all" (with KL in nats and time relative to a fixed β) and
+condition and with gradient clipping. Rows of kind "all" (with KL in nats and time relative to a fixed β) and
 "task".
 """
 
@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .. import price, statistics
-from ..answers import several_seeds
-from ..arms import NotApplicable, log_median_kl, scale
+from .. import statistics
+from ..arms import NotApplicable, log_median_kl, scale, several_seeds
 from ..names import ALGORITHMS, task_name
+from ..question import only_changes
 from ..style import FAINT, INK, available, legend_below, log_axis, side_by_side, task_colours, task_points
 
 TITLE = "What each modification gains"
@@ -31,14 +31,12 @@ MODIFICATIONS = (
 
 
 def numbers(study, runs) -> pd.DataFrame:
-    def unbounded(condition):
-        return condition.str.replace(r"(?:^| )max_grad_norm=\S+", "", regex=True).str.strip()
-
     if not runs["algorithm"].isin(MODIFICATIONS).any():
         raise NotApplicable(f"needs runs of one of {', '.join(MODIFICATIONS)}")
     everything = study.runs[study.runs["task"].isin(runs["task"])]
-    everything = everything[unbounded(everything["condition"]) == unbounded(runs["condition"]).iloc[0]]
-    tasks = price.priced_tasks(everything)
+    main = {name: value for name, value in runs["changes"].iloc[0].items() if name != "max_grad_norm"}
+    everything = everything[only_changes(everything, main, but=("max_grad_norm",))]
+    tasks = sorted(everything.loc[everything["learned"], "task"].unique())
     if len(tasks) < 3:
         raise NotApplicable("needs three tasks on which some arm learned")
     everything = several_seeds(everything[everything["task"].isin(tasks)])
@@ -98,8 +96,8 @@ def draw(frame) -> Figure:
     single = dict(list(frame[frame["kind"] == "task"].groupby(["algorithm", "condition"])))
     names = []
     for y, row in enumerate(whole.itertuples()):
-        bounded = row.condition.replace("max_grad_norm=", "gradient ≤ ")
-        names.append(", ".join(filter(None, [ALGORITHMS.get(row.algorithm, row.algorithm), bounded])))
+        clipped = row.condition.replace("max_grad_norm=", "gradient clipped to ")
+        names.append(", ".join(filter(None, [ALGORITHMS.get(row.algorithm, row.algorithm), clipped])))
         for point in single[row.algorithm, row.condition].itertuples():
             colour, label = colours[point.task], task_name(point.task)
             effect.plot(point.effect, y + 0.25, points[point.task], ms=3.4, color=colour, mew=0, label=label)

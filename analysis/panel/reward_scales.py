@@ -31,10 +31,9 @@ def numbers(study, runs) -> pd.DataFrame:
 def rescaled(study) -> pd.DataFrame:
     """TRPO's and fixed betas' runs of the tasks whose rewards were multiplied, with `reward_scale`."""
     everything = study.runs
-    factor = everything["condition"].str.extract(r"(?:^| )reward_scale=(\S+)")[0].astype(float)
-    # Conditions that differ from each other in reward scale and advantage normalisation alone.
-    rest = everything["condition"].str.replace(r"(?:^| )(reward_scale|advantage_normalization)=\S+", "", regex=True)
-    chosen = everything.assign(reward_scale=factor.fillna(1.0))[rest.str.strip() == ""]
+    factor = [float(own.get("reward_scale", 1.0)) for own in everything["changes"]]
+    unlike = everything["changes"].map(lambda own: set(own) - {"reward_scale", "advantage_normalization"})
+    chosen = everything.assign(reward_scale=factor)[~unlike.astype(bool)]
     chosen = chosen[chosen["algorithm"].isin(["trpo", "kl_fixed"]) & (chosen["family"] == chosen["algorithm"])]
     return chosen[chosen["task"].isin(chosen.loc[chosen["reward_scale"] != 1, "task"])]
 

@@ -1,54 +1,157 @@
-"""Per task and number the values that keep 90 % of the smoothed best, and what the best single value loses
-(price.Window).
+"""Per task and knob the 90 %-of-best range: the values that keep 90 % of the smoothed best score, and what the best
+single value loses.
+
+A response is the mean normalised score against the decimal logarithm of the knob on one task. Neighbouring values carry
+information about each other, so that it is smoothed before its top is looked for: a point is the mean of the values
+run, weighted by a Gaussian (Nadaraya and Watson 1964).
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy import stats
 
-from .. import answers, price
-from ..arms import NotApplicable
+from .. import statistics
+from ..arms import NotApplicable, several_seeds
 from ..data import KNOBS
-from ..names import SYMBOLS, UNIT, algorithm_name, task_name
+from ..names import SYMBOLS, algorithm_name, task_name
+from ..question import CONDITIONS, LEAST_TASKS, LEAST_VALUES, Sample, knob_name, swept
 from ..style import ALGORITHM_STYLE, FIXED, INK, available, log_axis, side_by_side
 
 TITLE = "Which values serve which task"
 CAPTION = """
-A bar holds the values that keep 90 % of the best score on a task, a dot is the best one with its 95 % interval. The
-dashed line is the best single value; at the right is what it loses of the gain.
+A bar holds the values that keep 90 % of the best score on a task (its 90 %-of-best range), a dot is the best one with
+its 95 % interval. The dashed line is the best single value; right: the normalised score that it loses.
 """
 PART, ORDER = "windows_of_values", 10
 NEEDS = ()
 PER_TASK = False
 
+BANDWIDTH = 0.35  # decades, of the Gaussian
+STEP = 0.05  # decades between the points of a response
+KEEP = 0.9  # share of the smoothed best
+DRAWS = 1000  # of the seeds, for the interval of an optimum
+
+
+@dataclass(frozen=True)
+class Window:
+    """The values of one task's knob that are nearly as good as its best."""
+
+    optimum: float
+    optimum_low: float  # 95 % interval of the optimum, over seeds
+    optimum_high: float
+    low: float  # ends of the range
+    high: float
+    open_low: bool  # the range reaches the end of the values that were run
+    open_high: bool
+    loss: float  # at the value best in the mean over all tasks, normalised score
+
 
 def numbers(study, runs) -> pd.DataFrame:
-    rows = []
-    for advantages, here, everything in answers.conditions(study):
+    sample, rows = Sample("these runs", tuple({name for names in study.runs["studies"] for name in names})), []
+    for advantages in CONDITIONS:
         for algorithm in KNOBS:
-            scores = answers.grid_of(here, everything, algorithm)
-            if scores is None:
+            chosen = several_seeds(swept(study, sample, algorithm, advantages))
+            chosen = chosen[chosen.groupby("task")["setting"].transform("nunique") >= LEAST_VALUES]
+            if chosen["task"].nunique() < LEAST_TASKS:
                 continue
-            single, found = price.windows(scores)
-            for task, window in zip(scores.tasks, found):
-                rows.append(
-                    {"algorithm": algorithm, "advantages": advantages, "task": task, "single": single}
-                    | asdict(window)
-                    | {"smallest": scores.settings[0], "largest": scores.settings[-1]}
-                )
+            tasks, settings, values = scores(chosen)
+            single, found = windows(values, settings)
+            head = {"algorithm": algorithm, "advantages": knob_name(algorithm, advantages).partition(", ")[2]}
+            ends = {"smallest": settings[0], "largest": settings[-1]}
+            for task, window in zip(tasks, found):
+                rows.append(head | {"task": task, "single": single} | asdict(window) | ends)
     if not rows:
-        raise NotApplicable("needs a number swept on three tasks that were learned")
+        raise NotApplicable("needs three values of a knob, two seeds each, on three learned tasks")
     return pd.DataFrame(rows)
 
 
+def scores(runs):
+    """(tasks [E], settings [H], normalised scores [E, H, S]), NaN where a task has not been run."""
+    axes = [sorted(runs[name].unique()) for name in ("task", "setting", "seed")]
+    values = np.full([len(axis) for axis in axes], np.nan)
+    at = tuple(pd.Index(axis).get_indexer(runs[name]) for axis, name in zip(axes, ("task", "setting", "seed")))
+    values[at] = runs["normalised"]
+    return axes[0], np.array(axes[1]), values
+
+
+def points(settings):
+    """Decimal logarithms at which responses are looked at, from the smallest to the largest setting."""
+    low, high = np.log10(np.min(settings)), np.log10(np.max(settings))
+    return np.linspace(low, high, max(2, round((high - low) / STEP) + 1))
+
+
+def smoother(settings, at, known):
+    """[..., len(at), H] weights that make a response out of means; 0 for settings not `known` [..., H]."""
+    distance = (np.asarray(at)[:, None] - np.log10(settings)) / BANDWIDTH
+    weight = np.exp(-0.5 * distance**2) * known[..., None, :]
+    return weight / weight.sum(-1, keepdims=True)
+
+
+def response(means, settings, at):
+    """[E, len(at)] of mean scores [E, H]; NaN outside of the values that a task was run at."""
+    known = np.isfinite(means)
+    smooth = (smoother(settings, at, known) @ np.where(known, means, 0.0)[..., None])[..., 0]
+    log = np.log10(settings)
+    low = np.where(known, log, np.inf).min(-1)[..., None]
+    high = np.where(known, log, -np.inf).max(-1)[..., None]
+    inside = (at >= low - STEP / 2) & (at <= high + STEP / 2)
+    return np.where(inside, smooth, np.nan)
+
+
+def windows(values, settings, seed=0):
+    """(best single value, list with a Window per task) of scores [E, H, S]."""
+    at, means = points(settings), statistics.seed_means(values)
+    smooth = response(means, settings, at)
+    single = int(np.nan_to_num(smooth.mean(0), nan=-np.inf).argmax())  # of the points that every task has
+    generator, made = np.random.default_rng(seed), []
+    for task, own in enumerate(smooth):
+        top = int(np.nanargmax(own))
+        good = own >= KEEP * own[top]
+        # The stretch around the top: what lies beyond a dip is another hill.
+        low = top - np.argmin(np.append(good[top::-1], False)) + 1
+        high = top + np.argmin(np.append(good[top:], False)) - 1
+        ran = np.flatnonzero(np.isfinite(own))
+        first, last = optimum_interval(values[task], settings, generator)
+        made.append(
+            Window(
+                *(10 ** at[[top]]), *(10.0 ** np.array([first, last])), *(10 ** at[[low, high]]),
+                bool(low == ran[0]), bool(high == ran[-1]), float(own[top] - own[single]),
+            )
+        )  # fmt: skip
+    return 10 ** at[single], made
+
+
+def optimum_interval(values, settings, generator, draws=DRAWS):
+    """(low, high) of the logarithm at which the response to values [H, S] is highest; NaN where a seed was not run.
+
+    Percentiles of where it is highest after errors are added to the means. A few seeds know their own spread badly, so
+    half of an error's square is the task's. Such a half has four times the degrees of freedom of n seeds, 4 (n - 1)
+    (Satterthwaite), and errors are drawn wider by as much as Student's quantile is above the normal one.
+    """
+    ran = np.isfinite(values).any(-1)
+    values, own = values[ran], np.asarray(settings)[ran]
+    at = points(settings)
+    at = at[(at >= np.log10(own.min()) - STEP / 2) & (at <= np.log10(own.max()) + STEP / 2)]
+    count = np.isfinite(values).sum(-1)
+    squares = np.nanvar(values, axis=-1) / np.maximum(1, count - 1)  # of the standard error
+    pooled = squares[count > 1].mean() if (count > 1).any() else np.nan
+    tails = np.array([1 - statistics.LEVEL, 1 + statistics.LEVEL]) / 2
+    wider = stats.t.ppf(tails[1], 4 * np.maximum(1, count - 1)) / stats.norm.ppf(tails[1])
+    error = wider * np.sqrt((np.where(count > 1, squares, pooled) + pooled) / 2)
+    drawn = statistics.seed_means(values) + error * generator.standard_normal((draws, len(own)))
+    tops = (drawn @ smoother(own, at, np.ones(len(own), bool)).T).argmax(-1)
+    return np.quantile(at[tops], tails)
+
+
 def draw(frame) -> Figure:
-    """A row per task, a column per number: window, optimum with its interval, the best single value and its loss."""
+    """A row per task, a column per knob: range, optimum with its interval, the best single value and its loss."""
     numbers = list(frame[["algorithm", "advantages"]].drop_duplicates().itertuples(index=False, name=None))
     tasks = sorted(frame["task"].unique(), key=task_name, reverse=True)
-    if not any(UNIT in task for task in tasks):  # pairs of units stay together
-        best = frame.drop_duplicates("task").set_index("task")["optimum"]
-        tasks = sorted(tasks, key=best.get, reverse=True)
+    best = frame.drop_duplicates("task").set_index("task")["optimum"]
+    tasks = sorted(tasks, key=best.get, reverse=True)
     parts = [frame[(frame["algorithm"] == name) & (frame["advantages"] == kind)] for name, kind in numbers]
     shown = [tasks] * len(numbers)
     if available.get() >= 1.35 * len(numbers):

@@ -7,10 +7,12 @@ A module has
     effects(data)       -> what decides, with `by_task`, a frame with a row per sample and task. Raises NotApplicable.
     decide(effects)     -> list of `Answer`
     imagine(...)        -> how often a rule shows its claim, and the contrary, in imagined studies
-    sentence(answer)    -> one finding in words, made from the answer's fields
-    TITLE, CAPTION, PART, ORDER, numbers, draw      its figure, as any page of the report has it (`analysis.item`)
+    WORLDS              the keywords of `imagine` whose shares results/question_sizes.csv has (`analysis.sizes`)
+    sentence(answer)    -> one finding in words, made from the answer's fields; left out: that of this page
+    TITLE, CAPTION, PART, ORDER, numbers, draw      its figure, as any page of the report has it (`analysis.item`); with
+                        `text` instead of `draw` its table
 
-What several of them use is here: samples, scores, candidates and answers.
+What several of them use is here: samples, scores, fits, candidates and answers.
 """
 
 import shlex
@@ -19,18 +21,20 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .. import statistics, tuning
+from .. import response, statistics, tuning
 from ..arms import NotApplicable
 from ..data import KNOBS
 from ..item import modules
 from ..names import SYMBOLS
 
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
-CONDITIONS = {  # by what is done to the advantages: nothing else differs from the protocol's defaults
-    "raw": "advantage_normalization=none",
-    "centred": "advantage_normalization=centre",
-    "normalised": "",
+CONDITIONS = {  # by what is done to the advantages and gradients: nothing else differs from the protocol's defaults
+    "raw": {"advantage_normalization": "none"},
+    "centred": {"advantage_normalization": "centre"},
+    "normalised": {},
+    "clipped": {"max_grad_norm": 0.5},
 }
+SHAPES = {"trpo": response.DELTA}  # of responses to a knob; to any other response.BETA
 LEAST_TASKS = 3
 LEAST_VALUES = 3  # of a knob on a task
 
@@ -116,28 +120,41 @@ def in_words(page, answer):
 
 
 def samples(data, known=SAMPLES):
-    """The samples whose studies are all there, apart and together; of any other data one sample of all studies."""
+    """The samples whose studies are all there, apart and together; of any other data one sample of all studies.
+
+    A sample that is not registered may lack studies, if it has six.
+    """
     there = {name for names in data.runs["studies"] for name in names}
-    whole = [sample for sample in known if set(sample.studies) & there and _all_that_exist(sample, there)]
+    whole = [
+        sample
+        for sample in known
+        if len(there.intersection(sample.studies))
+        >= (len(sample.studies) if sample.registered else min(6, len(sample.studies)))
+    ]
     if not whole:
         return [Sample("these runs", tuple(sorted(there)))]
-    if len(whole) == 1:
+    if known is not SAMPLES or len(whole) == 1:
         return whole
     return [*whole, Sample(ALL, sum((sample.studies for sample in whole), ()))]
-
-
-def _all_that_exist(sample, there):
-    """Whether all of a sample's studies are there; the old ones alone may lack some that are not run yet."""
-    return set(sample.studies) <= there if sample.registered else len(set(sample.studies) & there) >= 6
 
 
 def rows(data, sample, algorithm, advantages, studies=None):
     """Runs of an algorithm with nothing but its knob changed, on a sample's tasks."""
     studies = set(sample.studies if studies is None else studies)
     runs = data.runs
-    keep = (runs["family"] == algorithm) & (runs["condition"] == CONDITIONS[advantages]) & runs["fork"].isna()
-    keep &= runs["learned"] | sample.screened
-    return runs[keep & runs["studies"].map(lambda names: not studies.isdisjoint(names))]
+    keep = (runs["family"] == algorithm) & (runs["learned"] | sample.screened) & runs["fork"].isna()
+    return runs[keep & only_changes(runs, CONDITIONS[advantages]) & belong(runs, studies)]
+
+
+def belong(runs, studies):
+    """[run] whether it belongs to any of the studies."""
+    return np.array([not set(studies).isdisjoint(names) for names in runs["studies"]], dtype=bool)
+
+
+def only_changes(runs, changes, but=()):
+    """[run] whether its protocol has these changes from the defaults and no other, but for some settings."""
+    kept = ({name: own[name] for name in own if name not in but} for own in runs["changes"])
+    return np.array([own == changes for own in kept], dtype=bool)
 
 
 def swept(data, sample, algorithm, advantages):
@@ -159,8 +176,8 @@ def responses(data, sample, algorithm, advantages):
     runs = runs[np.isfinite(runs["auc_return"])]
     if runs["task"].nunique() < LEAST_TASKS or runs.groupby(["task", "setting"]).size().max() < 2:
         raise NotApplicable(
-            f"needs {LEAST_VALUES} values of {KNOBS[algorithm][0]} ({advantages} advantages) on {LEAST_TASKS} learned "
-            f"tasks, two seeds of some; there are {runs['task'].nunique()} such tasks"
+            f"needs {LEAST_VALUES} values of {knob_name(algorithm, advantages)}, on {LEAST_TASKS} learned tasks, two "
+            f"seeds of some; there are {runs['task'].nunique()} such tasks"
         )
     return pd.DataFrame(
         {
@@ -173,9 +190,28 @@ def responses(data, sample, algorithm, advantages):
     ).reset_index(drop=True)
 
 
+def fits(data, knobs, known=SAMPLES):
+    """{(sample, knob): (response.Fit, scores)} of the knobs (algorithm, advantages) that have enough runs.
+
+    Raises NotApplicable.
+    """
+    found, lacking = {}, None
+    for sample in samples(data, known):
+        for knob in knobs:
+            try:
+                scores = responses(data, sample, *knob)
+                found[sample, knob] = response.fit(scores, *SHAPES.get(knob[0], response.BETA)), scores
+            except (NotApplicable, ValueError) as reason:
+                lacking = reason
+    if not found:
+        raise NotApplicable(str(lacking))
+    return found
+
+
 def knob_name(algorithm, advantages):
     """ "β, raw advantages"."""
-    return f"{SYMBOLS[KNOBS[algorithm][0]]}, {advantages} advantages"
+    kind = {"clipped": "normalised advantages, gradient clipping"}.get(advantages, f"{advantages} advantages")
+    return f"{SYMBOLS[KNOBS[algorithm][0]]}, {kind}"
 
 
 def span(counts):
@@ -196,7 +232,7 @@ def seeds(*scores):
 # Tuned values -------------------------------------------------------------------------------
 
 
-def tuned(data, knobs):
+def tuned(data, knobs, known=SAMPLES):
     """What each knob's best value is worth, tuned on the task itself and carried over from the others; frame.
 
     knobs  of (algorithm, advantages)
@@ -205,7 +241,7 @@ def tuned(data, knobs):
     that the grid of candidates or a score lacks ("" where none does). Raises NotApplicable.
     """
     frames = []
-    for sample in samples(data):
+    for sample in samples(data, known):
         if sample.name == ALL:
             frames.append(pd.concat(frames).assign(sample=ALL, registered=False))
             continue
@@ -316,6 +352,28 @@ def answer(question, contrast, sample, by_task, sides, judge, rule, skewed=False
     )  # fmt: skip
 
 
+def estimated(question, contrast, sample, unit, estimate, null, fits, rule, judge=None, units=None):
+    """The `Answer` of an estimate from fits.
+
+    estimate  "task" or "family" -> response.Estimate with the interval over these
+    fits      {knob: (response.Fit, scores)}
+    judge     (low, high) -> verdict, where there is a rule
+    units     tasks and families of the estimate; left out: all of the fits
+    """
+    whole = estimate("task")
+    try:
+        families = estimate("family")
+    except ValueError:  # fewer than three
+        families = (np.nan,) * 3
+    units = sorted({unit for fit, _ in fits.values() for unit in fit.units}) if units is None else units
+    return Answer(
+        question, contrast, sample.name, unit, *whole, *families[1:], null, tuple(task for task, _ in units),
+        len({family for _, family in units}), seeds(*(scores for _, scores in fits.values())),
+        {knob_name(*knob): candidates(scores) for knob, (_, scores) in fits.items()},
+        registered(sample, judge(whole.low, whole.high)) if judge else "", rule,
+    )  # fmt: skip
+
+
 # Verdicts ---------------------------------------------------------------------------------
 
 
@@ -339,7 +397,8 @@ def sentence(answer):
     """One answer in words, made from its fields."""
     sides = " and ".join(f"{count} of {side}" for side, count in answer.candidates.items())
     families = f"; by families [{answer.family_low:+.2f}, {answer.family_high:+.2f}]"
+    effect = f"{interval_text(answer, signed=True)} {answer.unit}"
     return (
-        f"{answer.contrast}: {interval_text(answer, signed=True)} {answer.unit}, {len(answer.tasks)} {answer.sample}"
+        f"{answer.contrast}: {effect}, {len(answer.tasks)} tasks ({answer.sample})"
         f"{families if np.isfinite(answer.family_low) else ''} (candidates: {sides}; {answer.seeds} seeds judge)."
     )

@@ -84,6 +84,9 @@ def imagine(effect, scatter=0.15, tasks=30, noise=0.1, judging=8, studies=1000, 
     return shares([judged(*ends) for ends in zip(low, high)])
 
 
+WORLDS = [{"effect": effect, "tasks": tasks} for tasks in (15, 30) for effect in (0.0, 0.05, 0.1)]
+
+
 # The figure -------------------------------------------------------------------------------
 
 

@@ -41,15 +41,15 @@ class Effects(NamedTuple):
     fits: dict
 
 
-def gains(data):
+def gains(data, least=LEAST_VALUES):
     """Frame: sample, task, family, advantages, at, x, seed, score of every fork. Raises NotApplicable.
 
     The score is the mean return of the second half of the fork's steps less that of its first rollout, which is the
     source's policy still. A diverged fork ends as the untrained policy.
     """
     runs = data.runs[data.runs["fork"].notna() & data.runs["setting"].notna()]
-    if runs.empty or runs.groupby(["task", "advantages", "fork"])["setting"].nunique().max() < LEAST_VALUES:
-        raise NotApplicable("has no runs of three values that go on from one point of another run (fork.at)")
+    if runs.empty or runs.groupby(["task", "advantages", "fork"])["setting"].nunique().max() < least:
+        raise NotApplicable(f"has no runs of {least} values that go on from one point of another run (fork.at)")
     first = data.curves[data.curves["iteration"] == 0].set_index("run")["return_mean"].reindex(data.runs.index)
     later = pd.Series(data.over_training("return_mean", parts=2)[:, 1], data.runs.index)
     later = later.where(data.runs["status"] != "diverged", data.runs["floor"])
@@ -99,7 +99,7 @@ def moved(scores):
     points = [own for at, own in scores.groupby("at") if at in (scores["at"].min(), scores["at"].max())]
     if len(points) < 2:
         raise ValueError("forks begin at one point")
-    pairs = [[response.fit(own, shape) for own in points] for shape in response.SHAPES]
+    pairs = [[response.fit(own, shape) for own in points] for shape in response.BETA]
     first, last = max(pairs, key=lambda pair: sum(fit.predictive for fit in pair))
     units = first.units.intersection(last.units)
     if len(units) < LEAST_TASKS:

@@ -10,7 +10,7 @@ from .. import statistics, tuning
 from ..names import SYMBOLS
 from ..style import ALGORITHM_STYLE, NARROW, available
 from . import CONTRARY, KNOBS, SHOWN, UNDECIDED, Answer, answer, interval_text, knob_name, paired, shares, tuned
-from .spread import imagined
+from .spread import imagined_scores
 
 QUESTION = "What does a value of a knob cost that is best on all other tasks, against the one best on this task?"
 COSTS = 0.05  # normalised score: what a value that is carried over may cost in the mean over tasks
@@ -96,19 +96,21 @@ def differs(low, high):
 
 
 def imagine(sd, tasks=30, values=7, width=1.25, noise=0.1, choosing=2, judging=8, studies=200, seed=0):
-    """(shares shown and contrary shown, true regret) of studies whose best values spread by `sd` decades.
+    """(share shown, share contrary shown, true regret) of studies whose best values spread by `sd` decades.
 
-    choosing, judging  seeds of each task; others: see `spread.imagined`
+    choosing, judging  seeds of each task; others: see `spread.imagined_scores`
     """
     generator, verdicts, truth = np.random.default_rng(seed), [], []
     for _ in range(studies):
-        scores = imagined(sd, width, tasks, values, choosing + judging, noise, generator)
-        grid = np.stack([own.pivot(index="x", columns="seed", values="score") for _, own in scores.groupby("task")])
-        choose, judge = grid[..., :choosing], grid[..., choosing:]
+        _, scores = imagined_scores(sd, width, tasks, values, choosing + judging, noise, generator)
+        choose, judge = scores[..., :choosing], scores[..., choosing:]
         own, carried = (tuning.judged(choose, judge, pick)[0] for pick in (tuning.best_here, tuning.best_elsewhere))
         verdicts.append(costs(*statistics.skewed_mean_interval(own - carried, 300)[1:]))
         truth.append((own - carried).mean())
-    return shares(verdicts), float(np.mean(truth))
+    return *shares(verdicts), float(np.mean(truth))
+
+
+WORLDS = [{"sd": sd} for sd in (0.0, 0.25, 0.35, 0.5, 0.7)]
 
 
 # The figure -------------------------------------------------------------------------------

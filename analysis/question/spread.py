@@ -1,6 +1,6 @@
 """How far does the best value of a knob differ between tasks, and how hard is it to choose one value for all?"""
 
-from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -8,23 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import response
-from ..arms import NotApplicable
 from ..names import task_name
 from ..style import ALGORITHM_STYLE, NARROW, available, log_axis
-from . import (
-    CONTRARY,
-    SAMPLES,
-    SHOWN,
-    UNDECIDED,
-    Answer,
-    candidates,
-    interval_text,
-    knob_name,
-    registered,
-    responses,
-    samples,
-    seeds,
-)  # fmt: skip
+from . import CONTRARY, SAMPLES, SHOWN, UNDECIDED, Answer, estimated, fits, interval_text, knob_name, shares
 
 QUESTION = "How far does the best value of a knob differ between tasks?"
 HARDER = 1.0  # ratio of two difficulties above which one knob is harder to choose than the other
@@ -64,17 +50,8 @@ class Effects(NamedTuple):
 
 
 def effects(data) -> Effects:
-    fits = {}
-    for sample in samples(data, SAMPLES):
-        for knob in KNOBS:
-            try:
-                scores = responses(data, sample, *knob)
-                fits[sample, knob] = response.fit(scores), scores
-            except (NotApplicable, ValueError):
-                continue
-    if not fits:
-        raise NotApplicable("needs a knob with three values on three learned tasks, two seeds of some")
-    return Effects(pd.concat([_by_task(*key, *fit) for key, fit in fits.items()], ignore_index=True), fits)
+    found = fits(data, KNOBS, SAMPLES)
+    return Effects(pd.concat([_by_task(*key, *fit) for key, fit in found.items()], ignore_index=True), found)
 
 
 def _by_task(sample, knob, fit, scores):
@@ -93,29 +70,25 @@ def decide(found: Effects) -> list[Answer]:
     answers = []
     for (sample, knob), (fit, scores) in found.fits.items():
         for of, words in OF.items():
-            unit = "decades" if of == "spread" else "SD / width"
-            found_here = {knob: (fit, scores)}
-            contrast = f"{words}: {knob_name(*knob)}"
-            answers.append(
-                _answer(sample, contrast, unit, lambda by, of=of, fit=fit: fit.estimate(of, by), 0.0, found_here)
-            )
-    names = {sample for sample, _ in found.fits}
-    for sample in sorted(names, key=lambda sample: sample.name):
+            unit, contrast = "decades" if of == "spread" else "SD / width", f"{words}: {knob_name(*knob)}"
+            estimate = partial(fit.estimate, of)
+            answers.append(estimated("spread", contrast, sample, unit, estimate, 0.0, {knob: (fit, scores)}, RULE))
+    for sample in sorted({sample for sample, _ in found.fits}, key=lambda sample: sample.name):
         for first, second, alike in RATIOS:
             if {(sample, first), (sample, second)} <= set(found.fits):
                 pair = {knob: found.fits[sample, knob] for knob in (first, second)}
-                for of, words in OF.items():
-                    answers.append(_ratio(sample, pair, of, words, alike))
+                answers += [_ratio(sample, pair, of, words, alike) for of, words in OF.items()]
     return answers
 
 
 def _ratio(sample, pair, of, words, alike):
     (first, (one, _)), (second, (two, _)) = pair.items()
-    contrast = f"{words}: {knob_name(*first)} / {knob_name(*second)}"
-    answer = _answer(sample, contrast, "ratio", lambda by: response.ratio(one, two, of, by), 1.0, pair)
-    if of == "spread":  # beta ~ delta^-1/2 makes the ratio of two spreads another unit's
-        return answer
-    return replace(answer, verdict=registered(sample, judged(answer.low, answer.high, alike)))
+    # beta ~ delta^-1/2 makes the ratio of two spreads another unit's
+    judge = partial(judged, alike=alike) if of == "difficulty" else None
+    return estimated(
+        "spread", f"{words}: {knob_name(*first)} / {knob_name(*second)}", sample, "ratio",
+        partial(response.ratio, one, two, of), 1.0, pair, RULE, judge,
+    )  # fmt: skip
 
 
 def judged(low, high, alike):
@@ -125,20 +98,6 @@ def judged(low, high, alike):
             return SHOWN
         return CONTRARY if low > ALIKE or high < 1 / ALIKE else UNDECIDED
     return SHOWN if low > HARDER else CONTRARY if high < NO_HARDER else UNDECIDED
-
-
-def _answer(sample, contrast, unit, estimate, null, fits):
-    whole = estimate("task")
-    try:
-        families = estimate("family")
-    except ValueError:  # fewer than three
-        families = (np.nan,) * 3
-    units = sorted({unit for fit, _ in fits.values() for unit in fit.units})
-    return Answer(
-        "spread", contrast, sample.name, unit, *whole, *families[1:], null, tuple(task for task, _ in units),
-        len({family for _, family in units}), seeds(*(scores for _, scores in fits.values())),
-        {knob_name(*knob): candidates(scores) for knob, (_, scores) in fits.items()}, "", RULE,
-    )  # fmt: skip
 
 
 def sentence(answer) -> str:
@@ -159,23 +118,29 @@ def imagine(
     """
     generator, verdicts = np.random.default_rng(seed), []
     for _ in range(studies):
-        fits = [response.fit(imagined(sd, width, tasks, values, count, noise, generator)) for sd in (raw, normalised)]
-        verdicts.append(judged(*response.ratio(*fits, of="difficulty")[1:], alike))
-    return np.mean([verdict == SHOWN for verdict in verdicts]), np.mean([verdict == CONTRARY for verdict in verdicts])
+        scores = [imagined(sd, width, tasks, values, count, noise, generator) for sd in (raw, normalised)]
+        ratio = response.ratio(*(response.fit(own, *response.BETA) for own in scores), of="difficulty")
+        verdicts.append(judged(ratio.low, ratio.high, alike))
+    return shares(verdicts)
 
 
 def imagined(sd, width, tasks, values, count, noise, generator):
-    """Scores of imagined tasks as `response.fit` takes them, half-decade grid about 0; `sd` may be the best values."""
-    x = 0.5 * (np.arange(values) - (values - 1) / 2)
-    best = generator.normal(0, sd, tasks) if np.ndim(sd) == 0 else sd
-    widths = width * np.exp(generator.normal(0, 0.3, tasks))
-    means = np.exp(-(((x - best[:, None]) / widths[:, None]) ** 2) / 2)
-    scores = means[..., None] + noise * generator.standard_normal((tasks, values, count))
+    """Scores of imagined tasks as `response.fit` takes them; see `imagined_scores`."""
+    x, scores = imagined_scores(sd, width, tasks, values, count, noise, generator)
     index = np.indices(scores.shape).reshape(3, -1)
     return pd.DataFrame(
         {"task": [f"task {i}" for i in index[0]], "family": [f"family {i % 8}" for i in index[0]],
          "x": x[index[1]], "seed": index[2], "score": scores.ravel()}
     )  # fmt: skip
+
+
+def imagined_scores(sd, width, tasks, values, count, noise, generator):
+    """(x [H], scores [E, H, S]) of imagined tasks, half-decade grid about 0; `sd` may be the best values."""
+    x = 0.5 * (np.arange(values) - (values - 1) / 2)
+    best = generator.normal(0, sd, tasks) if np.ndim(sd) == 0 else sd
+    widths = width * np.exp(generator.normal(0, 0.3, tasks))
+    means = np.exp(-(((x - best[:, None]) / widths[:, None]) ** 2) / 2)
+    return x, means[..., None] + noise * generator.standard_normal((tasks, values, count))
 
 
 # The figure -------------------------------------------------------------------------------

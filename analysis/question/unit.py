@@ -1,5 +1,6 @@
 """Why is one raw beta harder to choose: does the best beta have the unit of the advantages?"""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,21 +12,7 @@ from .. import response
 from ..arms import NotApplicable
 from ..names import task_name
 from ..style import FIXED, INK, NARROW, available, log_axis
-from . import (
-    CONTRARY,
-    SAMPLES,
-    SHOWN,
-    UNDECIDED,
-    Answer,
-    candidates,
-    interval_text,
-    knob_name,
-    registered,
-    responses,
-    rows,
-    samples,
-    seeds,
-)  # fmt: skip
+from . import CONTRARY, SAMPLES, SHOWN, UNDECIDED, Answer, estimated, fits, interval_text, rows, shares
 
 QUESTION = "On one task, is the best raw β larger than the best normalised β by the scale of the advantages?"
 FOLLOWS = 0.5  # slope above which the best raw beta has the unit of the advantages, below which it has not
@@ -34,6 +21,7 @@ Slope of log10(best raw β / best normalised β) on log10 of the standard deviat
 task: 1 if β has their unit, 0 if it has not. Shown that it has if the slope's interval is above {FOLLOWS:g} and
 holds 1; the contrary if the interval is below {FOLLOWS:g}. Interval over tasks.
 """
+KNOBS = (("kl_fixed", "raw"), ("kl_fixed", "normalised"))
 CLEAR = 2.0  # decades: bars that are longer are drawn faint
 FIRST = 10  # iterations that the scale of the advantages is read from
 
@@ -51,23 +39,25 @@ WHOLE = True
 
 
 class Effects(NamedTuple):
-    """by_task: a row per sample and task, log10; lines: {sample: (Line of the ratio, of the raw optimum, scores)}."""
+    """by_task: a row per sample and task, log10; lines: {sample: (Line of the ratio, of the raw optimum, fits)}."""
 
     by_task: pd.DataFrame
     lines: dict
 
 
 def effects(data) -> Effects:
-    frames, lines = [], {}
-    for sample in samples(data, SAMPLES):
-        try:
-            scores = [responses(data, sample, "kl_fixed", kind) for kind in ("raw", "normalised")]
-            sigma = log_sigma(data, rows(data, sample, "kl_fixed", "raw"))
-            fits = [response.fit(own) for own in scores]
-            lines[sample] = (*(response.slope(fits[0], other, sigma) for other in (fits[1], None)), scores)
-        except (NotApplicable, ValueError):
+    fitted, frames, lines = fits(data, KNOBS, SAMPLES), [], {}
+    for sample in dict.fromkeys(sample for sample, _ in fitted):
+        own = {knob: fitted[sample, knob] for knob in KNOBS if (sample, knob) in fitted}
+        if len(own) < 2:
             continue
-        frames.append(_by_task(sample, *fits, sigma, lines[sample]))
+        raw, normalised = (fit for fit, _ in own.values())
+        sigma = log_sigma(data, rows(data, sample, *KNOBS[0]))
+        try:
+            lines[sample] = (*(response.slope(raw, other, sigma) for other in (normalised, None)), own)
+        except ValueError:  # fewer than four tasks with both
+            continue
+        frames.append(_by_task(sample, raw, normalised, sigma, lines[sample]))
     if not lines:
         raise NotApplicable("needs three values of β with raw and with normalised advantages on four learned tasks")
     return Effects(pd.concat(frames, ignore_index=True), lines)
@@ -114,28 +104,15 @@ def quantiles(grid, likelihood, shares):
 
 def decide(found: Effects) -> list[Answer]:
     answers = []
-    for sample, (ratio, raw, scores) in found.lines.items():
-        for words, line, of, null in (
-            ("slope of best raw β / best normalised β", ratio, "slope", 0.0),
-            ("slope of best raw β", raw, "slope", 0.0),
-            ("scatter about that line of best raw β / best normalised β", ratio, "scatter", 0.0),
-            ("scatter about that line of best raw β", raw, "scatter", 0.0),
+    for sample, (ratio, raw, own) in found.lines.items():
+        for words, line, of, judge in (
+            ("slope of best raw β / best normalised β", ratio, "slope", judged),
+            ("slope of best raw β", raw, "slope", None),
+            ("scatter about that line of best raw β / best normalised β", ratio, "scatter", None),
+            ("scatter about that line of best raw β", raw, "scatter", None),
         ):
-            whole = line.estimate(of)
-            try:
-                family = line.estimate(of, "family")
-            except ValueError:  # fewer than three families
-                family = (np.nan,) * 3
-            verdict = registered(sample, judged(whole.low, whole.high)) if line is ratio and of == "slope" else ""
-            tasks = tuple(line.units.get_level_values("task"))
-            answers.append(
-                Answer(
-                    "unit", words, sample.name, "decades per decade" if of == "slope" else "decades", *whole,
-                    *family[1:], null, tasks, len(set(line.units.get_level_values("family"))), seeds(*scores),
-                    {knob_name("kl_fixed", kind): candidates(own) for kind, own in zip(("raw", "normalised"), scores)},
-                    verdict, RULE,
-                )
-            )  # fmt: skip
+            unit, estimate = "decades per decade" if of == "slope" else "decades", partial(line.estimate, of)
+            answers.append(estimated("unit", words, sample, unit, estimate, 0.0, own, RULE, judge, list(line.units)))
     return answers
 
 
@@ -155,7 +132,7 @@ def sentence(answer) -> str:
 
 def imagine(slope=1.0, scatter=0.15, sigma=0.8, normalised=0.35, tasks=30, studies=20, seed=0, **of_responses):
     """(share shown, share contrary shown) of imagined studies in which the best raw beta follows the advantages' scale
-    by `slope`; sigma: SD of log10 of that scale over tasks. Others: see `spread.imagined`."""
+    by `slope`; sigma: SD of log10 of that scale over tasks. Others: see `spread.imagined_scores`."""
     from .spread import imagined
 
     generator, verdicts = np.random.default_rng(seed), []
@@ -163,11 +140,11 @@ def imagine(slope=1.0, scatter=0.15, sigma=0.8, normalised=0.35, tasks=30, studi
     for _ in range(studies):
         scale, best = generator.normal(0, sigma, tasks), generator.normal(0, normalised, tasks)
         both = [best + slope * scale + generator.normal(0, scatter, tasks), best]
-        fits = [response.fit(imagined(at, tasks=tasks, generator=generator, **given)) for at in both]
+        raw_and_normalised = [imagined(at, tasks=tasks, generator=generator, **given) for at in both]
         known = pd.Series(scale, [f"task {task}" for task in range(tasks)])
-        found = response.slope(*fits, known).slope
+        found = response.slope(*(response.fit(own, *response.BETA) for own in raw_and_normalised), known).slope
         verdicts.append(judged(found.low, found.high))
-    return np.mean([verdict == SHOWN for verdict in verdicts]), np.mean([verdict == CONTRARY for verdict in verdicts])
+    return shares(verdicts)
 
 
 # The figure -------------------------------------------------------------------------------

@@ -8,11 +8,10 @@ from matplotlib.figure import Figure
 
 from ..data import PHASES
 from ..names import algorithm_name
-from . import CONTRARY, SHOWN, UNDECIDED, Answer, rows, samples, span, tuned
-from .constraint import contrasts, decided, differences
+from . import Answer, rows, samples, span, tuned
+from .constraint import MATTERS, contrasts, decided, differences, imagine, judged  # noqa: F401 (one rule)
 
 QUESTION = "On one task, is a β that changes within a run better than the best constant one?"
-MATTERS = 0.05  # normalised score
 RULE = f"""
 Normalised score on the same task, each side at the value tuned on that task, read on seeds that did not choose it, from
 as many candidates: β on normalised advantages (which follows their scale) less a constant raw one; centred less raw
@@ -76,10 +75,6 @@ def decide(found: Effects) -> list[Answer]:
     return decided("within_run", found.by_task, judged, RULE)
 
 
-def judged(low, high):
-    return SHOWN if low > 0 else CONTRARY if high < MATTERS else UNDECIDED
-
-
 def moved(found: Effects) -> list[str]:
     """How far the scale of the advantages moves, a sentence per sample."""
     return [
@@ -87,6 +82,9 @@ def moved(found: Effects) -> list[str]:
         f"the median task, {10 ** own['reach'].max():.2g}-fold at most ({span([len(own)])} {sample})."
         for sample, own in found.moves.groupby("sample", sort=False)
     ]
+
+
+WORLDS = [{"effect": effect, "scatter": 0.2} for effect in (0.0, 0.05, 0.1)]
 
 
 def numbers(study, runs) -> pd.DataFrame:

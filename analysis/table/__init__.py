@@ -1,9 +1,10 @@
 """The tables of the report that belong to no figure, one page each (`analysis.item` says what a page has)."""
 
 from .. import markup
-from ..item import found
+from ..item import found, in_order
+from ..panel import ASKED
 
-TABLES = found(__name__, __path__)
+TABLES = in_order(found(__name__, __path__) | {name: item for name, item in ASKED.items() if not item.draw})
 
 
 def latex(frame, caption, label) -> str:

@@ -1,4 +1,4 @@
-"""How often each rule decides wrongly and rightly, and how often its interval holds the truth, in simulated studies."""
+"""How often the rule of each question decides wrongly and rightly, in imagined studies (`analysis.sizes`)."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from ..names import percent
 
 TITLE = "How the rules decide when the truth is known"
 CAPTION = """
-A thousand simulated studies per row, judged by the rules of this report (python -m analysis.calibration): how often a
-claim or its contrary is shown, and how often the 95 % interval holds the truth. Rows of the rule “interval” are
-intervals of other figures and tables.
+Imagined studies whose truth is known, judged by the rules of this report (python -m analysis.sizes): how often a claim
+or its contrary is shown. The keywords of a world are those of the question’s module; true effect: where they do not say
+it.
 """
 PART, ORDER = "ruled_out", 60
 NEEDS = ()
@@ -19,16 +19,17 @@ PER_TASK = False
 
 
 def numbers(study, runs) -> pd.DataFrame:
-    file = Path(study.directories[0]).resolve().parent / "calibration.csv"
+    file = Path(study.directories[0]).resolve().parent / "question_sizes.csv"
     if not file.exists():
-        raise NotApplicable(f"needs {file.name} beside the study, from python -m analysis.calibration")
+        raise NotApplicable(f"needs {file.name} beside the study, from python -m analysis.sizes")
     return pd.read_csv(file)
 
 
 def text(frame) -> pd.DataFrame:
-    columns = {"rule": "rule", "number": "number", "design": "tasks and seeds", "truth": "truth"}
-    shares = {"shown": "shown", "contrary_shown": "contrary shown", "coverage": "interval holds it"}
-    words = frame[list(columns)].rename(columns=columns)
-    return words.join(
-        frame[list(shares)].rename(columns=shares).map(lambda share: percent(share) if share >= 0 else "–")
+    shares = {"shown": "shown", "contrary_shown": "contrary shown"}
+    words = (
+        frame[["question", "world", "studies"]]
+        .astype(str)
+        .join(frame[list(shares)].rename(columns=shares).map(percent))
     )
+    return words.assign(**{"true effect": [f"{x:.3f}" if x == x else "–" for x in frame["true_effect"]]})
