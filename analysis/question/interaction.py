@@ -20,7 +20,7 @@ seed, of runs that go on from one point. Shown (a qualitative interaction, Gail 
 at the first point and below 0 at the last, both in one intersection-union test at 5 % after Holm's correction for the
 tasks; the contrary if it is below 0 first and above 0 last. {FEWEST} seeds or more.
 """
-SAMPLES = (Sample("new seeds", ("crossing",), registered=True), Sample("seven tasks", ("forks",)))
+SAMPLES = (Sample("new seeds", ("crossing",), registered=True),)
 
 TITLE = "Do the betas that gain most change sides?"
 CAPTION = """
@@ -86,28 +86,14 @@ def decide(found: Effects) -> list[Answer]:
     answers = []
     for row in found.by_task.to_dict("records"):
         verdict = judged(row["holm"], row["holm_contrary"], row["seeds"]) if row["registered"] else ""
+        kind = f"{row['advantages']} advantages"
         for point, when in (("lead_first", "early"), ("lead_last", "late")):
             ends = [row[f"{point}{end}"] for end in ("", "_low", "_high")]
-            kind = f"{row['advantages']} advantages"
-            contrast = f"{task_name(row['task'])}: small less large β, {kind}, {when}"
-            answers.append(
-                Answer(
-                    "interaction",
-                    f"small less large β, {row['advantages']} advantages, {when}",
-                    row["sample"],
-                    "units of return",
-                    *ends,
-                    np.nan,
-                    np.nan,
-                    0.0,
-                    (row["task"],),
-                    1,
-                    span([row["seeds"]]),
-                    values,
-                    verdict,
-                    RULE,
-                )  # fmt: skip
-            )
+            answers.append(Answer(
+                "interaction", f"{task_name(row['task'])}: small less large β, {kind}, {when}", row["sample"],
+                "units of return", *ends, np.nan, np.nan, 0.0, (row["task"],), 1, span([row["seeds"]]),
+                {f"β, {kind}": span([row["values"]])}, verdict, RULE,
+            ))  # fmt: skip
     return answers
 
 

@@ -86,16 +86,18 @@ def shown(frame):
 
 def decide(found: Effects) -> list[Answer]:
     """An answer a task, where seeds are enough for one."""
-    frame = found.by_task[found.by_task["seeds"] >= FEWEST]
     return [
         Answer(
-            "task_by_task", f"{task_name(row.task)}: TRPO (δ = {row.delta:g}) less β = {row.beta:.3g}, {row.advantages} advantages",
-            row.sample, "normalised score", row.lead, row.lead_low, row.lead_high, np.nan, np.nan, 0.0, (row.task,), 1,
-            span([row.seeds]), {"δ": "1", "β": str(row.values)},
+            "task_by_task", _contrast(row), row.sample, "normalised score", row.lead, row.lead_low, row.lead_high,
+            np.nan, np.nan, 0.0, (row.task,), 1, span([row.seeds]), {"δ": "1", "β": str(row.values)},
             judged(row.lead, row.holm, row.seeds) if row.registered else "", RULE,
         )
-        for row in frame.itertuples()
+        for row in found.by_task[found.by_task["seeds"] >= FEWEST].itertuples()
     ]  # fmt: skip
+
+
+def _contrast(row):
+    return f"{task_name(row.task)}: TRPO (δ = {row.delta:g}) less β = {row.beta:.3g}, {row.advantages} advantages"
 
 
 def judged(lead, p, seeds):
