@@ -70,7 +70,7 @@ def decide(found: Effects) -> list[Answer]:
     answers = []
     for (sample, contrast), own in found.by_task.groupby(["sample", "contrast"], sort=False):
         sides = [own["name_first"].iloc[0], own["name_second"].iloc[0]]
-        answers.append(answer("clipping", contrast, sample, own, sides, judged, RULE, skewed=contrast == LESS))
+        answers.append(answer("clipping", contrast, sample, own, sides, judged, RULE))
     return [found for found in answers if found]
 
 
