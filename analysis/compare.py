@@ -1,4 +1,4 @@
-"""Two arms in the mean over tasks, scores as shares of the gain: untrained policy 0, best arm of a task 1."""
+"""Two arms in the mean over tasks, final returns on a scale: untrained policy 0, best arm of a task 1."""
 
 import numpy as np
 

@@ -19,7 +19,7 @@ CAPTION = """
 Final return against the value of the knob, per task: mean over seeds with 95 % interval; an interval that leaves the
 plot goes beyond every single run. One value can be best on every task only where the bars at the bottom overlap.
 
-The bar spans the values that no other is shown to beat (Welch tests at 5 %), which hold the best one in 94 % of
+The bar spans the values that no other is shown to beat (Welch tests at 5 %), which cover the best one in 94 % of
 simulated studies or more; the diamond is the value with the highest mean. What a value costs where bars do not overlap
 is in the matrix of values tuned elsewhere. Horizontal bands: other algorithms at their authors’ settings, and one’s
 own. A knob that was swept over three values or more on every task is in the figure of all methods, but for β.

@@ -1,5 +1,5 @@
 """The implied β by phase and the final return by fixed β, on normalised and on raw advantages: rows of kind "implied"
-(x is the phase) and "profile" (x is β, scores as shares of the gain).
+(x is the phase) and "profile" (x is β, scores with the untrained policy at 0, the best arm at 1).
 """
 
 import pandas as pd
@@ -23,7 +23,7 @@ PART, ORDER = "unit", 20
 NEEDS = ("kl_fixed", "trpo")
 
 NAMED = 14  # tasks in the legend
-LOWEST = -1.5  # of returns as shares of the gain, in view
+LOWEST = -1.5  # of returns in view, untrained 0, best arm 1
 
 
 def numbers(study, runs) -> pd.DataFrame:

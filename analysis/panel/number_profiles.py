@@ -1,5 +1,5 @@
-"""Share of the gain by value of each method’s number, per task and over "all tasks", with the median KL of an update,
-nats.
+"""Final return (untrained 0, best arm 1) by value of each method’s knob, per task and over "all tasks", with the median KL
+of an update, nats.
 """
 
 import numpy as np
@@ -13,13 +13,13 @@ from ..data import KNOBS
 from ..names import ALGORITHMS, SYMBOLS, task_name
 from ..style import ALGORITHM_STYLE, INK, facets, legend_below, task_colours, task_markers
 
-TITLE = "One number for all tasks, method by method"
+TITLE = "One value for all tasks, method by method"
 CAPTION = """
-Final return by value of each method’s number, as a share of what the task’s best arm gains over the untrained policy:
-tasks (thin), and their mean with 95 % interval (thick). The last panel sets the means against what all methods share,
-the median KL of an update (geometric mean over runs).
+Final return (untrained policy 0, the task’s best arm 1) by value of each method’s knob: tasks (thin), and their mean
+with 95 % interval (thick). The last panel sets the means against what all methods share, the median KL of an update
+(geometric mean over runs).
 
-Decades of different numbers are not alike: the KL of a step goes with δ, but with up to 1/β².
+Decades of different knobs are not alike: the KL of a step goes with δ, but with up to 1/β².
 """
 PART, ORDER = "windows_of_values", 40
 NEEDS = tuple(KNOBS)
@@ -52,7 +52,7 @@ def numbers(study, runs) -> pd.DataFrame:
 
 
 def draw(frame) -> Figure:
-    """Share of the gain against each method's number, and the means of all methods against the median KL."""
+    """Final return against each method's knob, and the means of all methods against the median KL."""
     algorithms = list(dict.fromkeys(frame["algorithm"]))
     titles = {name: f"{ALGORITHMS[name]}: {SYMBOLS[KNOBS[name][0]]}" for name in algorithms} | {"steps": "step size"}
     figure, axes = facets(titles, height=1.9, columns=3, title=titles.get, sharey=True)
@@ -83,7 +83,7 @@ def draw(frame) -> Figure:
     for ax in axes.values():
         ax.axhline(0, color=INK, lw=0.6)
         if ax.get_subplotspec().is_first_col():
-            ax.set_ylabel("share of the gain")
+            ax.set_ylabel("final return (0 untrained, 1 best arm)")
     low = frame["mean"].min()
     ax.set_ylim(max(-0.35, low - 0.05), 1.05)
     legend_below(figure, [axes[algorithms[0]]], most=4)

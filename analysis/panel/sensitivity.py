@@ -13,7 +13,7 @@ from ..style import ALGORITHM_STYLE, FAINT, INK, WIDTH, available
 
 TITLE = "Which knob has to be tuned"
 CAPTION = """
-Sensitivity Φ (Adkins et al. 2024): mean score with the knob tuned for each task, less that of the best single value.
+Sensitivity Φ (Adkins et al. 2024): mean score with the knob tuned for each task, minus that of the best single value.
 The larger Φ, the more is gained by tuning for each task; the dashed line is the published Φ of PPO’s four numbers
 together.
 

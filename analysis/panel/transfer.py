@@ -1,4 +1,4 @@
-"""What a number costs on one task that was tuned on another: a row per number and pair of tasks, shares of the gain."""
+"""What a value costs on one task that was tuned on another: a row per knob and pair of tasks."""
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,8 @@ from ..style import INK, NARROW, available, shade, table_axes, table_blocks
 
 TITLE = "What a value tuned elsewhere costs"
 CAPTION = """
-Per cent of the task’s gain in final return (best arm over untrained policy) that is lost on the column task with the
-value tuned on the row task; last row, and the table: the value best in the mean over all tasks.
+Normalised final return (untrained 0, best arm 100 %) that is lost on the column task with the value tuned on the row
+task; last row, and the table: the value best in the mean over all tasks.
 
 Values near or below zero mean no loss. Tuned on random halves of the seeds and evaluated on the other halves, so that
 chance is not mistaken for tuning. In parentheses the smallest and largest loss with one seed left out, from three seeds

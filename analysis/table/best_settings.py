@@ -1,4 +1,4 @@
-"""Best setting, those that no other is shown to beat, and those within WINDOW of it: a row per number and task."""
+"""Best setting, those that no other is shown to beat, and those within WINDOW of it: a row per knob and task."""
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,13 @@ from ..names import SYMBOLS, task_name
 TITLE = "Best value per task"
 CAPTION = """
 The value with the highest mean final return, the stretch of values that no other is shown to beat (Welch tests at 5 %,
-which hold the best one in 94 % of simulated studies or more), and the values that lose less than 10 % of the gain; last
-row: those that do so on every task.
+which hold the best one in 94 % of simulated studies or more), and the 90 %-of-best range, the values that lose less
+than 0.1 (untrained 0, best arm 1); last row: those that do so on every task.
 """
 PART, ORDER = "windows_of_values", 70
 NEEDS = tuple(KNOBS)
 
-WINDOW = 0.10  # share of the gain that a setting may lose and still be in a task's window
+WINDOW = 0.10  # that a setting may lose and still be in a task's range, untrained 0, best arm 1
 
 
 def numbers(study, runs) -> pd.DataFrame:
@@ -80,11 +80,11 @@ def text(frame) -> pd.DataFrame:
     kept = [ends(*pair) if np.isfinite(pair[0]) else "–" for pair in zip(frame["low"], frame["high"])]
     return pd.DataFrame(
         {
-            "number": [SYMBOLS[name] for name in frame["number"]],
+            "knob": [SYMBOLS[name] for name in frame["number"]],
             "task": [task_name(name) for name in frame["task"]],
             "best": [f"{value:g}" if np.isfinite(value) else "–" for value in frame["best"]],
             "none shown better": kept,
-            "within 10 %": [
+            "90 %-of-best range": [
                 ends(*pair) if size else "none"
                 for *pair, size in zip(frame["window_low"], frame["window_high"], frame["window_size"])
             ],
