@@ -1,5 +1,5 @@
-"""Final return (untrained 0, best arm 1) by value of each method’s knob, per task and over "all tasks", with the median KL
-of an update, nats.
+"""Final return (untrained 0, best arm 1) by value of each knob, per task and over "all tasks", with the median KL of an
+update, nats.
 """
 
 import numpy as np
