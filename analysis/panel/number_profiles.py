@@ -83,7 +83,7 @@ def draw(frame) -> Figure:
     for ax in axes.values():
         ax.axhline(0, color=INK, lw=0.6)
         if ax.get_subplotspec().is_first_col():
-            ax.set_ylabel("final return (0 untrained, 1 best arm)")
+            ax.set_ylabel("normalised final return")
     low = frame["mean"].min()
     ax.set_ylim(max(-0.35, low - 0.05), 1.05)
     legend_below(figure, [axes[algorithms[0]]], most=4)
