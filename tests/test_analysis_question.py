@@ -265,6 +265,38 @@ def _within(runs):
     return constraint.contrasts(frame, [("normalised less raw", tuple((knob, "own") for knob in knobs))])
 
 
+def test_a_contrast_is_the_difference_of_what_each_side_chose_by_hand(differ):
+    """Chosen on the seeds of one study, on the task or in the mean over the others; read on those of another."""
+    trpo = differ[differ["kind"] == "normalised"].assign(
+        family="trpo", setting=lambda own: 0.01 * own["setting"], normalised=lambda own: 0.9 * own["normalised"] - 0.02
+    )
+    runs = pd.concat([differ, trpo], ignore_index=True)
+    found = {"constraint": constraint.effects(only_runs(runs)).by_task, "within_run": _within(runs)}
+
+    def score(task, family, kind, of):
+        own = runs[(runs["family"] == family) & (runs["kind"] == kind)]
+        choose, judge = (
+            own[own["study"] == study].pivot_table(index="task", columns="setting", values="normalised")
+            for study in ("fresh", "fresh_judged")
+        )
+        chosen = choose.loc[task].idxmax() if of == "own" else choose.drop(task).mean().idxmax()
+        return judge.loc[task, chosen]
+
+    trpo_and_beta = ("trpo", "normalised"), ("kl_fixed", "normalised")
+    sides = {
+        ("constraint", f"TRPO less fixed β, normalised advantages, {question.mode(of)}"): (*trpo_and_beta, of)
+        for of in ("own", "carried")
+    }
+    sides["within_run", "normalised less raw"] = ("kl_fixed", "normalised"), ("kl_fixed", "raw"), "own"
+    for (name, contrast), (first, second, of) in sides.items():
+        effect = found[name][found[name]["contrast"] == contrast].set_index("task")["effect"]
+        expected = {task: score(task, *first, of) - score(task, *second, of) for task in differ["task"].unique()}
+        assert effect.to_dict() == pytest.approx(expected), contrast
+    lead = constraint.decide(constraint.Effects(found["constraint"]))[0]
+    effect = found["constraint"][found["constraint"]["contrast"] == lead.contrast]["effect"]
+    assert (lead.low, lead.high) == pytest.approx(stats.t.interval(0.95, 9, effect.mean(), stats.sem(effect)))
+
+
 def test_effects_report_the_tasks_that_they_are_made_of(differ):
     answer = regret.decide(regret.effects(only_runs(differ[differ["task"] != "t4"])))[0]
     assert answer.tasks == tuple(f"t{task}" for task in range(10) if task != 4)

@@ -210,8 +210,12 @@ def fits(data, knobs, known=SAMPLES):
 
 def knob_name(algorithm, advantages):
     """ "β, raw advantages"."""
-    kind = {"clipped": "normalised advantages, gradient clipping"}.get(advantages, f"{advantages} advantages")
-    return f"{SYMBOLS[KNOBS[algorithm][0]]}, {kind}"
+    return f"{SYMBOLS[KNOBS[algorithm][0]]}, {kind_name(advantages)}"
+
+
+def kind_name(advantages):
+    """ "raw advantages", "normalised advantages, gradient clipping"."""
+    return "normalised advantages, gradient clipping" if advantages == "clipped" else f"{advantages} advantages"
 
 
 def span(counts):
