@@ -26,8 +26,21 @@ from analysis.question import (
     unit,
     within_run,
 )
+from analysis.table import new_task
 
+REGISTERED = question.CANDIDATES
 BETAS = [0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
+
+
+@pytest.fixture(autouse=True)
+def whatever_values(monkeypatch):
+    """The made-up studies below have other values than the registered ones."""
+    monkeypatch.setattr(question, "CANDIDATES", {})
+
+
+def test_every_knob_has_as_many_registered_candidates():
+    assert {len(set(values)) for values in REGISTERED.values()} == {7}
+    assert set(REGISTERED) == {*regret.SWEPT, ("kl_fixed", "centred")}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +73,26 @@ def test_spread_finds_the_standard_deviation_of_known_best_values(follows):
         assert answer.candidates == {f"β, {kind} advantages": "8"}
     ratio = answers["difficulty: β, raw advantages / β, normalised advantages", "ratio"]
     assert ratio.low > 1 and ratio.verdict == ""  # no rule was registered for these runs
+
+
+def test_a_new_task_is_foretold_by_the_spread_the_line_and_the_losses(follows):
+    study, _ = follows
+    frame = new_task.numbers(study, study.main).set_index(["advantages", "slope"])
+    fits, known = spread.effects(study).by_task, regret.effects(study).by_task
+    for kind in ("raw", "normalised"):
+        row, own = frame.loc[kind, 0.0], fits[fits["advantages"] == kind].iloc[0]
+        normal = stats.t(11, own["mean"], own["sd"] * np.sqrt(13 / 12)).interval(0.95)
+        assert np.log10([row["best_low"], row["best_high"]]) == pytest.approx(normal)
+        lost = known.loc[(known["advantages"] == kind) & (known["algorithm"] == "kl_fixed"), "effect"]
+        normal = stats.t(11, lost.mean(), lost.std() * np.sqrt(13 / 12)).interval(0.95)
+        assert (row["loss_low"], row["loss_high"]) == pytest.approx(normal)
+    by_scale = (
+        frame.loc["raw"].drop(0.0).iloc[0]
+    )  # the scale of the advantages is all that raw and normalised differ in
+    assert by_scale["best"] == pytest.approx(frame.loc["normalised", 0.0]["best"], rel=0.25)
+    plain = frame.loc["raw", 0.0]
+    assert by_scale["best_high"] / by_scale["best_low"] < 0.2 * plain["best_high"] / plain["best_low"]
+    assert "× σ^" in "".join(new_task.text(frame.reset_index())["best value on a new task"])
 
 
 def test_the_best_value_of_each_task_lies_in_its_interval(follows):

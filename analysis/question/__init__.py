@@ -36,6 +36,7 @@ CONDITIONS = {  # by what is done to the advantages and gradients: nothing else 
 }
 SHAPES = {"trpo": response.DELTA}  # of responses to a knob; to any other response.BETA
 LEAST_TASKS = 3
+LEAST_FITTED = 6  # tasks: of fewer the model of the response tells no spread
 LEAST_VALUES = 3  # of a knob on a task
 
 
@@ -63,7 +64,16 @@ OLD = Sample(
 )  # fmt: skip
 SAMPLES = (FRESH, OLD)
 ALL = "all tasks"
-CANDIDATES = {}  # {(algorithm, advantages): values to choose from on registered tasks}; else those that most tasks have
+# What is chosen from on registered tasks, as many values of each knob; on others what most tasks have
+CANDIDATES = {
+    ("kl_fixed", "raw"): (0.1, 0.3, 1, 3, 10, 30, 100),
+    ("kl_fixed", "centred"): (0.1, 0.3, 1, 3, 10, 30, 100),
+    ("kl_fixed", "normalised"): (0.03, 0.1, 0.3, 1, 3, 10, 30),
+    ("trpo", "raw"): (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+    ("trpo", "normalised"): (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+    ("kl_adaptive", "normalised"): (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+    ("clip", "normalised"): (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1),
+}
 JUDGING_SEEDS = "range(100,108)"
 
 
@@ -174,9 +184,9 @@ def responses(data, sample, algorithm, advantages):
     """
     runs = swept(data, sample, algorithm, advantages)
     runs = runs[np.isfinite(runs["auc_return"])]
-    if runs["task"].nunique() < LEAST_TASKS or runs.groupby(["task", "setting"]).size().max() < 2:
+    if runs["task"].nunique() < LEAST_FITTED or runs.groupby(["task", "setting"]).size().max() < 2:
         raise NotApplicable(
-            f"needs {LEAST_VALUES} values of {knob_name(algorithm, advantages)}, on {LEAST_TASKS} learned tasks, two "
+            f"needs {LEAST_VALUES} values of {knob_name(algorithm, advantages)}, on {LEAST_FITTED} learned tasks, two "
             f"seeds of some; there are {runs['task'].nunique()} such tasks"
         )
     return pd.DataFrame(
