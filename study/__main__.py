@@ -14,6 +14,8 @@ def script() -> None:
         warnings.resetwarnings()
         warnings.simplefilter("default")
     sys.excepthook = _interrupted
+    if not sys.flags.safe_path and os.getcwd() not in sys.path:  # of an installed command; python -m has it there
+        sys.path.insert(0, os.getcwd())  # modules of the user's own
     try:
         from study.launch.command import main  # takes seconds
 

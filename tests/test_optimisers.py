@@ -1,4 +1,4 @@
-"""The page on optimisers, on a made-up response: it finds the best value, with equal budgets, and judges on new seeds."""
+"""The page on optimisers, on a made-up response: it finds the best value, with equal budgets and seeds that judge."""
 
 import itertools
 import re

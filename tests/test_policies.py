@@ -323,6 +323,7 @@ def test_what_cannot_be_played_is_one_line(study, own, tmp_path, monkeypatch, ca
         ([own, "--episodes", "0"], "--episodes 0: at least 1"),
         ([own, "--video", "x.avi"], "must end in .gif or .mp4"),
         ([own, "--video", "x.gif"], "shows one run, 2 are chosen"),
+        ([own, "seed=0", "--episodes", "1", "--video", bad / "runs.parquet/x.gif"], "runs.parquet"),
         ([bad, "seed=0"], "is no kept policy"),
         ([tmp_path / "catch", "--video", tmp_path / "x.gif"], "task.id=Catch-v0: gymnasium cannot make it"),
     ):
@@ -341,6 +342,13 @@ def test_a_policy_of_another_environment_is_refused(study):
     other = dataclasses.replace(kept, task=kept.task.model_copy(update={"id": "Acrobot-v1"}))
     with pytest.raises(Exception, match="6 observed numbers and actions of 3; the policy has 4 and 2"):
         play.returns(other, 2, True)
+
+
+def test_without_safetensors_nothing_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "find_spec", lambda name: None)
+    with pytest.raises(Exception, match="execution.policies=last: needs safetensors: pip install safetensors"):
+        runner.run([config(tmp_path)])
+    assert not (tmp_path / "s").exists()
 
 
 def test_an_episode_without_end_is_refused(study, monkeypatch):

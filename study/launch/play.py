@@ -254,6 +254,6 @@ def main(arguments: list[str] | None = None) -> None:
         if given.video is not None and given.video.suffix not in (".gif", ".mp4"):
             raise ConfigError(f"--video {given.video}: must end in .gif or .mp4")
         play(given.study, given.runs, given.episodes, given.video, given.policy)
-    except (ConfigError, disk.Unwritable) as error:
+    except (ConfigError, disk.Unwritable, OSError) as error:  # an OSError: the video's folder
         console.print(f"[red]error:[/] {error}", highlight=False)
         sys.exit(2)

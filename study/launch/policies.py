@@ -48,6 +48,8 @@ class Keeper:
 
     def __init__(self, trainer):
         self.kind = trainer.config.execution.policies
+        if self.kind is not None:
+            import safetensors  # noqa: F401  a worker without it says so before it has trained
         self.acting = self.best = Acting.of(trainer) if self.kind == "best" else None
         self.highest = np.full(len(trainer.configs), np.nan)
         self.since = trainer.iteration  # the first iteration that was looked at

@@ -8,6 +8,7 @@ import threading
 from collections import Counter, defaultdict, deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -56,6 +57,8 @@ def run(configs: list[Config]) -> pd.DataFrame:
     origins = check(configs, alone)
     configs = each_apart(configs, alone)
     tracker.check(configs[0].execution.tracker)
+    if (kind := configs[0].execution.policies) and find_spec("safetensors") is None:
+        raise ConfigError(f"execution.policies={kind}: needs safetensors: pip install safetensors")
     store.open()
     store.merge()  # the results of an interrupted sweep
     finished = store.finished()
