@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: study test test-all report docs benchmark
+.PHONY: study test test-all report docs tutorial benchmark
 
 study: .venv/installed          ## a small study, from nothing to its report
 	$(PY) -m study -m +experiment=quick
@@ -21,6 +21,9 @@ report: .venv/installed         ## one report of all committed studies, and the 
 
 docs: .venv/equipped            ## the documentation as a site, in site/; it works offline
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
+tutorial: .venv/equipped        ## the tutorial's commands anew, with what they say; minutes, on an idle machine
+	$(PY) docs/fill.py docs/tutorial.md
 
 benchmark: .venv/equipped       ## time beside other libraries, and where it goes; half an hour, on an idle machine
 	$(PY) benchmarks/side_by_side.py
