@@ -219,6 +219,7 @@ def test_without_names_all_committed_studies_are_read(tmp_path, monkeypatch, cap
     registered = found.runs.groupby("study")["registered"].first()
     assert registered.to_dict() == {"one": "abc", "two": ""}
     built = []
+    (tmp_path / "figures.yaml").write_text("{}\n")  # no page shows a figure
     monkeypatch.setattr(analysis.__main__, "EVIDENCE", tmp_path)
     monkeypatch.setattr("analysis.report.build", lambda study, out, strict: built.append((study.name, out)) or out)
     assert analysis.__main__.main([]) == 0 and built == [("one + two", tmp_path / "report")]
