@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from . import statistics
-from .data import KNOBS, PHASES
+from .data import KNOBS
 
 
 class NotApplicable(Exception):
@@ -184,24 +184,6 @@ def log_median_kl(study, column="kl_after"):
     """Decimal logarithm of each run's median KL of an update, by the rows of study.runs; NaN where that is 0."""
     median = study.curves[column].astype(float).groupby(study.curves["run"]).median().reindex(study.runs.index)
     return np.log10(median.where(median > 0))
-
-
-def phase_returns(study, runs):
-    """{task: (settings, values [P, H, S])} return of fixed betas in each phase of training."""
-    returns = study.over_training("return_mean", PHASES)
-    # After a run has diverged its policy is worth the untrained one; without an ended episode
-    # the last known return stands.
-    broken = (study.runs["status"] == "diverged").to_numpy()[:, None]
-    returns = np.where(np.isnan(returns) & broken, study.runs["untrained"].to_numpy()[:, None], returns)
-    returns = pd.DataFrame(returns).ffill(axis=1).to_numpy()
-    result = {}
-    for task, group in plain(runs, "kl_fixed").groupby("task"):
-        settings, seeds = sorted(group["setting"].unique()), sorted(group["seed"].unique())
-        values = np.full((PHASES, len(settings), len(seeds)), np.nan)
-        at = pd.Index(settings).get_indexer(group["setting"]), pd.Index(seeds).get_indexer(group["seed"])
-        values[:, at[0], at[1]] = returns[group.index].T
-        result[task] = (np.array(settings), values)
-    return result
 
 
 def implied_squares(study, runs, parts, estimate="implied_beta_crossfit", raw=False):

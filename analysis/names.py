@@ -104,10 +104,6 @@ def percent(share):
     return f"{100 * share:.0f} %"
 
 
-def listed(values):
-    return ", ".join(f"{value:g}" if isinstance(value, float | np.floating) else str(value) for value in values)
-
-
 def spaced(number):
     """ "1 000 000", which no line break takes apart."""
     return f"{int(number):,}".replace(",", "\N{NO-BREAK SPACE}")

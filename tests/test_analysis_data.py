@@ -11,7 +11,6 @@ import synthetic
 import analysis.__main__
 from analysis import data
 from analysis.__main__ import main
-from analysis.arms import phase_returns
 from analysis.data import StudyError, load
 
 
@@ -151,22 +150,6 @@ def test_a_directory_that_holds_no_study_gives_one_clear_line(tmp_path, quick, c
 def test_unreadable_study_raises_study_error(tmp_path):
     with pytest.raises(StudyError):
         load([tmp_path / "nothing"])
-
-
-def test_after_divergence_a_phase_counts_as_the_untrained_policy(tmp_path):
-    runs, curves = synthetic.study(synthetic.QUICK_TASKS[:1], synthetic.fixed([1.0, 3.0]), seeds=2, iterations=50)
-    broken = runs["run_id"].iloc[0]
-    runs.loc[0, "status"] = "diverged"
-    curves = curves[(curves["run_id"] != broken) | (curves["iteration"] < 20)]
-    silent = runs["run_id"].iloc[1]
-    curves.loc[(curves["run_id"] == silent) & (curves["iteration"] >= 40), "return_mean"] = np.nan
-    study = load([synthetic.write(tmp_path / "s", runs, curves)])
-    settings, values = phase_returns(study, study.runs)["halfcheetah"]
-    assert settings.tolist() == [1.0, 3.0]
-    untrained = study.runs["untrained"].iloc[0]
-    np.testing.assert_allclose(values[2:, 0, 0], untrained)
-    assert (values[:2, 0, 0] > untrained).all()
-    assert values[4, 0, 1] == values[3, 0, 1]  # no episode ended in the last fifth
 
 
 def test_the_same_run_trained_again_under_another_name_counts_once(tmp_path, quick):
