@@ -412,11 +412,16 @@ def possible(ax, least, most, below=0.05):
 
 
 def label_ends(ax, ends):
-    """Task names beside the right ends of lines; `ends` maps a task to (x, y, colour). Log y. Call last."""
+    """Task names beside the right ends of lines, none where they are too many to stand below each other.
+
+    `ends` maps a task to (x, y, colour). Log y. Call last.
+    """
     ends = {name: end for name, end in ends.items() if np.isfinite(end[1]) and end[1] > 0}
     low, high = np.log10(ax.get_ylim())
     inches = 0.7 * ax.figure.get_figheight() / ax.get_subplotspec().get_gridspec().nrows  # of the axes, roughly
     gap = 8.5 / 72 / inches * (high - low)
+    if gap * len(ends) > high - low:
+        return
     ends = sorted(ends.items(), key=lambda item: item[1][1])
     places = [np.log10(y) for _, (_, y, _) in ends]
     for i in range(1, len(places)):  # up, where names would touch

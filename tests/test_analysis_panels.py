@@ -375,6 +375,17 @@ def test_a_legend_of_long_names_is_as_wide_as_fits_and_takes_nothing_from_the_pa
     assert heights[1] > 0.8 * heights[0]
 
 
+@pytest.mark.parametrize("count, named", [(3, 3), (60, 0)])
+def test_lines_are_named_at_their_ends_unless_there_are_too_many(count, named):
+    figure = style.Figure(figsize=(4, 2.5))
+    ax = figure.subplots()
+    ax.set_yscale("log")
+    ax.set_ylim(0.1, 10)
+    style.label_ends(ax, {f"task {i}": (1.0, 1.0, "k") for i in range(count)})
+    places = sorted(text.xyann[1] for text in ax.texts)
+    assert len(places) == named and all(b > a for a, b in zip(places, places[1:]))
+
+
 def test_fixed_betas_are_coloured_in_their_order():
     colours = list(style.beta_colours([10.0, 0.1, 1.0]).items())
     assert [beta for beta, _ in colours] == [0.1, 1.0, 10.0]
