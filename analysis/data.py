@@ -48,6 +48,7 @@ NAMES = ["task", "total_steps", "arm", "condition", "seed", "failed"]  # what te
 EVIDENCE = Path(__file__).resolve().parents[1] / "results"  # of this repository
 PHASES = 5  # fifths of training
 RAW = "advantage_normalization=none"
+FEW = 4  # lines that the first screen of a report has room for
 
 
 class StudyError(Exception):
@@ -128,22 +129,31 @@ class Study:
 
     @cached_property
     def of_one_budget(self):
-        """The study with each task's most frequent budget (the larger of two equally frequent), said in its notes.
+        """The study with each task's most frequent budget (the larger of two equally frequent), said in `left_out`.
 
-        Figures that average over arms take a task to have one budget.
+        Figures that average over arms take a task to have one budget: that of most runs of the main condition.
         """
-        count = self.runs.groupby(["task", "total_steps"]).size().reset_index(name="runs")
-        best = count.sort_values(["runs", "total_steps"]).groupby("task")["total_steps"].last()
+        main = self.runs["condition"] == self.main_condition
+        count = main.groupby([self.runs["task"], self.runs["total_steps"]]).agg(["sum", "size"]).reset_index()
+        best = count.sort_values(["sum", "size", "total_steps"]).groupby("task")["total_steps"].last()
         keep = self.runs["total_steps"] == self.runs["task"].map(best)
         if keep.all():
             return self
         study = replace(self.of(keep), whole=self)
         study.missing = self.missing[self.missing["total_steps"] == self.missing["task"].map(best)]
-        study.left_out += [
+        lines = [
             f"{len(rest)} {'run' if len(rest) == 1 else 'runs'} of {task} with {spaced(steps)} steps left out: most "
             f"runs of the task have {spaced(best[task])}."
             for (task, steps), rest in self.runs[~keep].groupby(["task", "total_steps"])
         ]
+        if len(lines) > FEW:
+            study.notes += lines
+            tasks = self.runs.loc[~keep, "task"].nunique()
+            lines = [
+                f"{(~keep).sum()} runs of {tasks} tasks left out, because most runs of their task have more or fewer "
+                "steps; the end of the report lists them. The questions read every budget."
+            ]
+        study.left_out += lines
         _score(study)
         return study
 

@@ -138,8 +138,10 @@ def notes(study):
     unlearned = study.runs[study.runs["fork"].isna()].groupby("task")["learned"].any()
     if both_sides(study) and not unlearned.all():
         names = [task_name(task) for task in unlearned.index[~unlearned]]
-        names = _joined(names) if len(names) <= 6 else f"{len(names)} tasks"
-        lines.append(f"No arm learned {names} (above the untrained policy in every seed): the questions leave it out.")
+        them, names = "it" if len(names) == 1 else "them", _joined(names) if len(names) <= 6 else f"{len(names)} tasks"
+        lines.append(
+            f"No arm learned {names} (above the untrained policy in every seed): the questions leave {them} out."
+        )
     if len(study.missing):
         lines.append(
             f"{_counted(len(study.missing), 'run')} of the grid {'is' if len(study.missing) == 1 else 'are'} missing; "
@@ -167,11 +169,11 @@ def other_conditions(study):
 
 
 def short_budget(study):
-    """One line where runs are much shorter than their task's file says, from the stored configuration; or None.
+    """One line where most runs are much shorter than their task's file says, from the stored configuration; or None.
 
     A task of the user's own has no usual budget, and forks are short on purpose.
     """
-    short = set()
+    short = []
     for config, steps in zip(study.runs["config"], study.runs["total_steps"]):
         try:
             config = json.loads(config)
@@ -180,8 +182,8 @@ def short_budget(study):
         except (TypeError, ValueError, KeyError):
             continue
         if steps < SHORT * usual:
-            short.add((int(steps), int(usual)))
-    if not short:
+            short.append((int(steps), int(usual)))
+    if 2 * len(short) < len(study.runs) or not short:
         return None
     steps, usual = min(short, key=lambda pair: pair[0] / pair[1])
     line = f"Trained for {spaced(steps)} of the task’s usual {spaced(usual)} steps"
