@@ -110,7 +110,7 @@ def imagine(sd, tasks=30, values=7, width=1.25, noise=0.1, choosing=2, judging=8
     return *shares(verdicts), float(np.mean(truth))
 
 
-WORLDS = [{"sd": sd} for sd in (0.0, 0.25, 0.35, 0.5, 0.7)]
+WORLDS = [{"sd": sd} for sd in (0.0, 0.3, 0.45, 0.6, 0.74, 0.9)]
 
 
 # The figure -------------------------------------------------------------------------------
