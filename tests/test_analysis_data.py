@@ -86,6 +86,14 @@ def test_a_run_found_in_two_studies_counts_once(tmp_path, quick):
     np.testing.assert_array_equal(together.curves["return_mean"].to_numpy(), alone.curves["return_mean"].to_numpy())
 
 
+def test_a_run_that_failed_in_one_study_counts_as_the_other_completed_it(tmp_path, quick):
+    runs, curves = quick
+    failed = runs.assign(status=np.where(runs.index == 0, "failed", runs["status"]))
+    first = synthetic.write(tmp_path / "a", failed, curves)
+    study = load([first, synthetic.write(tmp_path / "b", runs, curves)])
+    assert study.missing.empty and set(study.runs["run_id"]) == set(runs["run_id"])
+
+
 def test_over_training_equals_the_mean_by_hand(tmp_path, quick):
     study = load([synthetic.write(tmp_path / "s", *quick)])
     by_part = study.over_training("return_mean", parts=7)

@@ -133,7 +133,9 @@ def test_unit_finds_slope_one_where_the_best_beta_follows_the_advantages(follows
 def test_the_scale_of_the_advantages_is_read_from_the_first_ten_raw_iterations(follows):
     study, tasks = follows
     raw = question.rows(study, question.samples(study)[0], "kl_fixed", "raw")
-    sigma = unit.log_sigma(study, raw)
+    later = study.curves["iteration"] >= 10
+    curves = study.curves.assign(sigma_advantage=study.curves["sigma_advantage"].where(~later, 1e3))
+    sigma = unit.log_sigma(dataclasses.replace(study, curves=curves), raw)
     assert sigma.to_dict() == pytest.approx({t.name: np.log10(t.sigma_advantage[0]) for t in tasks}, abs=1e-5)
 
 
@@ -295,10 +297,23 @@ def test_a_verdict_is_refused_where_candidates_differ_or_runs_are_missing(differ
     assert refused.verdict == "" and refused.refused.endswith(
         "python -m study -m task=t algorithm=kl_fixed algorithm.beta=10 'seed=range(2)' name=fresh"
     )
+    hole = differ[~((differ["kind"] == "normalised") & (differ["setting"] < 0.2) & (differ["task"] == "t3"))]
+    answers = {answer.contrast: answer for answer in regret.decide(regret.effects(only_runs(hole)))}
+    both = answers["β, raw advantages less β, normalised advantages"]  # its second side lacks them
+    assert both.verdict == "" and both.refused.startswith("No verdict: 1 tasks lack runs")
     unjudged = differ[differ["study"] == "fresh"]
     with_command = question.tuned(only_runs(unjudged), regret.SWEPT)
     assert with_command["own"].isna().all()
     assert with_command["command"].str.endswith(f"'seed={question.JUDGING_SEEDS}' name=fresh_judged").all()
+
+
+def test_a_sample_has_neither_forks_nor_runs_of_another_protocol(differ):
+    expected = question.rows(only_runs(differ), question.FRESH, "kl_fixed", "raw")
+    assert len(expected) == 10 * 5 * 2 and expected["kind"].eq("raw").all()
+    forks = differ.assign(fork=51200.0)
+    other = differ.assign(changes=[own | {"reward_scale": 2.0} for own in differ["changes"]])
+    found = question.rows(only_runs(pd.concat([differ, forks, other])), question.FRESH, "kl_fixed", "raw")
+    pd.testing.assert_frame_equal(found, expected)
 
 
 def test_runs_of_no_registered_sample_get_no_verdict_and_both_numbers_of_candidates(differ):
@@ -403,6 +418,14 @@ def test_the_table_of_sizes_is_made_of_the_worlds_of_each_question(tmp_path, mon
     assert "no question price with WORLDS; there are" in capsys.readouterr().err
 
 
+def test_how_far_the_scale_of_the_advantages_moves_within_a_run(tmp_path):
+    """It falls by two decades, evenly in their logarithm: between the middles of the outer fifths by 1.6."""
+    arms = fixed([1.0, 3.0], advantage_normalization="none") + fixed([1.0])
+    made = synthetic.study([Task("a", sigma_advantage=(10.0, 0.1))], arms, seeds=2, iterations=50)
+    (row,) = within_run.scale_moves(loaded(tmp_path / "s", made)).itertuples()
+    assert (row.drift, row.reach) == pytest.approx((-1.6, 1.6), abs=0.01)
+
+
 # Forks --------------------------------------------------------------------------------------
 
 
@@ -428,6 +451,26 @@ def test_the_move_of_the_best_value_is_found(forks):
     assert answer.effect == pytest.approx(1.0, abs=0.05) and answer.low <= 1 <= answer.high and answer.low > 0.7
     assert set(answer.tasks) == {f"t{number}" for number in range(-2, 3)} and answer.verdict == ""
     assert len(analysis.figure("fork", study, 3.3).axes) >= 1
+
+
+def test_the_mean_move_of_sharp_optima_is_normal_theory():
+    """Of 200 known differences: their mean, and nearly Student's interval; by families a jackknife."""
+    grid, spread_ = np.arange(-3, 3, 0.01), np.geomspace(0.03, 3, 20)[11]
+    places = 0.5 + spread_ * stats.zscore(np.random.default_rng(1).normal(size=200))
+    families = np.arange(200) // 25
+    move = fork.mean_move(grid, stats.norm.pdf(grid, places[:, None], 0.02), families)
+    interval = stats.t.interval(0.95, 199, places.mean(), stats.sem(places))
+    assert move.value == pytest.approx(0.5, abs=0.01) and (move.low, move.high) == pytest.approx(interval, abs=0.011)
+    without = np.array([np.delete(places, families == name).mean() for name in range(8)])
+    half = stats.t.ppf(0.975, 7) * np.sqrt(7 / 8 * ((without - without.mean()) ** 2).sum())
+    assert move.family_high - move.family_low == pytest.approx(2 * half, rel=0.25)  # on a grid of hundredths
+
+
+def test_a_fork_is_scored_by_what_its_second_half_returns_above_its_first_rollout(forks):
+    study = data.load([synthetic.write(forks[2].with_name("scored"), *forks[:2])])
+    returns = study.curves.pivot(index="run", columns="iteration", values="return_mean").to_numpy(dtype=float)
+    expected = np.nanmean(returns[:, 10:], axis=1) - returns[:, 0]
+    np.testing.assert_allclose(fork.gains(study)["score"], expected, rtol=1e-5)
 
 
 def test_a_diverged_fork_counts_as_the_untrained_policy(forks):
@@ -636,6 +679,11 @@ def test_a_qualitative_interaction_is_where_both_intervals_exclude_zero_on_their
     assert [answer.tasks[0] for answer in answers[::2]] == list(leads)
     assert [answer.verdict for answer in answers[::2]] == ["shown", "undecided", "contrary shown", "undecided"]
     assert interaction.sentence(answers[0]).startswith("crosses: small less large β, raw advantages, early is +4.")
+
+
+def test_a_value_in_the_middle_is_on_neither_side():
+    scores = pd.DataFrame([[5.0, 3.0, 100.0, 2.0, 1.0], [1.0, 1.0, -100.0, 4.0, 2.0]])
+    assert interaction.lead_of_small(scores).tolist() == [2.5, -2.0]
 
 
 def test_leads_of_single_tasks_are_welchs_tests_with_holm(tmp_path):

@@ -45,6 +45,20 @@ def test_an_arm_that_learns_is_seen_beside_arms_that_collapse(tmp_path):
     assert not data.load([synthetic.write(tmp_path / "flat", *flat)]).runs["learned"].any()
 
 
+def test_the_spread_is_that_of_single_returns_of_the_untrained_policy(tmp_path):
+    runs, curves = synthetic.study([Task("a")], fixed(np.geomspace(0.1, 10, 20)), seeds=10, iterations=12)
+    curves["return_mean"] = np.random.default_rng(0).normal(5, 2, len(curves))
+    own = data.load([synthetic.write(tmp_path / "s", runs, curves)]).runs
+    assert own["spread"].iloc[0] == pytest.approx(2, rel=0.1) and own["floor"].iloc[0] == pytest.approx(5, abs=0.5)
+
+
+def test_an_arm_has_learned_where_each_of_its_seeds_has(tmp_path):
+    runs, curves = synthetic.study([Task("a")], [synthetic.Arm("kl_fixed", 1.0, quality=0.9)], seeds=3)
+    assert data.load([synthetic.write(tmp_path / "all", runs, curves)]).runs["learned"].all()
+    runs.loc[1, "auc_return"] = 0.0
+    assert not data.load([synthetic.write(tmp_path / "two", runs, curves)]).runs["learned"].any()
+
+
 def test_normalised_scores_are_0_at_the_floor_and_1_at_the_best_arm(tmp_path):
     runs, curves = synthetic.study([Task("a", -50, 400), Task("b", 0, 50)], fixed([1.0, 3.0, 10.0]), seeds=3)
     runs.loc[0, "status"] = "diverged"

@@ -414,11 +414,16 @@ def test_the_policy_that_learns_is_the_policy_that_acted():
 @pytest.mark.parametrize("normalization", ["none", "batch"])
 @pytest.mark.parametrize("reward_scaling", [False, True])
 def test_the_algorithm_sees_the_advantages_of_the_true_episodes(normalization, reward_scaling, monkeypatch):
-    """GAE by the double sum on what was collected; computed and then used, standardised where that is asked for."""
+    """GAE by the double sum on what was collected; computed and then used, standardised where that is asked for.
+
+    The value learns from the same sums, never standardised; observations are standardised by all that were seen before.
+    """
     from study import fleet
 
     collected, real = [], fleet.collect
     monkeypatch.setattr(fleet, "collect", lambda *args: collected.append(real(*args)) or collected[-1])
+    targets, fit = [], fleet.value.fit
+    monkeypatch.setattr(fleet.value, "fit", lambda *args: targets.append(args[4].value_target) or fit(*args))
     runs = configs(
         "hopper", advantage_normalization=normalization, reward_scaling=reward_scaling, reward_scale=0.5, iterations=3
     )
@@ -431,6 +436,9 @@ def test_the_algorithm_sees_the_advantages_of_the_true_episodes(normalization, r
         moments, critic_theta, _ = kept[iteration - 1]
         _, _, variance = kept[iteration]
         experience, _ = collected[iteration]
+        observed = np.concatenate([before.observation for before, _ in collected[:iteration]], 1)
+        np.testing.assert_allclose(moments.mean, observed.mean(1), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(moments.variance, observed.var(1), rtol=1e-9)
         for run, config in enumerate(runs):
 
             def value(x, run=run, moments=moments, critic_theta=critic_theta):
@@ -450,6 +458,8 @@ def test_the_algorithm_sees_the_advantages_of_the_true_episodes(normalization, r
                 config.gae_lambda,
             )
             np.testing.assert_allclose(trainer.rows["sigma_advantage"][iteration][run], expected.std(), rtol=1e-8)
+            of_value = expected + value(experience.observation)
+            np.testing.assert_allclose(targets[iteration][run], of_value, rtol=1e-6, atol=1e-6)
             if normalization == "batch":
                 expected = (expected - expected.mean()) / expected.std()
             seen = one(spy.seen[iteration].batch, run).advantage

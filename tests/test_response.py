@@ -116,6 +116,15 @@ def test_noise_is_drawn_to_the_others_as_far_as_they_agree():
     assert np.std(error) < 0.6 * np.std(np.log(own / true))
 
 
+def test_the_noise_of_a_mean_is_that_of_its_seeds_over_their_number():
+    scores = made(OPTIMA, noise=0.3, seeds=16)
+    cells = scores.groupby(["task", "x"])["score"]
+    unit = cells.mean().unstack().pipe(lambda means: means.max(axis=1) - means.min(axis=1))
+    expected = cells.var().unstack().mean(axis=1) / 16 / unit**2
+    _, _, _, variance = response.cells(scores)
+    np.testing.assert_allclose(variance.mean(1), expected, rtol=0.2)  # drawn to the other tasks a little
+
+
 def test_more_seeds_of_a_value_say_more_of_its_noise():
     variance, freedom = np.full((3, 4), 0.01), np.ones((3, 4))
     variance[0, 0], freedom[0, 0] = 0.09, 200
@@ -322,6 +331,22 @@ def test_copies_of_a_task_in_one_family_are_one_task_to_the_interval_by_families
     alone, by_task, by_family = one.spread, four.spread, four.estimate("spread", "family")
     assert np.log(by_task.high / by_task.low) < 0.6 * np.log(alone.high / alone.low)
     assert np.log(by_family.high / by_family.low) > 0.8 * np.log(alone.high / alone.low)
+
+
+def test_an_interval_by_families_is_a_jackknife_over_them():
+    """Of a mean: by how much each value moves it, against the means without each family."""
+    generator = np.random.default_rng(6)
+    family = np.repeat(["a", "b", "c", "d"], [2, 3, 3, 8])
+    values = generator.normal(size=16) + pd.Series(family).map(dict(zip("abcd", (3.0, -2.0, 0.0, 1.0)))).to_numpy()
+    units = pd.MultiIndex.from_arrays([[f"t{number}" for number in range(16)], family], names=["task", "family"])
+    moved = pd.DataFrame({"one": (values - values.mean()) / 16}, units)
+    without = np.array([values[family != name].mean() for name in "abcd"])
+    jackknife = 3 / 4 * ((without - values.mean()) ** 2).sum()
+    variance = values.var() / 16
+    assert jackknife > 2 * variance
+    share = np.array([2, 3, 3, 8]) / 16
+    cut = stats.t.ppf(0.975, 1 / (share**2).sum() - 1) ** 2 * jackknife / variance
+    assert response._cut([variance], moved, "family", 0.95, 1.2) == pytest.approx(cut)
 
 
 def test_the_line_through_sharp_optima_is_least_squares():

@@ -315,6 +315,18 @@ def test_a_time_limit_that_envpool_takes_and_forgets_is_kept(id):
         assert t % 3 or (np.array_equal(step.observation, first) and not np.array_equal(step.next_observation, first))
 
 
+def test_a_time_limit_counts_each_copys_own_steps():
+    """The first copy reaches the goal after 13 of 20 steps and then stands still; the others only stand still."""
+    made = copies("CliffWalking-v1", "envpool", max_episode_steps=20)
+    made.reset()
+    up, right, down, left = range(4)
+    way = [up, *[right] * 11, down, *[left] * 20]
+    for t, action in enumerate(way, 1):
+        step = made.step(np.array([[action], [left], [left]]))
+        assert step.terminated.tolist() == [t == 13, False, False]
+        assert step.truncated.tolist() == [t == 33, t == 20, t == 20]
+
+
 @pytest.mark.parametrize("name", ["hopper", "inverteddoublependulum"])
 def test_the_new_episode_starts_from_the_start_and_the_old_one_ends_at_its_end(name):
     """Without start noise the first observation is known; EnvPool agrees with a plain gymnasium loop."""
