@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import suited
-from test_fleet import Interrupted, configs, same
+from test_fleet import Interrupted, configs, mixed, same
 from torch.overrides import TorchFunctionMode
 
 from study import fleet, implied_beta, value
@@ -45,9 +45,8 @@ def test_a_factory_that_is_not_told_the_device_is_refused():
     assert told.devices == ["cpu"]
 
 
-@pytest.mark.parametrize("algorithm", NAMES)
-def test_an_update_makes_every_tensor_on_the_fleets_device(algorithm, monkeypatch):
-    trainer = Trainer(configs("invertedpendulum", algorithm, iterations=2))
+def test_an_update_makes_every_tensor_on_the_fleets_device(monkeypatch):
+    trainer = Trainer(mixed(NAMES, task="invertedpendulum", iterations=2))
     told = Told()
 
     def watched(function):
@@ -63,6 +62,7 @@ def test_an_update_makes_every_tensor_on_the_fleets_device(algorithm, monkeypatc
     monkeypatch.setattr(trainer, "_freeze_broken", watched(trainer._freeze_broken))
     trainer.train()
     assert trainer.iteration == 2 and np.isfinite(trainer.latest("kl_after")).all()
+    assert [part.page.__name__.rpartition(".")[2] for part in trainer.parts] == NAMES
     assert told.devices and {torch.device(device) for device in told.devices} == {trainer.fleet.device}
 
 
