@@ -308,15 +308,3 @@ def test_an_update_together_is_each_run_alone_and_writes_to_nothing_it_was_given
         single, theta[1:2], made.start(single, theta[1:2]), type(rollout)(batch, rollout.order[1:2])
     )
     torch.testing.assert_close(alone[0], together[1], rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("algorithm", NAMES)
-def test_a_run_with_nan_advantages_leaves_the_others_their_bits(algorithm, rng):
-    fleet, theta, rollout = random_fleet(algorithm, FAMILIES[0], rng, [{}] * 3)
-    made = page(algorithm)
-    clean, _, _ = made.update(fleet, theta, made.start(fleet, theta), rollout)
-    advantage = rollout.batch.advantage.clone()
-    advantage[1] = torch.nan
-    poisoned = type(rollout)(rollout.batch._replace(advantage=advantage), rollout.order)
-    new, _, _ = made.update(fleet, theta, made.start(fleet, theta), poisoned)
-    assert torch.equal(new[[0, 2]], clean[[0, 2]])

@@ -41,18 +41,15 @@ def updated(fleet, theta, rollout, algorithm, state=None):
 
 
 def slow_terms(policy, theta, batch: Batch):
-    """ratio, KL(old || new), KL(new || old), advantage [n], one sample at a time through torch.distributions."""
-    terms = []
-    for observation, action, old_phi, advantage in zip(batch.observation, batch.action, batch.old, batch.advantage):
-        new, old = (
-            distribution(policy.family, policy(theta, observation[None])[0]),
-            distribution(policy.family, old_phi),
-        )
-        action = action[0] if isinstance(policy.family, Categorical) else action
-        ratio = torch.exp(new.log_prob(action) - old.log_prob(action))
-        divergence = torch.distributions.kl_divergence
-        terms.append(torch.stack([ratio, divergence(old, new), divergence(new, old), advantage]))
-    return torch.stack(terms).unbind(1)
+    """ratio, KL(old || new), KL(new || old), advantage [n] through torch.distributions.
+
+    test_algorithm.py takes one sample at a time (reference.sample_terms).
+    """
+    new, old = distribution(policy.family, policy(theta, batch.observation)), distribution(policy.family, batch.old)
+    action = batch.action[:, 0] if isinstance(policy.family, Categorical) else batch.action
+    divergence = torch.distributions.kl_divergence
+    ratio = torch.exp(new.log_prob(action) - old.log_prob(action))
+    return ratio, divergence(old, new), divergence(new, old), batch.advantage
 
 
 def slow_descent(fleet, theta, rollout: Rollout, run: int, loss, size: int = 8):
@@ -633,16 +630,23 @@ def test_natural_gradient_with_both_safeguards_is_trpo(family, rng):
 
 @families
 def test_kl_is_delta_times_lambda_over_beta_squared_for_small_steps(family, rng):
-    factors = (10.0, 100.0, 1000.0)
-    numbers = [{"damping": 0.0, "cg_iterations": 200, "beta": 1.0}]
+    """Runs alike but for their beta: 10, 100 and 1000 times the implied one."""
+    factors = torch.tensor([10.0, 100.0, 1000.0], dtype=torch.float64)
+    numbers = [{"damping": 0.0, "cg_iterations": 60, "beta": 1.0}] * 3
     fleet, theta, rollout = random_fleet("natural_gradient", family, rng, numbers)
+    theta, rollout = theta[:1].expand_as(theta), alike(rollout)
     implied = updated(fleet, theta, rollout, "natural_gradient")[2]["implied_beta"]
-    off = []
-    for factor in factors:
-        fleet.settings.beta = factor * implied
-        new, _, _ = updated(fleet, theta, rollout, "natural_gradient")
-        off.append(abs(slow_kl(fleet, new[0], rollout, 0).item() / (0.01 / factor**2) - 1))
+    fleet.settings.beta = factors * implied
+    new, _, _ = updated(fleet, theta, rollout, "natural_gradient")
+    kl = torch.stack([slow_kl(fleet, new[run], rollout, run) for run in range(3)])
+    off = (kl / (0.01 / factors**2) - 1).abs()
     assert off[2] < 0.003 and off[1] < off[0] and off[2] < off[1]
+
+
+def alike(rollout):
+    """The first run's, of every run."""
+    batch, order = tree_map(lambda x: x[:1].expand_as(x), (tuple(rollout.batch), rollout.order))
+    return Rollout(Batch(*batch), order)
 
 
 @families
@@ -651,8 +655,7 @@ def test_a_huge_penalty_keeps_the_policy_where_it_is_and_none_does_not(family, r
     fleet, theta, rollout = random_fleet(
         "kl_fixed", family, rng, [{"beta": 1e-6}, {"beta": 1e3}], epochs=100, learning_rate=1e-3
     )
-    rollout = Rollout(*tree_map(lambda x: x[:1].expand_as(x), (tuple(rollout.batch), rollout.order)))
-    rollout = Rollout(Batch(*rollout.batch), rollout.order)
+    rollout = alike(rollout)
     new, _, _ = updated(fleet, theta[:1].expand_as(theta), rollout, "kl_fixed")
     kl = fleet.each(change)(new, rollout.batch).kl
     assert kl[1] < 0.01 * kl[0]
