@@ -92,7 +92,12 @@ def test_a_sweep_of_one_s_own_has_no_verdict_and_the_demonstration_has(tmp_path)
     assert fixed.effect == pytest.approx(shares.min().max())
     seen = found.by_task.pivot_table(index="task", columns="setting", values="share")
     assert np.allclose(seen, shares)
-    assert "no value keeps 80% of the best score on all 3 tasks" in one_value.sentence(fixed)
+    words = (
+        "No value of β on normalised advantages keeps 80% of the best score on all 3 tasks: the best of 4 values keeps"
+    )
+    assert one_value.sentence(fixed).startswith(words)
+    (unjudged,) = one_value.decide(one_value.effects(own))
+    assert one_value.sentence(unjudged).startswith("Of β on normalised advantages, the best of 4 values keeps 0.")
 
 
 def test_the_two_tasks_shown_are_those_whose_best_values_differ_most(tmp_path):

@@ -142,17 +142,15 @@ def decide(found: Effects) -> list[Answer]:
 
 def sentence(answer) -> str:
     """One answer in words."""
-    count = next(iter(answer.candidates.values()))
-    what = {
-        SHOWN: f"no value keeps {KEEPS:.0%} of the best score on all {len(answer.tasks)} tasks",
-        CONTRARY: f"one value keeps {KEEPS:.0%} of the best score on all {len(answer.tasks)} tasks",
-    }.get(answer.verdict, f"whether one value keeps {KEEPS:.0%} of the best score on all tasks is undecided")
-    if not answer.verdict:
-        what = f"no rule was fixed beforehand for these {len(answer.tasks)} tasks"
-    return (
-        f"{answer.contrast}: {what}. The best of {count} values keeps {interval_text(answer)} of it "
-        f"on the task that it suits least ({answer.seeds} seeds)."
-    )
+    knob, count = answer.contrast.replace(", ", " on "), next(iter(answer.candidates.values()))
+    enough = f"{KEEPS:.0%} of the best score on all {len(answer.tasks)} tasks"
+    best = f"the best of {count} values keeps {interval_text(answer)} of it on the task that it suits least"
+    finding = {
+        SHOWN: f"No value of {knob} keeps {enough}: {best}",
+        CONTRARY: f"One value of {knob} keeps {enough}: {best}",
+        UNDECIDED: f"Whether one value of {knob} keeps {enough} is undecided: {best}",
+    }.get(answer.verdict, f"Of {knob}, {best.replace(' of it', ' of the best score')} of {len(answer.tasks)}")
+    return f"{finding} ({answer.seeds} seeds)."
 
 
 def imagine(means, noise=0.1, count=3, studies=1000, seed=0):
