@@ -14,6 +14,7 @@ from test_command_line import command
 from test_sweeps import _interrupt, environment_seed
 from test_task import copies, inside
 
+from study import origin
 from study.config import Task
 from study.settings import ConfigError
 from study.task import probe
@@ -120,6 +121,16 @@ def test_draws_from_global_generators_are_governed_by_the_seed_and_leave_ours_al
         np.testing.assert_array_equal(walk([2], 7)[0][:, 0], one[:, 1])
         random.seed(5), np.random.seed(5), torch.manual_seed(5)
         assert ours[1:] == (np.random.rand(), torch.rand(()).item()) and ours != theirs
+
+
+def test_a_package_that_is_installed_meanwhile_is_known(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "newly" not in origin.distributions() and origin.distributions() is origin.distributions()
+    made = tmp_path / "newly_made-1.0.dist-info"
+    made.mkdir()
+    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: newly-made\nVersion: 1.0\n")
+    (made / "top_level.txt").write_text("newly\n")
+    assert origin.distributions()["newly"] == ["newly-made"] and origin.package("newly-made") == "newly-made 1.0"
 
 
 WALK = """
