@@ -7,9 +7,10 @@ A place is a number with its interval, and behind it a comment with the name of 
 
     0.103 [0.055, 0.162]<!-- many_tasks/regret -->    33<!-- many_tasks/regret:tasks --> tasks
 
-Rows without a commit are made anew: answers of `analysis.question`, named question/sample/contrast, and times of
-results/benchmark, named speed/measure. The others are readings of one study by the rule that was registered for it.
-They are history: the command made them at that commit or before, and they are not made again.
+Rows without a commit are made anew: answers of `analysis.question`, named question/sample/contrast, what they foretell
+of a new task, and times of results/benchmark, named speed/measure. The others are readings of one study by the rule
+that was registered for it. They are history: the command made them at that commit or before, and they are not made
+again.
 """
 
 import csv
@@ -21,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from . import load, question
+from .table import new_task
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "results/numbers.csv"
@@ -72,6 +74,20 @@ def answered(data):
     ]
 
 
+def foretold(data):
+    """Rows of what is expected on one more task: each knob's best value, what a value from other tasks loses there."""
+    frame, rows = new_task.numbers(data, data.main), []
+    for own in frame.itertuples():
+        name = f"{_word(own.sample)}/{_word(question.knob_name(own.algorithm, own.advantages))}"
+        place = f"new-task/{name}{'-by-scale' if own.slope else ''}"
+        best = (own.best, own.best_low, own.best_high)
+        rows.append(_row(place, best, "{:.2g} [{:.2g}, {:.2g}]", COMMAND, own.tasks))
+        if not own.slope and own.loss == own.loss:
+            loss = (own.loss, own.loss_low, own.loss_high)
+            rows.append(_row(f"{place}-loss", loss, "{:+.2f} [{:+.2f}, {:+.2f}]", COMMAND, own.tasks))
+    return rows
+
+
 def timed():
     """Rows of what was timed: medians with the interval of `make benchmark`; on a GPU with the smallest and largest."""
     folder = ROOT / "results/benchmark"
@@ -117,7 +133,8 @@ def main(words=()):
     rows = table()
     if "--fill" not in words:
         kept = [row for row in rows.values() if row["commit"]]
-        write([*answered(load()), *timed(), *kept])
+        data = load()
+        write([*answered(data), *foretold(data), *timed(), *kept])
         rows = table()
     for page in pages():
         before = page.read_text(encoding="utf-8")
