@@ -236,9 +236,14 @@ def composes(words, folder):
     jobs = sweeper.jobs(overrides)
     arms = {tuple(word for word in job if not word.startswith("seed=")): job for job in jobs}
     assert len(jobs) == 1 or "-m" in words, words
-    # Every arm of every experiment composes in another test.
-    for job in list(arms.values())[:: max(1, len(arms) // 4)]:
-        parse(OmegaConf.to_container(compose("config", [*job, *own]), resolve=True))
+    for job in list(arms.values())[:: max(1, len(arms) - 1)]:  # first and last; all arms compose in another test
+        compose_once(*job, *own)
+
+
+@cache
+def compose_once(*words):
+    """The same command stands on several pages. Files of a page's own lie in a folder of its test's own."""
+    parse(OmegaConf.to_container(compose("config", list(words)), resolve=True))
 
 
 @pages
