@@ -150,7 +150,7 @@ def test_launcher_and_sweeper_are_listed_by_info_plugins():
         (["algorithm=glob(*)"], ["algorithm=glob(*)", "did you mean -m?"]),
         (["+experiment=quick"], ["+experiment=quick", "is a sweep", "did you mean -m?"]),
         (["+experiment=quick", "task=hopper", "execution.dry_run=true"], ["did you mean -m?"]),
-        (["-m", "+experiment=quick", "algorithm=fixpo"], ["algorithm=fixpo: no grid", "trpo, kl_fixed"]),
+        (["-m", "+experiment=quick", "algorithm=fixpo"], ["algorithm=fixpo: no grid", "of kl_fixed, trpo"]),
         (["+hydra.sweeper.params.seed='1,2'"], ["did you mean -m?"]),
         (["hydra/sweeper=optuna"], ["hydra/sweeper/optuna", "basic, union"]),
         (["hydra.job.chdir=true"], ["hydra.job.chdir=true", "execution.results"]),
