@@ -333,3 +333,6 @@ def test_the_prediction_interval_holds_one_more_value():
     values = generator.normal(3, 2, (2000, 8))
     held = [low <= x[-1] <= high for x in values for _, low, high in [statistics.prediction_interval(x[:-1])]]
     assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+    regression = pytest.importorskip("statsmodels.api")
+    theirs = regression.OLS(values[0], np.ones(8)).fit().get_prediction([[1.0]]).conf_int(obs=True)[0]
+    assert statistics.prediction_interval(values[0])[1:] == pytest.approx(theirs)

@@ -42,6 +42,25 @@ def process() -> list:
 from unruly import ACTS, ENDS, Says  # noqa: E402
 
 
+def test_a_guard_gives_back_what_may_be_given_back_and_nothing_else():
+    state = {"theirs": 1, "ours": 1}
+    guard = apart.Guard(
+        apart.Setting(lambda: state["theirs"], lambda value: state.update(theirs=value)),
+        apart.Setting(lambda: state["ours"], lambda value: state.update(ours=value), given_back=False),
+    )
+    with guard:
+        state.update(theirs=2, ours=2)
+        with guard:
+            pass
+        assert state == {"theirs": 2, "ours": 2}  # the inner one changes nothing
+    assert state == {"theirs": 1, "ours": 1}
+    with guard:
+        assert state == {"theirs": 2, "ours": 1}
+        state.update(theirs=1)
+    with guard:
+        assert state == {"theirs": 1, "ours": 1}  # as they left it
+
+
 @pytest.mark.parametrize("where, late", [("init", 1), ("reset", 1), ("step", 1), ("reset", 3), ("step", 60)])
 @pytest.mark.parametrize("act", ACTS)
 def test_what_an_environment_changes_is_put_back_and_it_finds_it_again(act, where, late):

@@ -163,9 +163,10 @@ def test_different_rows_of_one_run_are_named_and_the_file_kept(trained, tmp_path
     assert list(store.aside.glob("curves.parquet.*"))
 
 
-def test_runs_without_a_whole_curve_are_named_and_the_file_kept(trained, tmp_path, capfd):
-    lost = trained["runs"]["run_id"].iloc[0]
-    curves = trained["curves"][trained["curves"]["run_id"] != lost]
+@pytest.mark.parametrize("gone", [[0, 1], [0]])
+def test_runs_without_a_whole_curve_are_named_and_the_file_kept(gone, trained, tmp_path, capfd):
+    lost, curves = trained["runs"]["run_id"].iloc[0], trained["curves"]
+    curves = curves[(curves["run_id"] != lost) | ~curves["iteration"].isin(gone)]
     store = Store(joined(tmp_path / "lost", {"runs": trained["runs"], "curves": curves}))
     store.open()
     store.merge()

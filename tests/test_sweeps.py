@@ -493,6 +493,9 @@ def test_packing_is_the_same_whatever_is_finished_already():
     assert [len(fleet.configs) for fleet in fleets] == [3, 3, 2]
     done = {config.run_id for config in fleets[1].configs}
     assert [fleet.name for fleet in pack(configs, done)] == [fleets[0].name, fleets[2].name]
+    one, *others = fleets[0].configs
+    rest = [fleets[1].name, fleets[2].name, Group.of(others).name]
+    assert [fleet.name for fleet in pack(configs, {one.run_id})] == rest
 
 
 # Plan and status
