@@ -136,7 +136,7 @@ def test_an_interrupted_fleet_goes_on_from_its_checkpoint(tmp_path, undisturbed,
     assert "The same command continues" in said
     monkeypatch.setattr(runner.Meter, "update", update)
     monkeypatch.setattr(
-        checkpoint, "load", lambda trainer, path: (load(trainer, path), loaded.append(trainer.iteration))
+        checkpoint, "load", lambda trainer, *words: (load(trainer, *words), loaded.append(trainer.iteration))
     )
     code, _ = command(monkeypatch, capfd, *arguments)
     assert code == 0 and loaded == [4]
