@@ -308,6 +308,8 @@ def _read_runs(directory):
         runs = pq.read_table(directory / "runs.parquet", page_checksum_verification=True).to_pandas()
     except Exception as error:
         raise StudyError(f"cannot read {directory / 'runs.parquet'}: {' '.join(str(error).split())}") from error
+    words = runs.select_dtypes("category").columns  # as pandas may have written them
+    runs = runs.astype(dict.fromkeys(words, object))
     absent = [column for column in RUN_COLUMNS if column not in runs]
     if absent:
         raise StudyError(f"{directory / 'runs.parquet'} lacks the columns {', '.join(absent)}")

@@ -310,6 +310,6 @@ def test_a_real_ctrl_c_stays_one():
     """Also in a step of an environment that has set a handler of its own."""
     copies = Copies(task("Unruly", act="Ctrl-C", where="reset"), [1])
     copies.reset()
-    inside(copies)[0].step = lambda action: os.kill(os.getpid(), signal.SIGINT)
+    inside(copies)[0].step = lambda action: signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         copies.step(np.zeros((1, 1)))

@@ -185,6 +185,8 @@ def rows(*folders):
 @example(".work/parts/fleet.curves.parquet", "cut", 0.5, ["sweep"])
 @example(".work/parts/fleet.runs.parquet", "with numbers as words", 0.5, ["merge", "sweep"])
 @example("runs.parquet", "with a column more", 0.0, ["merge"])
+@example("runs.parquet", "with categories", 0.0, ["analysis"])
+@example("curves.parquet", "with categories", 0.0, ["analysis"])
 @example(".work/token", "a folder", 0.0, ["sweep"])
 @example(".work/launchers/here-1.json", "a folder", 0.0, ["status"])
 def test_whatever_one_file_suffers_no_whole_row_is_lost(tmp_path_factory, whole, file, damage, place, commands):
