@@ -31,13 +31,13 @@ MOST = 5  # findings
 NAMED = 3  # tasks or arms that a sentence or title names one by one
 SHORT = 0.5  # of the usual budget: below it a study says that it is short
 FIGURES = (  # the first one drawn opens the report
-    "one_value", "step", "two_tasks", "fork", "beta_profile", "task_by_task", "learning_curves",
+    "one_value", "unit", "step", "two_tasks", "fork", "beta_profile", "task_by_task", "learning_curves",
 )  # fmt: skip
-LEAST = {"step": 6, "task_by_task": 3}  # tasks that a figure needs to open a report
+LEAST = {"unit": 6, "step": 6, "task_by_task": 3}  # tasks that a figure needs to open a report
 ENOUGH = 6  # tasks, for an interval over tasks to say anything
 QUESTIONS = {  # how many answers of each lead
-    "one_value": 3, "step": 3, "constraint": 1, "regret": 1, "unit": 1, "within_run": 1, "fork": 1, "clipping": 1,
-    "mechanism": 1, "spread": 1,
+    "one_value": 3, "unit": 1, "spread": 1, "constraint": 1, "step": 2, "regret": 1, "within_run": 1, "fork": 1,
+    "clipping": 1, "mechanism": 1,
 }  # fmt: skip
 ON_ITS_TASKS = ("one_value",)  # questions about the tasks that were run, whose intervals are not over tasks
 
