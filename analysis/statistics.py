@@ -180,10 +180,6 @@ def signed_square(x):
     return np.sign(x) * np.square(x)
 
 
-def signed_root(x):
-    return np.sign(x) * np.sqrt(np.abs(x))
-
-
 # One number for all tasks ---------------------------------------------------------------
 #
 # A grid is an array [E, H, S] of scores: E tasks, H settings of one number, S seeds. NaN where a

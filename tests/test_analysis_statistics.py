@@ -118,11 +118,6 @@ def test_mean_interval_leaves_out_nan_and_gives_none_for_one_run():
     assert average == 4.0 and np.isnan(low) and np.isnan(high)
 
 
-def test_signed_root_of_the_mean_removes_what_averages_out():
-    assert statistics.signed_root(np.mean(statistics.signed_square(np.array([2.0, -2.0, 2.0, -2.0])))) == 0
-    assert statistics.signed_root(np.mean(statistics.signed_square(np.array([3.0, -1.0])))) == pytest.approx(2.0)
-
-
 def test_sensitivity_by_its_definition():
     means = np.array([[1.0, 0.2, 0.0], [0.0, 0.6, 1.0]])
     tuned = np.mean([max(row) for row in means])

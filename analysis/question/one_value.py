@@ -64,12 +64,13 @@ def effects(data) -> Effects:
         runs = swept(data, sample, *knob)
         runs = runs[runs["normalised"].notna()]
         grid = runs.pivot_table(index=["task", "seed"], columns="setting", values="normalised").dropna(axis=1)
+        best = grid.groupby("task").mean().max(axis=1)
+        grid = grid[grid.index.get_level_values("task").map(best) > 0]  # nobody keeps a share of nothing
         tasks = list(grid.index.unique("task"))
         if len(tasks) < LEAST_TASKS or grid.shape[1] < 2 or grid.groupby("task").size().min() < 2:
             continue
         seeds = int(grid.groupby("task").size().min())
         values = np.stack([grid.loc[task].to_numpy()[:seeds].T for task in tasks])
-        values = values[values.mean(-1).max(-1) > 0]
         scores[sample, knob] = tasks, grid.columns.to_numpy(), values
         long = grid.stack().rename("score").reset_index()
         best = long.groupby(["task", "setting"])["score"].mean().groupby("task").max()
