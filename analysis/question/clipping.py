@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..arms import NotApplicable
-from . import Answer, Sample, answer, mode, rows, samples, tuned
-from .constraint import MATTERS, contrasts, differences, imagine, judged  # noqa: F401 (the same rule)
+from . import Answer, Sample, mode, rows, samples, tuned
+from .constraint import MATTERS, contrasts, decided, differences, imagine, judged  # noqa: F401 (the same rule)
 
 QUESTION = "How much does gradient clipping reduce the regret of one β, and how far is TRPO above a β with it?"
 RULE = f"""
@@ -67,11 +67,7 @@ def run_both_ways(data):
 
 
 def decide(found: Effects) -> list[Answer]:
-    answers = []
-    for (sample, contrast), own in found.by_task.groupby(["sample", "contrast"], sort=False):
-        sides = [own["name_first"].iloc[0], own["name_second"].iloc[0]]
-        answers.append(answer("clipping", contrast, sample, own, sides, judged, RULE))
-    return [found for found in answers if found]
+    return decided("clipping", found.by_task, judged, RULE)
 
 
 WORLDS = [{"effect": effect, "scatter": 0.05, "judging": 2, "tasks": 27} for effect in (0.0, 0.025, 0.05)]
