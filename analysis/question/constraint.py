@@ -1,5 +1,6 @@
 """Is a constraint better than a penalty?"""
 
+from textwrap import fill
 from typing import NamedTuple
 
 import numpy as np
@@ -104,9 +105,10 @@ def differences(frame, label) -> Figure:
     rows = [(name, sample) for name in dict.fromkeys(frame["contrast"]) for sample in samples]
     rows = [row for row in rows if _of(frame, *row)["effect"].notna().sum() >= 2]
     narrow = available.get() < NARROW
-    figure = Figure(figsize=(available.get(), 0.7 + (0.5 if narrow else 0.42) * len(rows)), layout="constrained")
+    names = [fill(row[0] if len(samples) == 1 else f"{row[0]}, {row[1]}", 24 if narrow else 48) for row in rows]
+    height = max(0.5 if narrow else 0.42, 0.11 * max((name.count("\n") + 1 for name in names), default=1) + 0.1)
+    figure = Figure(figsize=(available.get(), 0.7 + height * len(rows)), layout="constrained")
     ax = figure.subplots()
-    names = []
     for y, row in enumerate(rows):
         own = _of(frame, *row)
         values = own["effect"].dropna().to_numpy()
@@ -115,8 +117,6 @@ def differences(frame, label) -> Figure:
         ax.plot(values, y + shift, "o", color="0.45", ms=2.2, alpha=0.45, mew=0)
         ax.plot([low, high], [y, y], color="#0072b2", lw=2.2, solid_capstyle="butt")
         ax.plot(mean, y, "o", color="#0072b2", ms=6)
-        name = row[0].replace(", ", ",\n", -1 if narrow else 1)
-        names.append(name if len(samples) == 1 else f"{name}, {row[1]}")
     ax.axvline(0, color="0.5", lw=0.8)
     every = frame["effect"].dropna()
     ax.set_xlim(min(-0.3, every.quantile(0.02)), max(0.3, every.quantile(0.98)))
