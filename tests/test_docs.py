@@ -11,18 +11,23 @@ from functools import cache
 import pytest
 import yaml
 from conftest import ROOT
+from hatchling.metadata.core import ProjectMetadata
+from hatchling.plugin.manager import PluginManager
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+import analysis
+import study
 from analysis import numbers, panel
 from analysis.__main__ import figure_parser, report_parser
 from analysis.data import load
 from hydra_plugins.fleet.sweeper import UnionSweeper
 from study.config import parse
 from study.launch import api
+from study.record import CURVES, RUNS
 
 PAGES = [path for folder in ("docs", "results") for path in sorted((ROOT / folder).rglob("*.md"))]
-PAGES = [ROOT / "README.md", *PAGES]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES]
 SMALL = "horizon=64 total_steps=128 epochs=1 hidden=[8] execution.compile=false execution.workers=1".split()
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -80,6 +85,23 @@ def test_the_map_of_the_readme_has_every_module():
     folders = set(re.findall(r"^(\w+)/", found, re.MULTILINE))
     assert {"study", "conf", "analysis", "results", "docs", "tests"} <= folders
     assert all((ROOT / folder).is_dir() for folder in folders)
+
+
+def test_the_newest_version_of_the_changes_is_the_one_that_is_built_and_cited():
+    newest, date = re.search(r"^## ([\d.]+) \(([\d-]+)\)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).groups()
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (cited["version"], str(cited["date-released"])) == (newest, date)
+    assert ProjectMetadata(str(ROOT), PluginManager()).version == newest
+
+
+def test_what_the_changes_call_stable_is_there():
+    """The Python names, and the columns that 0.2.0 is said to have brought."""
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    for package in (study, analysis):
+        for name in re.findall(rf"`{package.__name__}\.(\w+)`", changes.split("\n## 0")[0]):
+            assert name in package.__all__ and getattr(package, name), name
+    runs, curves = re.search(r"New columns: (.*?) of runs; (.*?) of\s+curves", changes, re.DOTALL).groups()
+    assert set(re.findall(r"`(\w+)`", runs)) <= set(RUNS) and set(re.findall(r"`(\w+)`", curves)) <= set(CURVES)
 
 
 def test_the_log_leads_to_every_study():
