@@ -64,7 +64,7 @@ class Study:
               protocol that differ from the default, "" for none), `family` (the algorithm and its
               settings other than the knob), `knob`, `setting` (the knob's value), `changes` (the settings of
               `condition` as a dict), `advantages`
-              ("normalised" or "raw"), `untrained` (return of the untrained policy of the
+              ("normalised", "centred" or "raw"), `untrained` (return of the untrained policy of the
               task), `score` (final return; a diverged run scores as the untrained policy), `study` (the folder it
               is in), `studies` (all folders it is in), `registered` (commit of the study's registration, "" without
               one), `evidence` (whether the study's README.md has that entry),
@@ -439,9 +439,9 @@ def _describe_arm(task, total_steps, algorithm, arm, config, condition=None, ove
     if isinstance(condition, str):
         label = arm.removesuffix(f" {condition}") if condition else arm
         family = re.sub(rf" {knob}=\S+", "", label)
-        raw = str(config.get("advantage_normalization", "batch")).lower() in ("none", "false")
+        normalisation = config.get("advantage_normalization")
         words = json.loads(overrides)
-        return label, family, condition, "raw" if raw else "normalised", _shell(words), _changes(words, config)
+        return label, family, condition, _advantages(normalisation), _shell(words), _changes(words, config)
     pairs = [part.split("=", 1) for part in arm.split()[1:] if "=" in part]
     key_is_own = {key: key.removeprefix("algorithm.") in own for key, _ in pairs}
     label = [f"{key}={value}" for key, value in pairs if key_is_own[key]]
@@ -464,10 +464,15 @@ def _describe_arm(task, total_steps, algorithm, arm, config, condition=None, ove
         " ".join([algorithm, *label]),
         " ".join([algorithm, *family]),
         " ".join(condition),
-        "raw" if str(normalisation).lower() in ("none", "false") else "normalised",
+        _advantages(normalisation),
         _shell(overrides),
         _changes(overrides, config),
     )
+
+
+def _advantages(normalization):
+    """ "raw", "centred" or "normalised"."""
+    return {"none": "raw", "false": "raw", "centre": "centred"}.get(str(normalization).lower(), "normalised")
 
 
 def _changes(words, config):

@@ -77,6 +77,9 @@ def task_name(task):
     return UNIT.join([TASKS.get(name, name), *unit])
 
 
+ADVANTAGES = {"advantage_normalization=none": "raw advantages", "advantage_normalization=centre": "centred advantages"}
+
+
 def arm_name(arm):
     """An arm's label for a legend: "kl_fixed beta=3" is "β=3", "trpo max_kl=0.01" is "TRPO, δ=0.01".
 
@@ -85,7 +88,7 @@ def arm_name(arm):
     algorithm, *numbers = re.split(r" (?=[^\s=]+=)", arm)  # values may hold spaces
     for number, symbol in SYMBOLS.items():
         numbers = [part.replace(f"{number}=", f"{symbol}=") for part in numbers]
-    numbers = ["raw advantages" if part == "advantage_normalization=none" else part for part in numbers]
+    numbers = [ADVANTAGES.get(part, part) for part in numbers]
     numbers = [part.replace("reward_scale=", "rewards × ") for part in numbers]
     name = algorithm_name(algorithm)
     if algorithm == "custom" and numbers and numbers[0].startswith("module="):

@@ -3,6 +3,7 @@
     python benchmarks/fresh_tasks.py survey     what each candidate costs and gives, into fresh_screen/candidates.csv
     python benchmarks/fresh_tasks.py draw       the candidates to screen, in the order drawn
     python benchmarks/fresh_tasks.py screen     which of the screened ones are kept, into fresh_screen/kept.csv
+    python benchmarks/fresh_tasks.py judge      what fresh's seeds choose, as conf/experiment/fresh_judged.yaml
 
 A candidate is one id for each problem that is unlike all trained ones: ids that differ in their version, their reward
 (sparse or dense), their difficulty or a second name are one problem. Of such ids the dense, fixed, newest one is taken.
@@ -198,6 +199,41 @@ def screen(folder: Path = FOLDER) -> pd.DataFrame:
         learns = capped
 
 
+HEAD = """# @package _global_
+# The values that the seeds of `fresh` choose, on each task and for it on all others, with {seeds}, which chose nothing.
+# Written by `python benchmarks/fresh_tasks.py judge`.
+name: fresh_judged
+total_steps: 81920
+hydra:
+  sweeper:
+    params:
+      task: custom
+      task.backend: envpool
+      seed: {seeds}
+    grids:
+"""
+
+
+def judge() -> str:
+    """The experiment's YAML: a line for each value, with the tasks that run at it. ValueError if runs are missing."""
+    from analysis import load, question
+
+    data = load()
+    frame = question.tuned(data, list(question.CANDIDATES), (question.FRESH,))
+    lacking = frame.loc[frame["command"].str.contains(r"name=fresh$"), "command"]
+    if len(lacking):
+        raise ValueError(f"{len(lacking)} knobs and tasks lack runs that choose, the first: {lacking.iloc[0]}")
+    if not data.runs.loc[data.runs["task"].isin(frame["task"]), "frozen"].all():
+        raise ValueError("scores are not frozen: python -m analysis.scale results/fresh")
+    ids = data.runs.drop_duplicates("task").set_index("task")["id"]
+    lines = []
+    for (algorithm, advantages, value), tasks in question.to_judge(frame).items():
+        of = {"algorithm": algorithm, **question.CONDITIONS[advantages], "task.id": f'"{",".join(ids[tasks])}"'}
+        of[f"algorithm.{question.KNOBS[algorithm][0]}"] = f"{value:g}"
+        lines.append("      - {" + ", ".join(f"{key}: {word}" for key, word in of.items()) + "}\n")
+    return HEAD.format(seeds=question.JUDGING_SEEDS) + "".join(lines)
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         for id in sys.argv[2:]:
@@ -210,5 +246,11 @@ if __name__ == "__main__":
         print(table[table["kept"]].to_string(index=False), "\n", len(table), "screened,", table["kept"].sum(), "kept")
     elif sys.argv[1:] == ["draw"]:
         print(drawn().to_string(index=False))
+    elif sys.argv[1:] == ["judge"]:
+        try:
+            text = judge()
+        except ValueError as error:
+            sys.exit(str(error))
+        (RESULTS.parent / "conf" / "experiment" / "fresh_judged.yaml").write_text(text)
     else:
         sys.exit(__doc__)

@@ -97,7 +97,7 @@ class Config(Strict):
     value_learning_rate: Positive
     gamma: Share
     gae_lambda: Share
-    advantage_normalization: Literal["none", "batch", "minibatch"]
+    advantage_normalization: Literal["none", "centre", "batch", "minibatch"]
     reward_scaling: bool
     reward_scale: Positive
     chapter: Count

@@ -28,6 +28,7 @@ from study.objective import change, fisher_vector_product, surrogate_at, surroga
 from study.policy import Network, Policy
 from study.record import CURVES
 from study.rollout import (
+    ADVANTAGES,
     Actor,
     Batch,
     Experience,
@@ -38,7 +39,6 @@ from study.rollout import (
     collect,
     gae,
     generator,
-    normalise,
 )
 from study.sgd import Adam
 from study.solver import where
@@ -356,15 +356,13 @@ class Trainer:
         )
         raw_advantage = fleet.tensor(raw)
         target = raw_advantage + estimate
-        # With "minibatch", what looks at the whole batch at once has it as its one minibatch.
-        normalised = self.config.advantage_normalization != "none"
         action, old = fleet.tensor(experience.action), fleet.outputs(policy, self.theta, observation)
         batch = Batch(
             observation,
             action,
             old,
             policy.family.log_prob(old, action),
-            normalise(raw_advantage) if normalised else raw_advantage,
+            ADVANTAGES[self.config.advantage_normalization](raw_advantage),
         )
         rngs = [self._rng(config, Stream.ORDER) for config in self.configs]
         order = np.stack([[rng.permutation(horizon) for _ in range(fleet.epochs)] for rng in rngs])

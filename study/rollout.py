@@ -172,7 +172,17 @@ class RewardScale:
         return reward / np.sqrt(self.moments.variance + 1e-8)[:, None]
 
 
+def centre(advantage: Tensor) -> Tensor:
+    """Zero mean along the last axis."""
+    return advantage - advantage.mean(-1, keepdim=True)
+
+
 def normalise(advantage: Tensor) -> Tensor:
     """Zero mean and unit standard deviation along the last axis."""
-    centred = advantage - advantage.mean(-1, keepdim=True)
+    centred = centre(advantage)
     return centred / (centred.square().mean(-1, keepdim=True).sqrt() + 1e-8)
+
+
+# What policies are given, by advantage_normalization. With "minibatch" each minibatch is normalised again, and what
+# looks at the whole batch at once has it as its one minibatch.
+ADVANTAGES = {"none": lambda advantage: advantage, "centre": centre, "batch": normalise, "minibatch": normalise}

@@ -103,9 +103,11 @@ def test_over_training_equals_the_mean_by_hand(tmp_path, quick):
 
 
 def test_condition_and_advantages_are_read_from_arm_and_config(tmp_path):
-    arms = [*synthetic.fixed([1.0, 3.0]), *synthetic.fixed([1.0], advantage_normalization="none")]
+    arms = [*synthetic.fixed([1.0, 3.0])]
+    arms += [arm for kind in ("none", "centre") for arm in synthetic.fixed([1.0], advantage_normalization=kind)]
     study = load([synthetic.write(tmp_path / "s", *synthetic.study(synthetic.QUICK_TASKS, arms))])
     assert study.main_condition == ""
+    assert set(study.under("advantage_normalization=centre")["advantages"]) == {"centred"}
     assert study.raw_condition == "advantage_normalization=none"
     assert set(study.runs["family"]) == {"kl_fixed"}
     assert set(study.under(study.raw_condition)["advantages"]) == {"raw"}

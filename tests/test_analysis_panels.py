@@ -412,6 +412,7 @@ def test_an_arm_is_called_by_what_it_is_and_not_by_its_files():
     assert arm_name(f"{replay} mean=geometric horizon=512") == "replayed β of TRPO, δ=0.01, geometric mean, horizon=512"
     assert arm_name("kl_replay beta=3") == "replayed β, β=3"
     assert arm_name("kl_fixed beta=3 advantage_normalization=none") == "β=3, raw advantages"
+    assert arm_name("kl_fixed beta=3 advantage_normalization=centre") == "β=3, centred advantages"
     assert arm_name("trpo max_kl=0.01 reward_scale=100") == "TRPO, δ=0.01, rewards × 100"
 
 

@@ -307,6 +307,18 @@ def test_a_verdict_is_refused_where_candidates_differ_or_runs_are_missing(differ
     assert with_command["command"].str.endswith(f"'seed={question.JUDGING_SEEDS}' name=fresh_judged").all()
 
 
+def test_what_is_judged_are_both_values_that_each_task_has_chosen(differ):
+    frame = question.tuned(only_runs(differ), regret.SWEPT)
+    found = question.to_judge(frame)
+    pairs = {(key, task) for key, tasks in found.items() for task in tasks}
+    assert pairs == {
+        ((row.algorithm, row.advantages, value), row.task)
+        for row in frame.itertuples()
+        for value in (row.own_value, row.carried_value)
+    }
+    assert found["kl_fixed", "raw", 0.1].count("t0") == 1
+
+
 def test_a_sample_has_neither_forks_nor_runs_of_another_protocol(differ):
     expected = question.rows(only_runs(differ), question.FRESH, "kl_fixed", "raw")
     assert len(expected) == 10 * 5 * 2 and expected["kind"].eq("raw").all()

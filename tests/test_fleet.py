@@ -279,6 +279,21 @@ def test_a_diverged_run_stays_diverged_after_a_resume(tmp_path):
         same(a.curves, b.curves)
 
 
+def test_policies_are_given_raw_centred_or_normalised_advantages():
+    seen = {}
+    for kind in ("none", "centre", "batch", "minibatch"):
+        trainer = Trainer(configs(iterations=1, advantage_normalization=kind))
+        spy = Spy(trainer)
+        trainer.train()
+        seen[kind] = spy.seen[0].batch.advantage.double().numpy()
+    raw = seen["none"]  # the first rollout is the same in all of them
+    mean, sd = raw.mean(1, keepdims=True), raw.std(1, keepdims=True)
+    assert (np.abs(mean) > 1e-3).all() and (np.abs(sd - 1) > 1e-3).all()
+    np.testing.assert_allclose(seen["centre"], raw - mean, atol=1e-5)
+    np.testing.assert_allclose(seen["batch"], (raw - mean) / sd, rtol=1e-4, atol=1e-5)
+    assert np.array_equal(seen["minibatch"], seen["batch"])
+
+
 def test_a_checkpoint_of_other_runs_is_refused(tmp_path):
     file = tmp_path / "checkpoint.pt"
     checkpoint.train(Trainer(configs(chapter=2)), path=file)

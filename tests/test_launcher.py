@@ -1,6 +1,7 @@
 """Hydra's own acceptance suite for launchers, on the fleet launcher; and what it does for a fleet beyond that."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -15,6 +16,7 @@ from hydra.test_utils.launcher_common_tests import (
 from hydra.version import _UNSPECIFIED_, VersionBase
 from test_command_line import SMALL, command
 
+from hydra_plugins.fleet import launcher
 from hydra_plugins.fleet.launcher import FleetLauncher
 
 # All cases of the three suites run and pass; they give the launcher a task function without `many`, which it runs
@@ -78,6 +80,13 @@ def test_arms_are_composed_once_and_seeds_are_their_own(tmp_path, monkeypatch, c
 
     config = alone(*SMALL, "algorithm=clip", "seed=7", f"execution.results={tmp_path}")
     assert config == seen[57] and config.run_id == seen[57].run_id and config.arm == seen[57].arm
+
+
+def test_composing_many_runs_says_how_far_it_is(monkeypatch, capfd):
+    at = iter([0.0, 4.0, 8.0, 12.0, 16.0])
+    monkeypatch.setattr(launcher, "time", SimpleNamespace(monotonic=lambda: next(at)))
+    assert list(launcher._told(["a", "b", "c", "d"])) == ["a", "b", "c", "d"]
+    assert capfd.readouterr().err.split("\n") == ["composing runs: 2 of 4, 12 s left", ""]
 
 
 def test_a_value_made_from_the_seed_is_its_own(tmp_path, monkeypatch, capfd):

@@ -45,7 +45,7 @@ def test_minibatches_show_every_sample_once_and_in_the_order_given(rng):
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=family_name)
-@pytest.mark.parametrize("normalization", ["batch", "minibatch"])
+@pytest.mark.parametrize("normalization", ["centre", "batch", "minibatch"])
 def test_descend_is_a_plain_loop_over_torch_adam(family, normalization, rng):
     numbers = [{"beta": 0.5}, {"beta": 4.0}]
     fleet, theta, rollout = random_fleet("kl_fixed", family, rng, numbers, advantage_normalization=normalization)

@@ -300,6 +300,16 @@ def _tuned(sample, knob, scores, choosing):
     )  # fmt: skip
 
 
+def to_judge(frame):
+    """{(algorithm, advantages, value): tasks} that judging seeds run: both chosen values of each knob and task.
+
+    frame  of `tuned`, of one sample
+    """
+    both = [frame.assign(value=frame[f"{of}_value"]) for of in ("own", "carried")]
+    groups = pd.concat(both).groupby(["algorithm", "advantages", "value"], sort=False)["task"]
+    return {key: sorted(set(tasks)) for key, tasks in groups}
+
+
 def _command(words, algorithm, value, seed, study):
     """The command that makes runs like those of `words` at another value of the knob."""
     knob = f"algorithm.{KNOBS[algorithm][0]}="

@@ -1,7 +1,8 @@
 """The fleet launcher: composes a sweep's runs and hands all of them over at once."""
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -19,6 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 # An interpolation that names another value of the same configuration, as ${task.total_steps} does
 REFERENCE = re.compile(r"\$\{\.*[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\}")
+
+PATIENCE = 10.0  # seconds between two lines while runs are composed
 
 
 class FleetJob(JobReturn):
@@ -79,7 +82,7 @@ class FleetLauncher(Launcher):
         began = datetime.now()  # ${now:...} is one moment for all jobs, as Hydra's other launchers have it
         OmegaConf.register_new_resolver("now", lambda form: began.strftime(form), use_cache=True, replace=True)
         try:
-            for index, overrides in enumerate(job_overrides, initial_job_idx):
+            for index, overrides in enumerate(_told(job_overrides), initial_job_idx):
                 arm, seed = self._arm(arms, list(overrides), index)
                 if isinstance(arm, Exception):
                     refused.append((list(overrides), arm))
@@ -157,6 +160,20 @@ def _same_for_all_seeds(arm: DictConfig) -> bool:
 def _value(override: str) -> Any:
     """What KEY=VALUE says, by Hydra's own grammar."""
     return OverridesParser.create().parse_override(override).value()
+
+
+def _told(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """The jobs, with a line now and then of how many are composed and how long the others will take."""
+    began = said = time.monotonic()
+    for count, job in enumerate(jobs):
+        if (now := time.monotonic()) > said + PATIENCE:
+            from study.console import console
+            from study.launch.progress import duration
+
+            left = duration((now - began) / count * (len(jobs) - count))
+            console.print(f"composing runs: {count} of {len(jobs)}, {left} left", highlight=False)
+            said = now
+        yield job
 
 
 @dataclass
