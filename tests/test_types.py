@@ -8,7 +8,7 @@ from mypy import api
 
 # What scripts import, and what a page of an algorithm is written with
 PUBLIC = ["study/__init__.py", "study/settings.py", "study/files.py", "study/launch/api.py", "study/objective.py"]
-PUBLIC += ["analysis/__init__.py", "analysis/panel/__init__.py"]
+PUBLIC += ["analysis/__init__.py", "analysis/panel/__init__.py", "analysis/tidy.py"]
 # The pages and what else they use: checked where they are annotated
 PAGES = ["study/algorithm", *(f"study/{name}.py" for name in ("penalty", "solver", "value", "implied_beta", "rollout"))]
 # Typed or not, they take long and are not ours
@@ -28,11 +28,14 @@ try:
     analysis.load(["a"], whole_seeds=True)
 except (study.ConfigError, analysis.StudyError) as error:
     reveal_type(error)
+reveal_type(analysis.to_rliable(loaded))
 study.swep
 study.sweep(3)
 analysis.load(3)
 analysis.figure("learning_curves", "results/mine")
 analysis.figure("learning_curves", loaded, width="wide")
+analysis.frame(loaded, "run")
+analysis.to_rliable(loaded, parts="all")
 """
 
 
@@ -70,9 +73,10 @@ def test_a_users_checker_knows_what_comes_back_and_finds_wrong_words(check, tmp_
     script.write_text(USE)
     said = check(script)
     types = re.findall(r'Revealed type is "(.*)"', said)
-    assert len(types) == 6 and "study.launch.api.Frames" in types[0] and "study.launch.api.Frames" in types[1]
+    assert len(types) == 7 and "study.launch.api.Frames" in types[0] and "study.launch.api.Frames" in types[1]
     assert types[3] == "analysis.data.Study" and "whole_seeds" not in types[4]
     assert "study: analysis.data.Study" in types[4] and "ConfigError" in types[5] and "StudyError" in types[5]
+    assert types[6].startswith("dict[str, numpy.")
     wrong = {int(line.split(":")[1]): line for line in said.splitlines() if ": error:" in line}
     lines = USE.splitlines()
     assert [lines[number - 1].split("(")[0] for number in sorted(wrong)] == [
@@ -81,6 +85,8 @@ def test_a_users_checker_knows_what_comes_back_and_finds_wrong_words(check, tmp_
         "analysis.load",
         "analysis.figure",
         "analysis.figure",
+        "analysis.frame",
+        "analysis.to_rliable",
     ], said
 
 
