@@ -76,7 +76,10 @@ def _report(options):
     path = build(study, options.out or first / "report", options.strict)
     print(f"report: {path}")
     if not options.studies and options.out is None:
+        from . import dataset
+
         _figures_of_pages()
+        print(*dataset.describe(EVIDENCE), sep="\n")
 
 
 def _figures_of_pages():

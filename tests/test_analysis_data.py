@@ -211,11 +211,13 @@ def test_without_names_all_committed_studies_are_read(tmp_path, monkeypatch, cap
     assert found.tasks == ["one", "two"]
     registered = found.runs.groupby("study")["registered"].first()
     assert registered.to_dict() == {"one": "abc", "two": ""}
-    built = []
+    built, described = [], []
     (tmp_path / "figures.yaml").write_text("{}\n")  # no page shows a figure
     monkeypatch.setattr(analysis.__main__, "EVIDENCE", tmp_path)
     monkeypatch.setattr("analysis.report.build", lambda study, out, strict: built.append((study.name, out)) or out)
+    monkeypatch.setattr("analysis.dataset.describe", lambda results: described.append(results) or [])
     assert analysis.__main__.main([]) == 0 and built == [("one + two", tmp_path / "report")]
+    assert described == [tmp_path]
 
 
 def test_a_run_of_two_folders_counts_as_the_one_of_a_sample_has_it(tmp_path, quick):
