@@ -6,6 +6,7 @@ A page has a line such as `<!-- arms -->`, which the function of that name below
 
 import posixpath
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def on_files(files, config):
 
 def _source(uri):
     """The path of the file that a page shows."""
-    return next(path for path in (f"docs/{uri}", uri, uri.removesuffix(".md")) if (ROOT / path).is_file())
+    names = (uri, uri.removesuffix(".md"))
+    return next(path for name in names for path in (f"docs/{name}", name) if (ROOT / path).is_file())
 
 
 def _path(target, page):
@@ -191,7 +193,14 @@ def beside_jax():
     return path.read_text().strip() if path.exists() else "Not measured yet."
 
 
-PARTS = {part.__name__: part for part in (settings, arms, tasks, experiments, columns, gallery, benchmark, beside_jax)}
+def why():
+    """The figure of docs/why.md."""
+    return runpy.run_path(str(ROOT / "docs/why.py"))["figure"]()
+
+
+PARTS = {
+    part.__name__: part for part in (settings, arms, tasks, experiments, columns, gallery, benchmark, beside_jax, why)
+}
 
 
 def _numbers(path):
