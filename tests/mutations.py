@@ -498,6 +498,35 @@ MUTATIONS = (
         'every_run.drop_duplicates("run_id")',
         "test_analysis_data.py::test_a_run_that_failed_in_one_study_counts_as_the_other_completed_it",
     ),
+    # What others take
+    Mutation(
+        "a diverged run has returns of its own on the scale of the scores",
+        "analysis/tidy.py",
+        "returns[diverged] = floor[diverged]",
+        "pass",
+        "test_analysis_tidy.py::test_parts_of_training_for_rliable_are_returns_on_the_scale_of_the_scores",
+    ),
+    Mutation(
+        "the cross-fitted beta of a part is the mean of signed roots",
+        "analysis/tidy.py",
+        "np.sign(square) * np.sqrt(np.abs(square))",
+        "data.over_training(crossfit, parts).ravel()",
+        "test_analysis_tidy.py::test_a_part_of_training_has_the_means_of_its_iterations",
+    ),
+    Mutation(
+        "the runs of a matrix begin with the last seed",
+        "analysis/tidy.py",
+        'runs.sort_values(["task", "seed"])',
+        'runs.sort_values(["task", "seed"], ascending=False)',
+        "test_analysis_tidy.py::test_a_matrix_for_rliable_has_each_score_at_its_seed_and_task[score]",
+    ),
+    Mutation(
+        "an archive takes what git does not have",
+        "analysis/dataset.py",
+        'if committed := _git(folder, "ls-files", "-z"):',
+        "if committed := []:",
+        "test_dataset.py::test_an_archive_has_the_committed_files_and_their_digests",
+    ),
 )
 
 
