@@ -2,16 +2,20 @@
 
 A page has a line such as `<!-- arms -->`, which the function of that name below replaces. A link out of docs/
 (`../study/solver.py`) leads to a copy of that file in the site, and so do the links of a page that is such a copy.
+Equations ($...$ and blocks of `math`, as GitHub takes them too) become MathML, which browsers set without a script.
 """
 
+import html
 import posixpath
 import re
 import runpy
 import shlex
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import yaml
+from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
 from analysis.panel import PANELS
@@ -22,6 +26,7 @@ from study.files import CONF
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"(\]\()(?![a-z]+:)([^)\s#]+)(#[^)\s]*)?\)")
+EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 MARK = re.compile(r"^<!-- (\w+) -->$", re.MULTILINE)
 
 
@@ -36,6 +41,10 @@ def on_page_markdown(markdown, page, config, files):
     return LINK.sub(lambda link: _link(link, source, page.file.src_uri), markdown)
 
 
+def on_page_content(text, page, config, files):
+    return EQUATION.sub(lambda found: mathml(html.unescape(found[3]), block=found[2] == "["), text)
+
+
 def on_files(files, config):
     """Every file outside of docs/ that a page links to, as a copy; text as a page, whose links are followed too."""
     pages = [_source(file.src_uri) for file in files.documentation_pages()]
@@ -48,6 +57,18 @@ def on_files(files, config):
                 files.append(_copy(path, config))
                 pages += [path] if path.endswith(".md") else []
     return files
+
+
+def mathml(tex, block=False):
+    """An equation of TeX as MathML. Raises ValueError for what the library passes on as it stands."""
+    made = convert(tex.strip(), display="block" if block else "inline")
+    try:
+        root = ElementTree.fromstring(made)
+    except ElementTree.ParseError:
+        raise ValueError(f"no equation that can be set: {tex}") from None
+    if any("\\" in (part.text or "") for part in root.iter()):
+        raise ValueError(f"an unknown command of TeX in {tex}")
+    return f'<div class="equation">{made}</div>' if block else made
 
 
 # Paths are from the root of the repository; a uri is the name of a page's text in the site.

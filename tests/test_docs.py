@@ -7,6 +7,7 @@ import shlex
 import sys
 import tomllib
 from functools import cache
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -316,6 +317,15 @@ def test_code_runs_at_small_settings(page, folder, monkeypatch):
 # The site ---------------------------------------------------------------------------------
 
 
+def test_an_equation_becomes_mathml_and_what_cannot_be_set_is_refused():
+    root = ElementTree.fromstring(generate().mathml(r"\lambda^{\ast} = \sqrt{g^\top F^{-1} g}"))
+    (under,) = root.iter("{http://www.w3.org/1998/Math/MathML}msqrt")
+    assert "".join(under.itertext()) == "g⊤F−1g"
+    for wrong in (r"\begin{aligned} a &= b \end{aligned}", r"\nosuchcommand x"):
+        with pytest.raises(ValueError, match=re.escape(wrong)):
+            generate().mathml(wrong)
+
+
 def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("NO_MKDOCS_2_WARNING", "1")
     from mkdocs.commands.build import build
@@ -328,5 +338,9 @@ def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path, monkey
         html = file.read_text()
         assert not re.search(r"<(script|img|iframe)[^>]* src=\"?(https?:)?//", html), file
         assert not re.search(r"<link[^>]* href=\"?(https?:)?//", html), file
+        assert not re.search(r"arithmatex|\\\(|\$\\", html.split("<article")[-1].split("</article")[0]), (
+            f"{file}: an equation is not set"
+        )
     arms = (tmp_path / "reference/arms.html").read_text()
+    assert "<msqrt>" in arms and "<math" in (tmp_path / "why.html").read_text()
     assert all(f'id="{name}"' in arms for name in generate().NAMES)
