@@ -25,6 +25,7 @@ from study.settings import (
     Strict,
 )
 
+SWITCHES = ("reward_clip",)  # of conf/config.yaml's tricks; the runs of a fleet have them in common
 LEADING = ("kl_target", "clip_epsilon", "beta", "max_kl")  # the first that an algorithm has is always in its arm
 
 
@@ -79,7 +80,7 @@ class Execution(Strict):
 
 
 class Config(Strict):
-    """One run, resolved. Floats and the seed may differ within a fleet (AlgorithmSettings)."""
+    """One run, resolved. Floats, but for SWITCHES, and the seed may differ within a fleet (AlgorithmSettings)."""
 
     name: str
     task: Task
@@ -100,6 +101,7 @@ class Config(Strict):
     advantage_normalization: Literal["none", "centre", "batch", "minibatch"]
     reward_scaling: bool
     reward_scale: Positive
+    reward_clip: Positive | None = None
     chapter: Count
     fork: Fork | None = None
     diagnostics: Diagnostics
@@ -143,7 +145,7 @@ class Config(Strict):
     @cached_property
     def fleet_key(self) -> str:
         """Equal for runs that can share a fleet: the identity without its algorithm and per-run numbers."""
-        shared = {key: value for key, value in self.identity.items() if not isinstance(value, float)}
+        shared = {k: v for k, v in self.identity.items() if k in SWITCHES or not isinstance(v, float)}
         del shared["seed"], shared["algorithm"]
         return hashed(shared)
 

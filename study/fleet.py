@@ -334,6 +334,8 @@ class Trainer:
         if self.config.reward_scaling:
             self.reward_scale.update(reward, ended, self.gamma)
             reward = self.reward_scale(reward)
+        if self.config.reward_clip is not None:
+            reward = reward.clip(-self.config.reward_clip, self.config.reward_clip)
         first = not self.moments.count.any()
         if first:  # the initial policy nearly ignores observations: its batch is standardised by its own statistics
             self.moments.update(experience.observation)

@@ -30,6 +30,7 @@ OTHERS = {
     "advantage_normalization": "normalize_advantage norm_adv normalise_advantage normalize_advantages adv_norm",
     "reward_scaling": "norm_reward normalize_reward reward_normalization",
     "reward_scale": "reward_factor",
+    "reward_clip": "clip_reward clip_rewards clip_rew reward_clipping",
     "optimizer": "optim optimiser",
     "seed": "random_seed rng_seed seeds",
     "id": "env env_id env_name environment gym_id",

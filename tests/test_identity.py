@@ -28,6 +28,7 @@ CHANGES = {
     "learning_rate": numbers,
     "max_grad_norm": numbers,
     "reward_scale": numbers,
+    "reward_clip": numbers,
     "horizon": st.sampled_from([512, 1024, 4096]),
     "hidden": st.lists(st.integers(1, 300), min_size=1, max_size=3),
     "advantage_normalization": st.sampled_from(["none", "minibatch"]),
