@@ -59,22 +59,18 @@ class StudyError(Exception):
 class Study:
     """Runs and curves on one set of row numbers.
 
-    runs      one row per usable run; its index is the number that `curves.run` refers to. `arm` is
-              without its condition, `label` with it. Beside the promised columns: `condition` (settings of the
-              protocol that differ from the default, "" for none), `family` (the algorithm and its
-              settings other than the knob), `knob`, `setting` (the knob's value), `changes` (the settings of
-              `condition` as a dict), `advantages`
-              ("normalised", "centred" or "raw"), `untrained` (return of the untrained policy of the
-              task), `score` (final return; a diverged run scores as the untrained policy), `study` (the folder it
-              is in), `studies` (all folders it is in), `registered` (commit of the study's registration, "" without
-              one), `evidence` (whether the study's README.md has that entry),
-              `fork` (steps of the source at which a fork begins, NaN for other runs) and the task's scale
-              (`analysis.scale`).
-    curves    one row per run and iteration, sorted; beside the promised columns `run` and
-              `progress` (0 to 1: the share of the run's budget already used).
-    missing   one row per run that the grid implies and the files lack, with the command
-              that makes it.
-    notes, left_out  lines for the reader; left_out: which runs of the files are not among `runs`, and why
+    - `runs`: one row per usable run; its index is the number that `curves.run` refers to. `arm` is without its
+      condition, `label` with it. Beside the columns of runs.parquet: `condition` (settings of the protocol that differ
+      from the default, "" for none), `family` (the algorithm and its settings other than the knob), `knob`, `setting`
+      (the knob's value), `changes` (the settings of `condition` as a dict), `advantages` ("normalised", "centred" or
+      "raw"), `untrained` (return of the untrained policy of the task), `score` (final return; a diverged run scores as
+      the untrained policy), `study` (the folder it is in), `studies` (all folders it is in), `registered` (commit of
+      the study's registration, "" without one), `evidence` (whether the study's README.md has that entry), `fork`
+      (steps of the source at which a fork begins, NaN for other runs) and the task's scale (`analysis.scale`).
+    - `curves`: one row per run and iteration, sorted; beside the columns of curves.parquet `run` and `progress` (0 to
+      1: the share of the run's budget already used).
+    - `missing`: one row per run that the grid implies and the files lack, with the command that makes it.
+    - `notes`, `left_out`: lines for the reader; `left_out` says which runs of the files are not among `runs`, and why.
     """
 
     name: str
@@ -88,6 +84,7 @@ class Study:
 
     @property
     def tasks(self):
+        """Names of the tasks, in alphabetical order."""
         return sorted(self.runs["task"].unique())
 
     @cached_property
@@ -157,10 +154,10 @@ class Study:
         _score(study)
         return study
 
-    def only(self, arms=None, tasks=None):
+    def only(self, arms: str | Iterable[str] | None = None, tasks: str | Iterable[str] | None = None) -> "Study":
         """The study of some arms (as runs.parquet or `runs.arm` calls them, or algorithms) and tasks; scores stay.
 
-        Raises StudyError for a name that the study has not.
+        A name or a list of names; None for all. Raises StudyError for a name that the study has not.
         """
         keep = pd.Series(True, index=self.runs.index)
         missing = self.missing
@@ -201,8 +198,11 @@ class Study:
         np.maximum.at(last, self.curves["run"].to_numpy(), self.curves["env_steps"].to_numpy())
         return pd.Series(last).groupby(self.runs["total_steps"].to_numpy()).transform("max").to_numpy()
 
-    def over_training(self, column, parts=None):
-        """[run, part] mean of a curve's column (or of as many values) in equal parts of training; NaN where none."""
+    def over_training(self, column: str | np.ndarray, parts: int | None = None) -> np.ndarray:
+        """[run, part] mean of a curve's column (or of as many values) in equal parts of training; NaN where none.
+
+        As many parts as the shortest runs allow, 50 at most, unless said otherwise.
+        """
         parts = parts or self.bins
         values = self.curves[column].to_numpy(dtype=float) if isinstance(column, str) else column
         # 1e-4: the last iteration of a part belongs to it in spite of float32 rounding.
@@ -223,7 +223,9 @@ def load(directories: str | Path | Iterable[str | Path] | None = None, whole_see
     Evidence is every folder of results/ whose README.md says where the study was registered.
     A run found twice (same run_id) counts once: as a study has it that belongs to the sample of a question, else as the
     one has it that was registered first. A `failed` run counts as missing.
-    whole_seeds  keep only the seeds that are complete in every task and arm of a condition.
+
+    `whole_seeds` keeps only the seeds that are complete in every task and arm of a condition.
+
     Raises StudyError for a directory that holds no study or a damaged one.
     """
     if isinstance(directories, str | Path):

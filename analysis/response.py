@@ -306,12 +306,12 @@ class _Estimates:
 class Fit(_Estimates):
     """The model fitted to the scores of one number.
 
-    shape       of SHAPES
-    units       [n] index of tasks and their families
-    lack        lambda, ranges
-    at          [M] grid of optima, log10
-    likelihood  [n, M, W] of each task at optimum and width, the largest 1
-    maximum     `Maximum` over theta = (mu, ln tau, nu, ln s)
+    - `shape`: of SHAPES
+    - `units`: [n] index of tasks and their families
+    - `lack`: lambda, ranges
+    - `at`: [M] grid of optima, log10
+    - `likelihood`: [n, M, W] of each task at optimum and width, the largest 1
+    - `maximum`: `Maximum` over theta = (mu, ln tau, nu, ln s)
     """
 
     shape: str
@@ -376,8 +376,11 @@ class Fit(_Estimates):
 def fit(scores, *shapes):
     """The `Fit` of scores: a frame with task, family, x = log10 of the number, seed, score, a run a row.
 
-    shapes  of SHAPES, all if none is given: of several the one of the highest leave-one-task-out predictive likelihood
-    Raises ValueError for a shape, scores or noise that cannot be.
+    Shapes are of SHAPES ("bump", "plateau", "raised below", "raised above"), all if none is given; of several the one
+    of the highest leave-one-task-out predictive likelihood. Scores may be in any unit, another on each task.
+
+    Raises ValueError for a shape that is none, a column that lacks, a score that is not finite, fewer than three values
+    on each of three tasks, and where no value has two seeds.
     """
     unknown = set(shapes) - set(SHAPES)
     if unknown:

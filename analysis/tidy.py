@@ -17,17 +17,19 @@ SCORES = ["final_return", "auc_return", "untrained", "score", "auc_score", "norm
 def frame(data: Study, of: Literal["runs", "curves"] = "runs", parts: int | None = None) -> pd.DataFrame:
     """A tidy frame: a row per run, or per run and iteration, as seaborn, plotnine and others take one.
 
-    runs    WHOSE and SCORES: the columns of runs.parquet under their names, and beside them `untrained` (the return of
-            the task's untrained policy), `score` and `auc_score` (final_return and auc_return, where a diverged run
-            scores as the untrained policy), `normalised` (auc_score with the task's untrained policy at 0 and its best
-            arm at 1, analysis/scale.csv; NaN where no arm is above the untrained policy) and `learned` (whether some
-            arm of the task is clearly above it)
-    curves  WHOSE, `iteration`, `progress` (0 to 1: the share of the budget used) and the columns of curves.parquet,
-            whose `beta`, that of the update, is called `coefficient`
-    parts   of curves, a row per run and part of training in place of iterations: `part` (0 to parts - 1), `env_steps`
-            and `progress` at its end, and the mean of every other column over the part's iterations (NaN without any;
-            of `implied_beta_crossfit` the signed root of its mean signed square). Then runs whose rollouts have
-            different lengths stand at the same steps.
+    - of="runs": what a run is (task, arm, its numbers, seed, status) and its results, the columns of runs.parquet under
+      their names. Beside them `untrained` (the return of the task's untrained policy), `score` and `auc_score`
+      (final_return and auc_return, where a diverged run scores as the untrained policy), `normalised` (auc_score with
+      the task's untrained policy at 0 and its best arm at 1, analysis/scale.csv; NaN where no arm is above the
+      untrained policy) and `learned` (whether some arm of the task is clearly above it).
+    - of="curves": what a run is, `iteration`, `progress` (0 to 1: the share of the budget used) and the columns of
+      curves.parquet, whose `beta`, that of the update, is called `coefficient`.
+    - parts: of curves, a row per run and part of training in place of iterations: `part` (0 to parts - 1), `env_steps`
+      and `progress` at its end, and the mean of every other column over the part's iterations (NaN without any; of
+      `implied_beta_crossfit` the signed root of its mean signed square). Then runs whose rollouts have different
+      lengths stand at the same steps.
+
+    Returns are undiscounted sums over an episode, KL is in nats, time in environment steps or seconds.
 
     `arm` is that of runs.parquet, with its condition. Raises StudyError.
     """
@@ -71,11 +73,11 @@ def to_rliable(
 
     Runs are in the order of their seeds, tasks in alphabetical order (`data.tasks`).
 
-    score  a column of `frame(data)`. "normalised" has the untrained policy at 0 and the task's best arm at 1; the
-           others are returns, in each task's own unit
-    parts  the mean return in equal parts of training in place of the score, for rliable's sample efficiency: normalised
-           in the same way, or as returns. A part in which no episode ended has the return of the part before it; a
-           diverged run has the untrained policy's
+    - score: a column of `frame(data)`. "normalised" has the untrained policy at 0 and the task's best arm at 1; the
+      others are returns, in each task's own unit.
+    - parts: the mean return in equal parts of training in place of the score, for rliable's sample efficiency:
+      normalised in the same way, or as returns. A part in which no episode ended has the return of the part before it;
+      a diverged run has the untrained policy's.
 
     A task with several budgets has the most frequent one. The matrices are whole: raises StudyError where an arm lacks
     a task or a seed, or a score is not known. `data.only(arms=..., tasks=...)` takes a part of the study, and

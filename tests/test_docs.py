@@ -341,6 +341,9 @@ def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path, monkey
         assert not re.search(r"arithmatex|\\\(|\$\\", html.split("<article")[-1].split("</article")[0]), (
             f"{file}: an equation is not set"
         )
+    documented = (tmp_path / "reference/api.html").read_text()
+    names = [f"{package.__name__}.{name}" for package in (study, analysis) for name in package.__all__]
+    assert [name for name in names if f'id="{name}"' not in documented] == []
     arms = (tmp_path / "reference/arms.html").read_text()
     assert "<msqrt>" in arms and "<math" in (tmp_path / "why.html").read_text()
     assert all(f'id="{name}"' in arms for name in generate().NAMES)

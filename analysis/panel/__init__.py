@@ -38,11 +38,14 @@ def figure(
     tasks: Sequence[str] | None = None,
     style: str | Path | dict[str, Any] | None = None,
 ) -> Figure:
-    """A figure of the report as a matplotlib Figure, `width` inches wide, of some arms and tasks (Study.only).
+    """A figure of the report as a matplotlib Figure, `width` inches wide, of some arms and tasks (`Study.only`).
 
-    `style` is a style of matplotlib (a file, a name or a dict), which goes over ours.
+    - name: one of the gallery's.
+    - width: 7.2 inches unless said otherwise; letters keep their size.
+    - style: a style of matplotlib (a file, a name or a dict), which goes over ours.
 
-    As in the report, a task whose runs are missing is left out. Raises StudyError.
+    As in the report, a task whose runs are missing is left out. Raises StudyError for a name that is none, and where
+    the study has too few runs for the figure.
     """
     panel, study = named(name), study.only(arms, tasks)
     study = study if panel.whole else study.of_one_budget

@@ -23,7 +23,11 @@ from study.settings import ConfigError
 
 
 class Frames(NamedTuple):
-    """The runs asked for, whether trained now or finished before; the columns are in results/README.md."""
+    """The runs asked for, whether trained now or finished before; the columns are in results/README.md.
+
+    - `runs`: one row per run.
+    - `curves`: one row per run and iteration.
+    """
 
     runs: pd.DataFrame
     curves: pd.DataFrame
@@ -33,7 +37,8 @@ class Frames(NamedTuple):
 def train(*overrides: str, **settings: Any) -> Frames:
     """One run, as `python -m study KEY=VALUE ...` trains it.
 
-    Keys with dots are given as **{"algorithm.beta": 3} or as the words of the command line. Raises ConfigError.
+    Keys with dots are given as `**{"algorithm.beta": 3}` or as the words of the command line. A run that is finished
+    already is read and not trained again. Raises ConfigError for what the command line would refuse, before training.
     """
     configs: list[Config] = []
     words = [*overrides, *(f"{key}={_word(value)}" for key, value in settings.items())]
@@ -45,7 +50,8 @@ def train(*overrides: str, **settings: Any) -> Frames:
 def sweep(*overrides: str, **settings: Any) -> Frames:
     """Many runs, as `python -m study -m KEY=VALUES ...` trains them; a list, tuple or range is an axis.
 
-    A value that is a list itself stands in a list: hidden=[[64, 64]]. Raises ConfigError.
+    A value that is a list itself stands in a list: `hidden=[[64, 64]]`. Axes multiply. Runs that are finished already
+    are read and not trained again. Raises ConfigError for what the command line would refuse, before training.
     """
     configs: list[Config] = []
 
