@@ -102,6 +102,8 @@ class Config(Strict):
     reward_scaling: bool
     reward_scale: Positive
     reward_clip: Positive | None = None
+    anneal_learning_rate: bool = False
+    anneal_clip_range: bool = False
     chapter: Count
     fork: Fork | None = None
     diagnostics: Diagnostics
@@ -428,6 +430,14 @@ def _check(config: Config) -> None:
         raise ConfigError(
             "minibatch_size=1: with advantage_normalization=minibatch every advantage is 0 and nothing is learned; "
             "a larger minibatch, or advantage_normalization=batch or none"
+        )
+    if config.anneal_clip_range and not hasattr(config.algorithm, "clip_epsilon"):
+        raise ConfigError(
+            f"anneal_clip_range=true: {config.algorithm.name} has no clip_epsilon, nothing would change; leave it false"
+        )
+    if config.anneal_learning_rate and hasattr(config.algorithm, "rate_min"):
+        raise ConfigError(
+            f"anneal_learning_rate=true: {config.algorithm.name} has its own rule for the learning rate; leave it false"
         )
     if config.horizon % config.minibatch_size:
         raise ConfigError(

@@ -83,6 +83,15 @@ class Fleet:
             setattr(settings, name, self._stack(values) if isinstance(values[0], float) else values[0])
         return settings
 
+    def anneal(self, iteration: int) -> None:
+        """What falls linearly to 0 over the K iterations is multiplied by 1 - k / K in k = 0 ... K - 1."""
+        shared, left = self.configs[0], 1 - iteration / self.iterations
+        if shared.anneal_learning_rate:
+            self.learning_rate = self._stack([left * config.learning_rate for config in self.configs])
+            self.value_learning_rate = self._stack([left * config.value_learning_rate for config in self.configs])
+        if shared.anneal_clip_range and self.settings is not None:
+            self.settings.clip_epsilon = self._stack([left * c.algorithm.clip_epsilon for c in self.configs])
+
     def part(self, rows: slice) -> "Fleet":
         """The fleet of some of the runs; both share what is compiled."""
         configs = self.configs[rows]
@@ -371,6 +380,8 @@ class Trainer:
         rollout = Rollout(batch, torch.as_tensor(order, device=fleet.device))
 
         # Policy update
+        for each in (fleet, *(part.fleet for part in self.parts)):
+            each.anneal(self.iteration)
         implied = implied_beta(fleet, self.theta, batch, self.max_kl)
         facts = self._update(rollout)
         changed = fleet.each(change)(self.theta, batch)

@@ -30,6 +30,8 @@ OTHERS = {
     "advantage_normalization": "normalize_advantage norm_adv normalise_advantage normalize_advantages adv_norm",
     "reward_scaling": "norm_reward normalize_reward reward_normalization",
     "reward_scale": "reward_factor",
+    "anneal_learning_rate": "anneal_lr lr_decay lr_schedule learning_rate_schedule linear_lr_schedule lr_annealing",
+    "anneal_clip_range": "anneal_clip clip_decay clip_schedule",
     "reward_clip": "clip_reward clip_rewards clip_rew reward_clipping",
     "optimizer": "optim optimiser",
     "seed": "random_seed rng_seed seeds",

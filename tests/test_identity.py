@@ -29,6 +29,7 @@ CHANGES = {
     "max_grad_norm": numbers,
     "reward_scale": numbers,
     "reward_clip": numbers,
+    "anneal_learning_rate": st.just(True),
     "horizon": st.sampled_from([512, 1024, 4096]),
     "hidden": st.lists(st.integers(1, 300), min_size=1, max_size=3),
     "advantage_normalization": st.sampled_from(["none", "minibatch"]),
@@ -95,6 +96,7 @@ def test_every_field_of_the_configuration_that_makes_a_run_is_tried_above():
     plain = changed({})
     tried = {key.split(".")[0] for key in CHANGES}
     shared = {"epochs", "minibatch_size", "optimizer", "value_learning_rate", "gae_lambda", "reward_scaling", "seed"}
+    shared |= {"anneal_clip_range"}  # which kl_fixed refuses
     assert set(type(plain).model_fields) - {"name", "execution"} == tried | shared
 
 
