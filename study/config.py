@@ -25,7 +25,10 @@ from study.settings import (
     Strict,
 )
 
-SWITCHES = ("reward_clip",)  # of conf/config.yaml's tricks; the runs of a fleet have them in common
+SWITCHES = (
+    "reward_clip",
+    "entropy_coefficient",
+)  # the same in all runs of a fleet
 LEADING = ("kl_target", "clip_epsilon", "beta", "max_kl")  # the first that an algorithm has is always in its arm
 
 
@@ -104,6 +107,7 @@ class Config(Strict):
     reward_clip: Positive | None = None
     anneal_learning_rate: bool = False
     anneal_clip_range: bool = False
+    entropy_coefficient: NonNegative = 0.0
     chapter: Count
     fork: Fork | None = None
     diagnostics: Diagnostics

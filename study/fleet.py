@@ -24,7 +24,14 @@ from study import compiler, fork, fused, value
 from study.algorithm import page
 from study.config import Config
 from study.implied_beta import implied_beta
-from study.objective import change, fisher_vector_product, surrogate_at, surrogate_gradient
+from study.objective import (
+    change,
+    entropy_gradient,
+    fisher_vector_product,
+    mean_entropy,
+    surrogate_at,
+    surrogate_gradient,
+)
 from study.policy import Network, Policy
 from study.record import CURVES
 from study.rollout import (
@@ -61,6 +68,7 @@ class Fleet:
         self.iterations = shared.iterations
         self.optimizer, self.reset_optimizer = shared.optimizer, shared.reset_optimizer
         self.advantage_normalization = shared.advantage_normalization
+        self.entropy_coefficient = shared.entropy_coefficient
         self.diagnostics = shared.diagnostics
         self.gamma = self._stack([config.gamma for config in configs])
         self.learning_rate = self._stack([config.learning_rate for config in configs])
@@ -113,10 +121,22 @@ class Fleet:
         return product
 
     def surrogate_gradient(self, theta: Tensor, batch: Batch) -> Tensor:
-        """g [R, P] at theta [R, P]."""
-        if self.fused:
-            return fused.gradient(self, surrogate_at, self.policy, theta, batch)
-        return self.each(surrogate_gradient)(theta, batch)
+        """g [R, P] at theta [R, P], of the surrogate with the entropy bonus where there is one."""
+        g = self._gradient(surrogate_at, surrogate_gradient, theta, batch)
+        if self.entropy_coefficient:
+            g = g + self.entropy_coefficient * self._gradient(mean_entropy, entropy_gradient, theta, batch)
+        return g
+
+    def _gradient(self, of: Callable, eagerly: Callable, theta: Tensor, batch: Batch) -> Tensor:
+        return fused.gradient(self, of, self.policy, theta, batch) if self.fused else self.each(eagerly)(theta, batch)
+
+    def gain_and_kl(self, theta: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """From the batch's old policy to theta, [R] each: the objective's gain and the mean KL(old || new)."""
+        made = self.each(change)(theta, batch)
+        if not self.entropy_coefficient:
+            return made.surrogate_gain, made.kl
+        before = self.policy.family.entropy(batch.old).mean(-1)
+        return made.surrogate_gain + self.entropy_coefficient * (made.entropy - before), made.kl
 
     def outputs(self, network: Network | Policy, theta: Tensor, observation: Tensor) -> Tensor:
         """The network, or the policy's phi, under theta [R, P] for observations [R, N, D]; not to be differentiated."""

@@ -33,6 +33,11 @@ def mean_kl_new_old(policy: Policy, phi: Tensor, batch: Batch) -> Tensor:
     return policy.family.kl_old_new(phi, batch.old).mean()
 
 
+def mean_entropy(policy: Policy, theta: Tensor, batch: Batch) -> Tensor:
+    """mean_n entropy of the policy under theta, a scalar, nats."""
+    return policy.family.entropy(policy(theta, batch.observation)).mean()
+
+
 def surrogate_at(policy: Policy, theta: Tensor, batch: Batch) -> Tensor:
     """The surrogate of the policy under theta, a scalar."""
     return surrogate(policy, policy(theta, batch.observation), batch)
@@ -41,6 +46,11 @@ def surrogate_at(policy: Policy, theta: Tensor, batch: Batch) -> Tensor:
 def surrogate_gradient(policy: Policy, theta: Tensor, batch: Batch) -> Tensor:
     """g [P], the gradient of the surrogate at theta."""
     return join(grad(lambda parts: surrogate_at(policy, parts, batch))(policy.split(theta)))
+
+
+def entropy_gradient(policy: Policy, theta: Tensor, batch: Batch) -> Tensor:
+    """[P], the gradient of the mean entropy at theta."""
+    return join(grad(lambda parts: mean_entropy(policy, parts, batch))(policy.split(theta)))
 
 
 def fisher_vector_product(policy: Policy, theta: Tensor, observation: Tensor, vector: Tensor) -> Tensor:

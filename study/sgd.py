@@ -1,7 +1,7 @@
 """The inner loop of every first-order algorithm and of the value fit: epochs of minibatch Adam or SGD."""
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, wraps
 from typing import NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from torch.func import grad
 from torch.utils._pytree import tree_map
 
 from study import fused
+from study.objective import mean_entropy
 from study.policy import join
 from study.rollout import normalise
 
@@ -59,6 +60,17 @@ def bounded(rule: Callable) -> Callable:
         return rule(theta, (bound / (gradient.norm() + 1e-6)).clamp(max=1) * gradient, adam, rate)
 
     return step
+
+
+@cache
+def with_entropy(loss: Callable) -> Callable:
+    """`loss` less the entropy bonus, whose coefficient comes before the numbers (Mnih et al. 2016, section 4)."""
+
+    @wraps(loss)
+    def regularised(policy, theta, batch, coefficient, *numbers):
+        return loss(policy, theta, batch, *numbers) - coefficient * mean_entropy(policy, theta, batch)
+
+    return regularised
 
 
 @cache  # one function object per loss and rule, so that it is compiled once
@@ -135,9 +147,25 @@ def begin(fleet, adam: Adam) -> Adam:
     return tree_map(torch.zeros_like, adam) if fleet.reset_optimizer else adam
 
 
-def epochs(fleet, loss: Callable, theta: Tensor, adam: Adam, batch, order: Tensor, *numbers, rate=None, size=None):
-    """Epochs of the policy's own optimizer over order [R, epochs, N]; rate [R] is its learning rate, unless given."""
+def epochs(
+    fleet,
+    loss: Callable,
+    theta: Tensor,
+    adam: Adam,
+    batch,
+    order: Tensor,
+    *numbers,
+    rate: Tensor | None = None,
+    size: int | None = None,
+    entropy: bool = True,
+):
+    """Epochs of the policy's own optimizer over order [R, epochs, N].
+
+    rate [R] is its learning rate, unless given; entropy: whether the loss is an objective, that has the entropy bonus.
+    """
     rate = fleet.learning_rate if rate is None else rate
+    if entropy and fleet.entropy_coefficient:
+        loss, numbers = with_entropy(loss), (torch.full_like(rate, fleet.entropy_coefficient), *numbers)
     own = {"optimizer": fleet.optimizer, "bound": fleet.max_grad_norm, "size": size}
     return minimise(fleet, loss, fleet.policy, theta, adam, batch, order, rate, *numbers, **own)
 

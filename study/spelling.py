@@ -31,6 +31,7 @@ OTHERS = {
     "reward_scaling": "norm_reward normalize_reward reward_normalization",
     "reward_scale": "reward_factor",
     "anneal_learning_rate": "anneal_lr lr_decay lr_schedule learning_rate_schedule linear_lr_schedule lr_annealing",
+    "entropy_coefficient": "ent_coef entropy_coef entropy_coeff entropy_bonus ent_weight entropy_beta entcoeff",
     "anneal_clip_range": "anneal_clip clip_decay clip_schedule",
     "reward_clip": "clip_reward clip_rewards clip_rew reward_clipping",
     "optimizer": "optim optimiser",
@@ -57,10 +58,6 @@ for _name, _others in OTHERS.items():
 
 # What is no setting, and why
 NONE = {
-    **dict.fromkeys(
-        "ent_coef entropy_coef entropy_coeff entropy_bonus ent_weight entropy_beta entcoeff".split(),
-        "no algorithm here has an entropy bonus",
-    ),
     **dict.fromkeys(
         "vf_coef value_coef vf_loss_coeff value_loss_coef critic_coef".split(),
         "the value network has a loss and an optimizer of its own (value_learning_rate)",

@@ -182,6 +182,7 @@ def test_fused_is_eager_to_rounding(task):
         {"max_grad_norm": 0.05},
         {"max_grad_norm": 1e3, "optimizer": "sgd", "learning_rate": 0.01},  # longer than any gradient
         {"advantage_normalization": "minibatch"},
+        {"entropy_coefficient": 0.3},
         {"minibatch_size": 96},
         {"hidden": []},
     ],

@@ -1,13 +1,19 @@
 """The tricks of PPO's implementations: each against another way to compute it, and nothing while it is off."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from conftest import configuration
+from reference import FAMILIES, distribution, family_name, one, random_fleet, sample_terms
 
-from study import fleet
+from study import fleet, sgd
+from study.algorithm import fixpo, kl_fixed, trpo
 from study.fleet import Trainer
+from study.policy import Gaussian
 from study.settings import ConfigError
+from study.sgd import Adam
 
 
 def trainer(task="cartpole", algorithm="kl_fixed", numbers=None, seeds=(0, 1), compile=False, **changes) -> Trainer:
@@ -107,3 +113,90 @@ def test_the_clip_range_is_torchs_linear_schedule(algorithm):
 def test_a_switch_that_would_change_nothing_is_refused(algorithm, switch, reason):
     with pytest.raises(ConfigError, match=reason):
         configuration("cartpole", algorithm, **switch)
+
+
+# The entropy bonus
+
+
+def bonus(family, phi):
+    """By torch.distributions."""
+    return distribution(family, phi).entropy().mean()
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=family_name)
+def test_the_entropy_bonus_is_in_a_plain_loop_over_torch_adam(family, rng):
+    numbers = [{"beta": 0.5}, {"beta": 4.0}]
+    fleet, theta, rollout = random_fleet("kl_fixed", family, rng, numbers, entropy_coefficient=0.3, learning_rate=0.01)
+    new, _ = sgd.descend(fleet, kl_fixed.loss, theta, Adam.start(theta), rollout, fleet.settings.beta)
+    for run in range(2):
+        parameter = torch.nn.Parameter(theta[run].clone())
+        optimiser, batch = torch.optim.Adam([parameter], lr=0.01, eps=1e-5), one(rollout.batch, run)
+        for epoch in rollout.order[run]:
+            for some in epoch.split(fleet.minibatch_size):
+                optimiser.zero_grad()
+                part = type(batch)(*(field[some] for field in batch))
+                loss = kl_fixed.loss(fleet.policy, parameter, part, numbers[run]["beta"])
+                (loss - 0.3 * bonus(family, fleet.policy(parameter, part.observation))).backward()
+                optimiser.step()
+        torch.testing.assert_close(new[run], parameter.detach())
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=family_name)
+def test_trpos_objective_has_the_entropy_bonus(family, rng):
+    """Its gradient and its gain, sample by sample."""
+    fleet, theta, rollout = random_fleet("trpo", family, rng, [{}, {}], entropy_coefficient=0.3)
+    gradient = fleet.surrogate_gradient(theta, rollout.batch)
+    new = theta + 0.1 * torch.randn(theta.shape, generator=rng, dtype=theta.dtype)
+    gain, kl = fleet.gain_and_kl(new, rollout.batch)
+    for run in range(2):
+        batch = one(rollout.batch, run)
+
+        def objective(at, batch=batch):
+            surrogate = torch.stack([ratio * a for ratio, _, a in sample_terms(fleet.policy, at, batch)]).mean()
+            return surrogate + 0.3 * bonus(family, fleet.policy(at, batch.observation))
+
+        at = theta[run].clone().requires_grad_()
+        torch.testing.assert_close(gradient[run], torch.autograd.grad(objective(at), at)[0])
+        torch.testing.assert_close(gain[run], objective(new[run]) - objective(theta[run]))
+        kls = torch.stack([each for _, each, _ in sample_terms(fleet.policy, new[run], batch)])
+        torch.testing.assert_close(kl[run], kls.mean())
+
+
+def test_with_nothing_to_gain_trpo_widens_the_policy(rng):
+    """Of advantages 0 the entropy alone is left: each of A log std grows by sqrt(delta / A), the mean stays."""
+    fleet, theta, rollout = random_fleet(
+        "trpo", Gaussian(2), rng, [{"damping": 0.0, "max_kl": 0.02}], entropy_coefficient=0.3
+    )
+    still = rollout.batch._replace(advantage=torch.zeros_like(rollout.batch.advantage))
+    new, _, facts = trpo.update(fleet, theta, (), dataclasses.replace(rollout, batch=still))
+    moved = torch.zeros_like(theta)
+    moved[:, -2:] = (0.02 / 2) ** 0.5
+    torch.testing.assert_close(new - theta, moved, rtol=1e-6, atol=1e-9)
+    assert facts["backtracks"].item() == 0 and facts["accepted"].item() == 1
+
+
+def test_the_fix_up_is_no_objective(rng, monkeypatch):
+    """FixPO's steps down the KL alone have no entropy bonus."""
+    fleet, theta, rollout = random_fleet("fixpo", Gaussian(2), rng, [{"kl_bound": 1e-6}], entropy_coefficient=0.3)
+    seen, minimise = set(), sgd.minimise
+    monkeypatch.setattr(
+        sgd, "minimise", lambda fleet, loss, *rest, **own: seen.add(loss) or minimise(fleet, loss, *rest, **own)
+    )
+    fixpo.update(fleet, theta, fixpo.start(fleet, theta), rollout)
+    assert seen == {sgd.with_entropy(kl_fixed.loss), fixpo.fixup_loss}
+
+
+@pytest.mark.parametrize("algorithm", ["trpo", "clip", "fixpo"])
+def test_the_entropy_bonus_is_the_same_fused(algorithm):
+    shared = {"task": "invertedpendulum", "algorithm": algorithm, "total_steps": 128, "entropy_coefficient": 0.3}
+    eager, made = trainer(**shared), trainer(**shared, compile="auto")
+    eager.train(), made.train()
+    torch.testing.assert_close(made.theta, eager.theta, rtol=0, atol=2e-4)
+    np.testing.assert_allclose(made.latest("implied_beta"), eager.latest("implied_beta"), rtol=2e-3)
+    assert not made.parts[0].fleet.unfused
+    assert (made.latest("entropy") > trained_without(shared).latest("entropy")).all()
+
+
+def trained_without(shared: dict) -> Trainer:
+    (made := trainer(**shared | {"entropy_coefficient": 0.0})).train()
+    return made

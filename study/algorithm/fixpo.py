@@ -62,9 +62,8 @@ def update(fleet, theta, state, rollout):
     def step(loss, theta, state, order):
         """The policy's step on the states in `order`, then beta's by the KL before it."""
         kl, one_epoch = divergence(theta, order), order[:, None]
-        theta, adam = sgd.epochs(
-            fleet, loss, theta, state.adam, batch, one_epoch, state.beta.squeeze(1), size=order.shape[1]
-        )
+        own = {"size": order.shape[1], "entropy": loss is not fixup_loss}
+        theta, adam = sgd.epochs(fleet, loss, theta, state.adam, batch, one_epoch, state.beta.squeeze(1), **own)
         slope = settings.kl_bound - settings.target_factor * kl
         beta, beta_adam = torch.func.vmap(adam_step)(state.beta, slope[:, None], state.beta_adam, settings.beta_rate)
         return theta, State(adam, beta.clamp(min=0), beta_adam)

@@ -12,9 +12,10 @@ full batch. Without line_search the full step is taken: the truncated natural gr
 in its quadratic model only.
 """
 
+from functools import partial
+
 import torch
 
-from study.objective import change
 from study.settings import AlgorithmSettings, Count, NonNegative, Positive
 from study.solver import backtracking_line_search, conjugate_gradient
 
@@ -54,10 +55,7 @@ def search(fleet, theta, batch, step):
     settings = fleet.settings
     if not settings.line_search:
         return theta + step, {}
-
-    def gain_and_kl(theta):
-        return fleet.each(change)(theta, batch)[:2]
-
+    gain_and_kl = partial(fleet.gain_and_kl, batch=batch)
     found = backtracking_line_search(gain_and_kl, theta, step, settings.max_kl, settings.backtracks, factor=0.5)
     return found.theta, {
         "kl_attempted": found.kl_attempted,
