@@ -15,7 +15,10 @@ LATEX = {
 
 def visible(text):
     """On one line: line breaks, other controls and changes of direction are named by their numbers, ‹U+000A›."""
-    return "".join(letter if _seen(letter) else f"‹U+{ord(letter):04X}›" for letter in str(text))
+    text = str(text)
+    if text.isascii() and text.isprintable():  # nearly all texts, and the explorer's two megabytes
+        return text
+    return "".join(letter if _seen(letter) else f"‹U+{ord(letter):04X}›" for letter in text)
 
 
 def _seen(letter):

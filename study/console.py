@@ -57,3 +57,12 @@ def printer() -> Console:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # in a locale without some letters
     return Lines(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+
+
+def duration(seconds: float) -> str:
+    """34 s, 12 min, 3.4 h; unknown for NaN."""
+    if seconds != seconds or seconds == float("inf"):
+        return "an unknown time"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -9,6 +9,7 @@ import yaml
 from study.config import Config, parse
 
 ROOT = Path(__file__).parent.parent
+EMPTY = '<svg width="504pt" height="100pt" viewBox="0 0 504 100"></svg>'
 
 torch.set_num_threads(1)
 
@@ -42,3 +43,20 @@ def configuration(task: str = "cartpole", algorithm: str = "trpo", numbers: dict
 @pytest.fixture
 def rng():
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports whose figures are made but neither laid out nor rendered, which takes most of a report's time."""
+    from analysis import style
+
+    def drawn(draw, frame):
+        with style.own():
+            return draw(style.drawable(frame))
+
+    def save(figure, path):
+        path.with_suffix(".svg").write_text(EMPTY)
+        return EMPTY
+
+    monkeypatch.setattr(style, "drawn", drawn)
+    monkeypatch.setattr(style, "save", save)

@@ -57,7 +57,7 @@ def test_a_sweep_of_beta_alone_is_reported_as_that(own):
     assert "What speaks against it" not in parts["page"]
 
 
-def test_a_sweep_of_another_number_opens_with_its_profile(tmp_path):
+def test_a_sweep_of_another_number_opens_with_its_profile(tmp_path, undrawn):
     deltas = [synthetic.Arm("trpo", max_kl=delta, quality=quality) for delta, quality in ((0.001, 0.3), (0.01, 0.9))]
     parts, markdown = made(tmp_path, *synthetic.study([Task("a-v0")], deltas, iterations=12))
     assert parts["title"] == "δ of TRPO on a-v0: 2 values, 3 seeds"
@@ -118,7 +118,7 @@ def test_arms_that_tie_are_not_ranked():
     assert found.text == "On a clipping, ε=0.2 does best, with a final return of 94 [93, 95]."
 
 
-def test_without_a_sweep_the_learning_curves_open(tmp_path):
+def test_without_a_sweep_the_learning_curves_open(tmp_path, undrawn):
     parts, markdown = made(tmp_path, *synthetic.study([Task("CartPole-v1")], [synthetic.CLIP], seeds=2, iterations=12))
     assert parts["title"] == "Clipping on CartPole-v1: 2 seeds"
     assert 'id="learning_curves"' in parts["opening"]
@@ -211,7 +211,7 @@ def test_the_first_answers_of_each_question_lead_where_they_have_enough_tasks():
     assert [(line.anchor, line.verdict) for line in found] == [("", ""), ("regret", "shown")]
 
 
-def test_the_first_screen_says_which_runs_it_leaves_out_and_the_largest_condition_leads(tmp_path):
+def test_the_first_screen_says_which_runs_it_leaves_out_and_the_largest_condition_leads(tmp_path, undrawn):
     task, other = Task("a"), (("horizon", 1024), ("hidden", "16"))
     betas = [synthetic.Arm("kl_fixed", beta=beta, settings=other) for beta in (0.1, 1.0, 10.0)]
     runs, curves = synthetic.study([task], [*betas, TRPO], seeds=2, iterations=12)

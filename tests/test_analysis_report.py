@@ -30,7 +30,7 @@ def report(tmp_path_factory, quick):
     return directory / "report"
 
 
-def test_report_prints_where_it_is(tmp_path, svg_alone, capsys):
+def test_report_prints_where_it_is(tmp_path, undrawn, capsys):
     directory = synthetic.write(tmp_path / "s", *synthetic.study(synthetic.QUICK_TASKS[:1], [synthetic.CLIP], seeds=2))
     assert main([str(directory), "--out", str(tmp_path / "elsewhere")]) == 0
     assert capsys.readouterr().out.strip().endswith(str(tmp_path / "elsewhere" / "index.html"))
@@ -93,7 +93,7 @@ def test_beta_profile_numbers_are_the_means_of_the_runs(report, quick):
     assert best.to_dict() == {"halfcheetah": 10, "hopper": 0.1, "swimmer": 1}
 
 
-def test_missing_run_refuses_its_panels_names_it_and_goes_on(tmp_path, svg_alone, monkeypatch, capsys):
+def test_missing_run_refuses_its_panels_names_it_and_goes_on(tmp_path, undrawn, monkeypatch, capsys):
     arms = [synthetic.TRPO, *synthetic.fixed([1.0, 10.0])]
     runs, curves = synthetic.study(synthetic.QUICK_TASKS, arms, iterations=20)
     lost = (runs["task"] == "hopper") & (runs["beta"] == 10) & (runs["algorithm"] == "kl_fixed") & (runs["seed"] == 1)
@@ -151,7 +151,7 @@ def test_implied_beta_recovers_the_synthetic_one(tmp_path):
     assert crossfit.mean() == pytest.approx(20 * 0.5 * np.sqrt(0.75 - 0.25), rel=0.1)
 
 
-def test_a_study_in_which_no_policy_moved_has_a_report_that_says_so(tmp_path):
+def test_a_study_in_which_no_policy_moved_has_a_report_that_says_so(tmp_path, svg_alone):
     runs, curves = synthetic.quick()
     still = curves.assign(kl_after=0.0, kl_attempted=0.0, surrogate_gain=0.0, return_mean=0.0, max_ratio=1.0)
     runs = runs.assign(final_return=0.0, auc_return=0.0)

@@ -92,7 +92,7 @@ def test_an_environment_that_ends_the_program_is_refused_with_its_text(how, wher
     assert how != "text" or "the window was closed" in str(caught.value)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_one_that_ends_it_later_is_a_failed_run(workers, tmp_path, monkeypatch, capfd):
     """With several workers as with one; the exit code says so."""
     arguments = own("unruly:Ends-v0", tmp_path, "task.kwargs.how=exit,text,keyboard", "task.kwargs.where=step")

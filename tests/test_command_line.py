@@ -69,18 +69,25 @@ def test_every_task_composes_and_builds(task):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_is_a_union_of_runs_that_compose(experiment):
-    """Each task and each arm of it once: Hydra composes one after the other, not their thousands of pairs."""
-    grids = yaml.safe_load((ROOT / f"conf/experiment/{experiment}.yaml").read_text())["hydra"]["sweeper"]
-    jobs = UnionSweeper(grids.get("params", {}), grids.get("grids", [])).jobs([f"+experiment={experiment}"])
-    tasks, arms = {}, {}
+    """Each task once, and each word beside each algorithm: Hydra composes one after the other, not their thousands of
+    arms."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        whole = compose("config", [f"+experiment={experiment}"], return_hydra_config=True)
+    grids = OmegaConf.to_container(whole.hydra.sweeper, resolve=False)
+    jobs = UnionSweeper(grids.get("params") or {}, grids.get("grids") or []).jobs([f"+experiment={experiment}"])
+    tasks, arms, met = {}, {}, set()
     for job in sorted(jobs):
         job = [word for word in job if not word.startswith("seed=")]
         task = tuple(word for word in job if word.startswith(("task", "total_steps=")))
+        if "task=custom" in job:  # of ids one alone: the others are a word each
+            task = tuple(word for word in task if not word.startswith("task.id="))
         arm = tuple(word for word in job if word not in task)
-        if task not in tasks or arm not in arms:
+        pairs = {task, *((word, other) for word in arm if word.startswith("algorithm=") for other in arm)}
+        if not pairs <= met:
             config = composed(*job)
-            assert config.name == experiment
+            assert config.name == whole.name and (whole.name == experiment or experiment.startswith(f"{whole.name}_"))
             tasks.setdefault(task, (config.task_label, config.total_steps)), arms.setdefault(arm, config.arm)
+            met |= pairs
     assert len(set(tasks.values())) == len(tasks) and len(set(arms.values())) == len(arms), "no run is made twice"
 
 

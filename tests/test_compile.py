@@ -67,6 +67,7 @@ assert not compiler._lost, compiler._lost
 """
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_library_that_a_stopped_linker_left_unfinished_is_made_again(tmp_path):
     environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}

@@ -47,7 +47,9 @@ def updates_of(configs, updates: int, nudged: bool = False) -> list[dict[str, np
     return made
 
 
-@pytest.mark.parametrize("task, updates", [("hopper", 2), ("swimmer", 1), ("walker2d", 2)])
+@pytest.mark.parametrize(
+    "task, updates", [("hopper", 2), ("swimmer", 1), pytest.param("walker2d", 2, marks=pytest.mark.slow)]
+)
 def test_the_first_updates_of_every_stored_arm_are_made_again(task, updates):
     execution = yaml.safe_load((ROOT / "conf/config.yaml").read_text())["execution"] | {"compile": False}
     runs = pd.read_parquet(STORED / "runs.parquet").query("task == @task and seed == 0")

@@ -758,6 +758,20 @@ def test_a_waiting_launcher_takes_over_from_one_that_is_killed(tmp_path, monkeyp
 
 
 @pytest.mark.slow
+def test_workers_of_a_machine_that_slept_go_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "2s")  # 5 minutes unless it is set
+    monkeypatch.setenv("FAULTY_SLOW", "0.02")
+    launcher = start(*FAULTY, "execution.workers=2", "name=s", f"execution.results={tmp_path}")
+    wait_for(lambda: list(tmp_path.glob("s/.work/checkpoints/*.pt")))
+    os.killpg(launcher.pid, signal.SIGSTOP)
+    time.sleep(10)
+    os.killpg(launcher.pid, signal.SIGCONT)
+    said = launcher.communicate(timeout=300)[1]
+    assert launcher.returncode == 0 and "waiting for a worker" not in said, said
+    assert (read(tmp_path / "s")[0]["status"] == "complete").all()
+
+
+@pytest.mark.slow
 def test_a_small_file_system_fills_up(tmp_path, monkeypatch, capfd):
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path)], capture_output=True)
     if mount.returncode:

@@ -6,6 +6,7 @@ The library that draws (Plotly) and the runs travel inside the page, compressed;
 import base64
 import gzip
 import json
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -21,14 +22,21 @@ POINTS = 40  # of a curve
 def write(study, out, title):
     """Writes explorer.html into `out`; its path, or None without Plotly."""
     try:
-        from plotly.offline import get_plotlyjs
+        library = _library()
     except ImportError:
         return None
     path = out / "explorer.html"
     runs = _packed(json.dumps(content(study)))
-    text = page.render("explorer.html.j2", title=title, library=_packed(get_plotlyjs()), runs=runs)
+    text = page.render("explorer.html.j2", title=title, library=library, runs=runs)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+@cache
+def _library():
+    from plotly.offline import get_plotlyjs
+
+    return _packed(get_plotlyjs())
 
 
 def _packed(text):

@@ -167,8 +167,7 @@ def _told(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
     began = said = time.monotonic()
     for count, job in enumerate(jobs):
         if (now := time.monotonic()) > said + PATIENCE:
-            from study.console import console
-            from study.launch.progress import duration
+            from study.console import console, duration
 
             left = duration((now - began) / count * (len(jobs) - count))
             console.print(f"composing runs: {count} of {len(jobs)}, {left} left", highlight=False)

@@ -426,7 +426,10 @@ def engine(choice: str | dict, workers: int, configs: list, report: Callable, st
         "distributed.comm.timeouts.connect": CONNECT if isinstance(choice, str) and choice != "local" else "30s",
         "distributed.admin.log-format": "%(message)s",
         "distributed.admin.large-graph-warning-threshold": "1GB",
+        "distributed.worker.profile.enabled": False,  # which nobody reads
     }
+    if choice == "local":  # a worker's end is seen; silent are workers of a machine that slept
+        settings["distributed.scheduler.worker-ttl"] = None
     with _script_unseen(), dask.config.set(settings):
         try:
             cluster, place = make(choice, workers)

@@ -9,10 +9,9 @@ import numpy as np
 from rich.table import Table
 
 from study.config import Config
-from study.console import printer
+from study.console import duration, printer
 from study.launch import disk
 from study.launch.plan import Group, Plan
-from study.launch.progress import duration
 from study.settings import ConfigError
 
 PROTOCOL = ("horizon", "epochs", "minibatch_size", "hidden")  # what a step's cost depends on, besides its arm

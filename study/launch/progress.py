@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from study.console import console
+from study.console import console, duration
 from study.launch import disk
 
 
@@ -172,12 +172,3 @@ class Meter:
 
 def _pair(mean: float, kl: float) -> str:
     return f"return {mean:.4g}, KL {kl:.3g}"
-
-
-def duration(seconds: float) -> str:
-    """34 s, 12 min, 3.4 h; unknown for NaN."""
-    if seconds != seconds or seconds == float("inf"):
-        return "an unknown time"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

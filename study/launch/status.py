@@ -11,9 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from study.console import printer
+from study.console import duration, printer
 from study.launch.plan import Plan
-from study.launch.progress import duration
 
 SILENT = 60.0  # seconds without a beat after which a launcher on another machine counts as dead
 
