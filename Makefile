@@ -24,6 +24,7 @@ docs: .venv/equipped            ## the documentation as a site, in site/; it wor
 
 tutorial: .venv/equipped        ## the tutorial's commands anew, with what they say; minutes, on an idle machine
 	$(PY) docs/fill.py docs/tutorial.md
+	$(PY) docs/notebook.py docs/tutorial.md
 
 benchmark: .venv/equipped       ## time beside other libraries, and where it goes; half an hour, on an idle machine
 	$(PY) benchmarks/side_by_side.py

@@ -86,7 +86,7 @@ def _path(target, page):
 
 def _uri(path):
     path = path.removeprefix("docs/")
-    return path if path.endswith((".png", ".md")) else f"{path}.md"
+    return path if path.endswith((".png", ".md", ".ipynb")) else f"{path}.md"
 
 
 def _copy(path, config):

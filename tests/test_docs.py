@@ -2,19 +2,24 @@
 
 import importlib.util
 import logging
+import os
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from functools import cache
+from pathlib import Path
 from xml.etree import ElementTree
 
+import nbformat
 import pytest
 import yaml
 from conftest import ROOT
 from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
 from hydra import compose, initialize_config_dir
+from nbclient import NotebookClient
 from omegaconf import OmegaConf
 
 import analysis
@@ -312,6 +317,46 @@ def test_code_runs_at_small_settings(page, folder, monkeypatch):
     monkeypatch.setattr(api, "_through_hydra", lambda how, task, words: through(how, task, [*words, *SMALL]))
     for code in blocks(page, "python"):
         exec(compile(code, str(page), "exec"), {"__name__": "example"})
+
+
+# The notebook -----------------------------------------------------------------------------
+
+NOTEBOOK = ROOT / "docs/tutorial.ipynb"
+
+
+def test_the_notebook_is_what_its_command_makes_of_the_tutorial(tmp_path):
+    (tmp_path / "tutorial.md").write_bytes(NOTEBOOK.with_suffix(".md").read_bytes())
+    subprocess.run([sys.executable, ROOT / "docs/notebook.py", tmp_path / "tutorial.md"], check=True)
+    made = (tmp_path / "tutorial.ipynb").read_bytes()
+    assert made == NOTEBOOK.read_bytes(), "python docs/notebook.py docs/tutorial.md"
+
+
+def test_the_notebook_has_every_line_of_the_tutorial_and_a_cell_for_each_command():
+    page = NOTEBOOK.with_suffix(".md")
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    given = [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]
+    assert [source[1:] for source in code if source.startswith("!")] == given
+    held = "\n".join([cell.source for cell in cells] + [out.text for cell in cells for out in cell.get("outputs", [])])
+    lines = {re.sub(r'^\$ |^(own)="', r"\1", line) for line in page.read_text().splitlines()}
+    lines -= {"```python", "```console", "```sh", "```"}
+    assert [line for line in lines if line.removeprefix("own") not in held] == []
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_at_small_settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    for cell in notebook.cells:
+        if cell.source.startswith("own ="):
+            cell.source = cell.source.replace("total_steps=20480 horizon=1024 hidden=[32]", " ".join(SMALL))
+            assert "total_steps=128" in cell.source
+        elif cell.source.startswith("!"):
+            cell.source += "\nassert _exit_code == 0"
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    runs, _ = analysis.load(tmp_path / "results/mine").runs, (tmp_path / "curves.pdf").stat()
+    assert len(runs) == 24 and set(runs["task"]) == {"my_tasks:LongPole-v0"}
 
 
 # The site ---------------------------------------------------------------------------------
