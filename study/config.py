@@ -25,10 +25,7 @@ from study.settings import (
     Strict,
 )
 
-SWITCHES = (
-    "reward_clip",
-    "entropy_coefficient",
-)  # the same in all runs of a fleet
+SWITCHES = ("reward_clip", "entropy_coefficient", "value_clip")  # the same in all runs of a fleet
 LEADING = ("kl_target", "clip_epsilon", "beta", "max_kl")  # the first that an algorithm has is always in its arm
 
 
@@ -108,6 +105,7 @@ class Config(Strict):
     anneal_learning_rate: bool = False
     anneal_clip_range: bool = False
     entropy_coefficient: NonNegative = 0.0
+    value_clip: Positive | None = None
     chapter: Count
     fork: Fork | None = None
     diagnostics: Diagnostics

@@ -68,7 +68,7 @@ class Fleet:
         self.iterations = shared.iterations
         self.optimizer, self.reset_optimizer = shared.optimizer, shared.reset_optimizer
         self.advantage_normalization = shared.advantage_normalization
-        self.entropy_coefficient = shared.entropy_coefficient
+        self.entropy_coefficient, self.value_clip = shared.entropy_coefficient, shared.value_clip
         self.diagnostics = shared.diagnostics
         self.gamma = self._stack([config.gamma for config in configs])
         self.learning_rate = self._stack([config.learning_rate for config in configs])

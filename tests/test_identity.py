@@ -31,6 +31,7 @@ CHANGES = {
     "reward_clip": numbers,
     "anneal_learning_rate": st.just(True),
     "entropy_coefficient": numbers,
+    "value_clip": numbers,
     "horizon": st.sampled_from([512, 1024, 4096]),
     "hidden": st.lists(st.integers(1, 300), min_size=1, max_size=3),
     "advantage_normalization": st.sampled_from(["none", "minibatch"]),

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import configuration
-from reference import FAMILIES, distribution, family_name, one, random_fleet, sample_terms
+from reference import FAMILIES, distribution, family_name, one, random_fleet, random_policy, sample_terms
 
-from study import fleet, sgd
+from study import fleet, sgd, value
 from study.algorithm import fixpo, kl_fixed, trpo
-from study.fleet import Trainer
-from study.policy import Gaussian
+from study.fleet import Fleet, Trainer
+from study.policy import Gaussian, Network
 from study.settings import ConfigError
 from study.sgd import Adam
+from study.value import Targets
 
 
 def trainer(task="cartpole", algorithm="kl_fixed", numbers=None, seeds=(0, 1), compile=False, **changes) -> Trainer:
@@ -200,3 +201,64 @@ def test_the_entropy_bonus_is_the_same_fused(algorithm):
 def trained_without(shared: dict) -> Trainer:
     (made := trainer(**shared | {"entropy_coefficient": 0.0})).train()
     return made
+
+
+# Value-loss clipping
+
+
+def critic_problem(rng, dtype=torch.float64):
+    critic = Network((3, 8, 1))
+    theta = torch.randn(2, critic.parameters, generator=rng, dtype=torch.float64).to(dtype)
+    x = torch.randn(2, 32, 3, generator=rng, dtype=torch.float64).to(dtype)
+    target = 3 * torch.randn(2, 32, generator=rng, dtype=torch.float64).to(dtype)
+    order = torch.stack([torch.stack([torch.randperm(32, generator=rng) for _ in range(4)]) for _ in range(2)])
+    return critic, theta, Targets(x, target), order
+
+
+def test_the_clipped_value_loss_is_a_plain_loop_over_torch_adam(rng):
+    """The loss by cases, sample by sample: a value beyond the bound that came nearer to its target stays."""
+    fleet, _, _ = random_fleet("trpo", FAMILIES[0], rng, [{}, {}], value_clip=0.2, value_learning_rate=0.02)
+    critic, theta, targets, order = critic_problem(rng)
+    new, _ = value.fit(fleet, critic, theta, Adam.start(theta), targets, order)
+    free = random_fleet("trpo", FAMILIES[0], rng, [{}, {}], value_learning_rate=0.02)[0]
+    assert not torch.allclose(new, value.fit(free, critic, theta, Adam.start(theta), targets, order)[0])
+    stops = 0
+    for run in range(2):
+        parameter = torch.nn.Parameter(theta[run].clone())
+        optimiser = torch.optim.Adam([parameter], lr=0.02, eps=1e-5)
+        before = critic(theta[run], targets.observation[run])[:, 0]
+        for epoch in order[run]:
+            for some in epoch.split(fleet.minibatch_size):
+                terms = []
+                for n in some.tolist():
+                    v, goal = critic(parameter, targets.observation[run, n : n + 1])[0, 0], targets.value_target[run, n]
+                    edge = before[n] + 0.2 if v > before[n] else before[n] - 0.2
+                    stopped = (v - before[n]).abs() > 0.2 and (edge - goal).abs() > (v - goal).abs()
+                    terms.append((edge - goal) ** 2 + 0 * v if stopped else (v - goal) ** 2)
+                    stops += bool(stopped)
+                optimiser.zero_grad()
+                torch.stack(terms).mean().backward()
+                optimiser.step()
+        torch.testing.assert_close(new[run], parameter.detach())
+    assert stops > 10
+
+
+def test_the_clipped_value_loss_is_the_same_fused(rng):
+    critic, theta, targets, order = critic_problem(rng, torch.float32)
+    policy, fits = random_policy(FAMILIES[0], rng)[0], []
+    for compile in (False, "auto"):
+        own = {"value_clip": 0.2, "minibatch_size": 32, "value_learning_rate": 0.02, "execution": {"compile": compile}}
+        of = Fleet([configuration("cartpole", seed=seed, **own) for seed in (0, 1)], policy)
+        fits.append(value.fit(of, critic, theta, Adam.start(theta), targets, order)[0])
+        assert of.fused == bool(compile) and not of.unfused
+    torch.testing.assert_close(*fits, rtol=0, atol=1e-5)
+    assert (fits[0] - theta).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("algorithm", ["trpo", "kl_fixed"])
+def test_a_far_bound_clips_no_value(algorithm):
+    shared = {"algorithm": algorithm, "value_learning_rate": 0.003}
+    free, far, near = trainer(**shared), trainer(**shared, value_clip=1e6), trainer(**shared, value_clip=0.01)
+    free.train(), far.train(), near.train()
+    torch.testing.assert_close(far.critic_theta, free.critic_theta, rtol=1e-5, atol=1e-6)
+    assert (near.latest("value_loss") > free.latest("value_loss")).all()
