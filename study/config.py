@@ -106,6 +106,7 @@ class Config(Strict):
     anneal_clip_range: bool = False
     entropy_coefficient: NonNegative = 0.0
     value_clip: Positive | None = None
+    activation: Literal["tanh", "relu"] = "tanh"
     chapter: Count
     fork: Fork | None = None
     diagnostics: Diagnostics

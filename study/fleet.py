@@ -279,9 +279,9 @@ class Trainer:
         runs = len(configs)
 
         copies = self._copies(chapter=0)
-        policy = Policy.make(copies.observation_size, copies.family, self.config.hidden)
+        policy = Policy.make(copies.observation_size, copies.family, self.config.hidden, self.config.activation)
         self.copies = copies
-        self.critic = Network((copies.observation_size, *self.config.hidden, 1))
+        self.critic = Network((copies.observation_size, *self.config.hidden, 1), self.config.activation)
         samples = runs * self.config.iterations * self.config.horizon
         self.fleet = Fleet(configs, policy, dtype, samples)
 

@@ -1,4 +1,4 @@
-// Small tanh MLPs for float32 on one core: forwards, J v, J^T u and steps of Adam or SGD; see fused.py.
+// Small MLPs of tanh or ReLU for float32 on one core: forwards, J v, J^T u and steps of Adam or SGD; see fused.py.
 //
 // 64 samples at a time, feature by feature: an activation is [features][64], so that the samples fill the vector
 // registers in every product with a weight [outputs][inputs] as the flat parameter vector holds it. What passes between
@@ -136,10 +136,15 @@ static V tanh(V x) {
     return e / (e + 2);
 }
 
+// The activation of x, and its slope where it is h.
+static V activation(bool relu, V x) { return relu ? (x < 0 ? V{} : x) : tanh(x); }
+static V slope(bool relu, V h) { return relu ? (h > 0 ? V{} + 1.0f : V{}) : 1 - h * h; }
+
 struct Network {
     Int layers;
-    const Int* sizes;  // inputs, hidden ..., outputs
+    const Int* sizes;  // inputs, hidden ..., outputs, and behind them whether it has ReLU instead of tanh
 
+    bool relu() const { return sizes[layers + 1]; }
     Int in(Int layer) const { return sizes[layer]; }
     Int out(Int layer) const { return sizes[layer + 1]; }
     Int parameters() const {
@@ -249,6 +254,7 @@ static void scatter(const float* from, Int count, Int features, float* to) {
 static void forward_block(const Network& net, const float* theta, const Sparse& sparse, float* kept, Int count,
                           float* out) {
     Int columns = padded(count);
+    const bool relu = net.relu();
     for (Int l = 0; l < net.layers; l++) {
         Int in = net.in(l), outs = net.out(l);
         float* next = l + 1 < net.layers ? kept + in * BLOCK : out;
@@ -259,7 +265,7 @@ static void forward_block(const Network& net, const float* theta, const Sparse& 
         if (l + 1 < net.layers)
             for (Int f = 0; f < outs; f++)
                 for (Int n = 0; n < columns; n += LANES)
-                    store(next + f * BLOCK + n, tanh(load(next + f * BLOCK + n)));
+                    store(next + f * BLOCK + n, activation(relu, load(next + f * BLOCK + n)));
         theta += (in + 1) * outs;
         kept = next;
     }
@@ -269,6 +275,7 @@ static void forward_block(const Network& net, const float* theta, const Sparse& 
 static void transposed_block(const Network& net, const float* theta, const Sparse& sparse, const float* kept, Int count,
                              float* u, float* spare, float* turned, float* gradient) {
     Int columns = padded(count);
+    const bool relu = net.relu();
     theta += net.parameters(), gradient += net.parameters(), kept += net.features() * BLOCK;
     for (Int l = net.layers - 1; l >= 0; l--) {
         Int in = net.in(l), outs = net.out(l);
@@ -288,10 +295,7 @@ static void transposed_block(const Network& net, const float* theta, const Spars
         if (l == 0) break;
         std::memset(spare, 0, 4 * in * BLOCK);
         product(in, columns, outs, theta, 1, in, u, BLOCK, spare, BLOCK);
-        for (Int i = 0; i < in * BLOCK; i += LANES) {
-            V h = load(kept + i);
-            store(spare + i, load(spare + i) * (1 - h * h));
-        }
+        for (Int i = 0; i < in * BLOCK; i += LANES) store(spare + i, load(spare + i) * slope(relu, load(kept + i)));
         std::swap(u, spare);
     }
 }
@@ -300,6 +304,7 @@ static void transposed_block(const Network& net, const float* theta, const Spars
 static float* tangent_block(const Network& net, const float* theta, const Sparse& sparse, const float* kept,
                             const float* v, Int count, float* t, float* spare) {
     Int columns = padded(count);
+    const bool relu = net.relu();
     for (Int l = 0; l < net.layers; l++) {
         Int in = net.in(l), outs = net.out(l);
         if (l == 0 && sparse.most)
@@ -309,10 +314,8 @@ static float* tangent_block(const Network& net, const float* theta, const Sparse
         if (l > 0) product(outs, columns, in, theta, in, 1, t, BLOCK, spare, BLOCK);
         kept += in * BLOCK;
         if (l + 1 < net.layers)
-            for (Int i = 0; i < outs * BLOCK; i += LANES) {
-                V h = load(kept + i);
-                store(spare + i, load(spare + i) * (1 - h * h));
-            }
+            for (Int i = 0; i < outs * BLOCK; i += LANES)
+                store(spare + i, load(spare + i) * slope(relu, load(kept + i)));
         theta += (in + 1) * outs, v += (in + 1) * outs;
         std::swap(t, spare);
     }
@@ -391,7 +394,7 @@ static float standardised(double x, double mean, double scale) {  // rollout.sta
 }
 
 // A run's policy while it acts: of each layer W^T [in][padded outs] and behind it b, then, of the first layer, what comes
-// before its tanh where the raw observation is 0.
+// before its activation where the raw observation is 0.
 struct Acting {
     const Network& net;
 
@@ -420,6 +423,7 @@ struct Acting {
     const float* outputs(const float* turned, const double* mean, const double* scale, const double* observation,
                          float* x, float* y) const {
         Int in = net.in(0), filled = 0;
+        const bool relu = net.relu();
         const float* at_zero = turned + size() - padded(net.out(0));
         if (in >= 32)
             for (Int i = 0; i < in; i++) filled += observation[i] != 0;
@@ -440,7 +444,7 @@ struct Acting {
                 affine(turned, net.in(l), width, x, turned + net.in(l) * width, y);
             }
             if (l + 1 < net.layers)
-                for (Int o = 0; o < width; o += LANES) store(y + o, tanh(load(y + o)));
+                for (Int o = 0; o < width; o += LANES) store(y + o, activation(relu, load(y + o)));
             turned += (net.in(l) + 1) * width;
             std::swap(x, y);
         }

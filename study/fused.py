@@ -126,7 +126,7 @@ class Kernel:
     def __init__(self, network: Network):
         self.network = network
         self.outputs = network.sizes[-1]
-        self._sizes = (ctypes.c_int64 * len(network.sizes))(*network.sizes)
+        self._sizes = (ctypes.c_int64 * (len(network.sizes) + 1))(*network.sizes, network.activation == "relu")
 
     def _call(self, name: str, *arguments) -> None:
         """The arguments in the order of fused.cpp."""

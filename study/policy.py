@@ -29,11 +29,19 @@ def tanh(x: Array) -> Array:
     return 2 * torch.sigmoid(2 * x) - 1 if torch.compiler.is_compiling() else torch.tanh(x)
 
 
+def relu(x: Array) -> Array:
+    return np.maximum(x, 0) if isinstance(x, np.ndarray) else torch.relu(x)
+
+
+ACTIVATIONS = {"tanh": tanh, "relu": relu}
+
+
 @dataclass(frozen=True)
 class Network:
-    """An MLP with tanh between its layers, its parameters one flat vector."""
+    """An MLP with its activation between its layers, its parameters one flat vector."""
 
     sizes: tuple[int, ...]  # D, hidden ..., outputs
+    activation: str = "tanh"
 
     @property
     def parameters(self) -> int:
@@ -47,10 +55,11 @@ class Network:
         """The network as a function of x alone; of NumPy's arrays, if the parts of theta are such."""
         parts = theta if isinstance(theta, tuple) else self.split(theta)
         layers = [(weight.mT, bias[..., None, :]) for weight, bias in zip(parts[::2], parts[1::2])]
+        activation = ACTIVATIONS[self.activation]
 
         def network(x):
             for layer, (weight, bias) in enumerate(layers):
-                x = (x if layer == 0 else tanh(x)) @ weight + bias
+                x = (x if layer == 0 else activation(x)) @ weight + bias
             return x
 
         return network
@@ -227,8 +236,8 @@ class Policy:
     family: Family
 
     @classmethod
-    def make(cls, observation_size: int, family: Family, hidden: tuple[int, ...]) -> "Policy":
-        return cls(Network((observation_size, *hidden, family.outputs)), family)
+    def make(cls, observation_size: int, family: Family, hidden: tuple[int, ...], activation: str = "tanh") -> "Policy":
+        return cls(Network((observation_size, *hidden, family.outputs), activation), family)
 
     @property
     def parameters(self) -> int:

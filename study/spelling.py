@@ -33,6 +33,7 @@ OTHERS = {
     "anneal_learning_rate": "anneal_lr lr_decay lr_schedule learning_rate_schedule linear_lr_schedule lr_annealing",
     "entropy_coefficient": "ent_coef entropy_coef entropy_coeff entropy_bonus ent_weight entropy_beta entcoeff",
     "value_clip": "clip_range_vf clip_vloss vf_clip vf_clip_param value_clipping clip_value_loss cliprange_value",
+    "activation": "activation_fn nonlinearity activations",
     "anneal_clip_range": "anneal_clip clip_decay clip_schedule",
     "reward_clip": "clip_reward clip_rewards clip_rew reward_clipping",
     "optimizer": "optim optimiser",

@@ -40,9 +40,10 @@ def trained(task: str, algorithms: str | list[str], compile: bool | str, seeds=r
 
 @pytest.mark.parametrize("shape", [(3, 1), (17, 64, 64, 1), (5, 8, 3), (33, 40, 70, 6)])
 @pytest.mark.parametrize("samples", [1, 64, 150])
-def test_the_networks_derivatives_are_autograds(shape, samples, rng):
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_the_networks_derivatives_are_autograds(shape, samples, activation, rng):
     """Forwards, J^T u and J v against torch in float64; J v and J^T u of two vectors per run at once."""
-    network, runs = Network(shape), 2
+    network, runs = Network(shape, activation), 2
     theta = 0.4 * torch.randn(runs, network.parameters + 2, generator=rng)
     x = 2 * torch.randn(runs, samples, shape[0], generator=rng)
     u = torch.randn(2 * runs, samples, shape[-1], generator=rng)
@@ -121,9 +122,10 @@ def test_one_hot_inputs_are_looked_up(inputs, places, samples, rng):
 
 @pytest.mark.parametrize("family", [Gaussian(2), Categorical(9), Categoricals((3, 2))])
 @pytest.mark.parametrize("inputs, hidden", [(3, (64, 64)), (40, (20, 7)), (500, (40,)), (5, ())])
-def test_the_actor_is_the_eager_one(family, inputs, hidden, rng):
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_the_actor_is_the_eager_one(family, inputs, hidden, activation, rng):
     """Of dense observations, of some that are mostly 0, and of none but zeros; each run by its own parameters."""
-    policy = Policy.make(inputs, family, hidden)
+    policy = Policy.make(inputs, family, hidden, activation)
     theta = 0.3 * torch.randn(4, policy.parameters, generator=rng)
     numbers = np.random.default_rng(0)
     mean, scale = numbers.normal(0, 1, (4, inputs)), numbers.uniform(0.1, 2, (4, inputs))
@@ -183,6 +185,7 @@ def test_fused_is_eager_to_rounding(task):
         {"max_grad_norm": 1e3, "optimizer": "sgd", "learning_rate": 0.01},  # longer than any gradient
         {"advantage_normalization": "minibatch"},
         {"entropy_coefficient": 0.3},
+        {"activation": "relu"},
         {"minibatch_size": 96},
         {"hidden": []},
     ],

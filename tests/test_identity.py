@@ -32,6 +32,7 @@ CHANGES = {
     "anneal_learning_rate": st.just(True),
     "entropy_coefficient": numbers,
     "value_clip": numbers,
+    "activation": st.just("relu"),
     "horizon": st.sampled_from([512, 1024, 4096]),
     "hidden": st.lists(st.integers(1, 300), min_size=1, max_size=3),
     "advantage_normalization": st.sampled_from(["none", "minibatch"]),

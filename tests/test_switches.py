@@ -11,7 +11,7 @@ from reference import FAMILIES, distribution, family_name, one, random_fleet, ra
 from study import fleet, sgd, value
 from study.algorithm import fixpo, kl_fixed, trpo
 from study.fleet import Fleet, Trainer
-from study.policy import Gaussian, Network
+from study.policy import Gaussian, Network, Policy
 from study.settings import ConfigError
 from study.sgd import Adam
 from study.value import Targets
@@ -262,3 +262,37 @@ def test_a_far_bound_clips_no_value(algorithm):
     free.train(), far.train(), near.train()
     torch.testing.assert_close(far.critic_theta, free.critic_theta, rtol=1e-5, atol=1e-6)
     assert (near.latest("value_loss") > free.latest("value_loss")).all()
+
+
+# Activation
+
+
+@pytest.mark.parametrize("activation, module", [("tanh", torch.nn.Tanh), ("relu", torch.nn.ReLU)])
+def test_networks_have_torchs_activation(activation, module, rng):
+    """Outputs and gradients of torch's own modules; what acts, in NumPy, is the same."""
+    policy = Policy.make(3, Gaussian(2), (8, 6), activation)
+    theta = torch.randn(1, policy.parameters, generator=rng, dtype=torch.float64)
+    x = torch.randn(9, 3, generator=rng, dtype=torch.float64)
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(3, 8), module(), torch.nn.Linear(8, 6), module(), torch.nn.Linear(6, 2)
+    ).double()
+    torch.nn.utils.vector_to_parameters(theta[0, : policy.network.parameters], theirs.parameters())
+    mean = policy(theta[0], x)[:, :2]
+    torch.testing.assert_close(mean, theirs(x).detach())
+    gradient = torch.func.grad(lambda at: policy(at, x)[:, :2].square().sum())(theta[0])
+    theirs(x).square().sum().backward()
+    of_theirs = torch.cat([parameter.grad.flatten() for parameter in theirs.parameters()])
+    torch.testing.assert_close(gradient[: policy.network.parameters], of_theirs)
+    acted = [policy.actor(theta)(each[None].numpy(), np.zeros((1, 2)))[0] for each in x]
+    np.testing.assert_allclose(acted, mean.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", ["trpo", "clip"])
+def test_relu_is_of_both_networks_and_the_same_fused(algorithm):
+    shared = {"task": "invertedpendulum", "algorithm": algorithm, "total_steps": 128, "activation": "relu"}
+    eager, made = trainer(**shared), trainer(**shared, compile="auto")
+    assert eager.fleet.policy.network.activation == eager.critic.activation == "relu"
+    eager.train(), made.train()
+    torch.testing.assert_close(made.theta, eager.theta, rtol=0, atol=2e-4)
+    torch.testing.assert_close(made.critic_theta, eager.critic_theta, rtol=0, atol=2e-4)
+    np.testing.assert_allclose(made.latest("implied_beta"), eager.latest("implied_beta"), rtol=2e-3)

@@ -17,7 +17,7 @@ from torch import Tensor
 from study.config import Config, Task
 from study.launch import disk
 from study.launch.store import policy_name
-from study.policy import Categorical, Categoricals, Family, Gaussian, Network, Policy
+from study.policy import Categorical, Categoricals, Family, Gaussian, Policy
 from study.rollout import Actor, actor
 
 FAMILIES = {"gaussian": Gaussian, "categorical": Categorical, "categoricals": Categoricals}
@@ -134,7 +134,7 @@ def content(
 
 
 def _named(layers: list[Tensor]) -> list[tuple[int, str, Tensor]]:
-    """(place in the Sequential, weight or bias, tensor); a Tanh stands between two layers."""
+    """(place in the Sequential, weight or bias, tensor); an activation stands between two layers."""
     return [(2 * (place // 2), ("weight", "bias")[place % 2], part) for place, part in enumerate(layers)]
 
 
@@ -184,7 +184,7 @@ def read(path: Path) -> Stored:
         tuple(facts["actions"]) if facts["distribution"] == "categoricals" else facts["actions"][0]
     )
     mean, scale = (tensors[f"observation.{name}"].numpy() for name in ("mean", "scale"))
-    policy = Policy(Network((len(mean), *facts["hidden"], family.outputs)), family)
+    policy = Policy.make(len(mean), family, tuple(facts["hidden"]), facts["config"].get("activation", "tanh"))
     count = 2 * (len(facts["hidden"]) + 1)
     parts = [tensors[f"network.{2 * (i // 2)}.{('weight', 'bias')[i % 2]}"].reshape(-1) for i in range(count)]
     theta = torch.cat([*parts, tensors.get("log_std", parts[0][:0])])
@@ -193,7 +193,7 @@ def read(path: Path) -> Stored:
 
 def size(config: Config, shape: Policy) -> int:
     """Bytes of the file of such a run, to a few; shape: any policy for its observations and actions."""
-    policy = Policy.make(shape.network.sizes[0], shape.family, config.hidden)
+    policy = Policy.make(shape.network.sizes[0], shape.family, config.hidden, config.activation)
     mean = np.zeros(policy.network.sizes[0])
     facts = {"kind": config.execution.policies, "iteration": config.iterations, "environment": "x" * 20}
     facts |= {"env_steps": config.total_steps, "return": 1 / 3, "since": 0}
