@@ -107,6 +107,7 @@ class Config(Strict):
     entropy_coefficient: NonNegative = 0.0
     value_clip: Positive | None = None
     activation: Literal["tanh", "relu"] = "tanh"
+    initialization: Literal["orthogonal", "xavier", "torch"] = "orthogonal"
     chapter: Count
     fork: Fork | None = None
     diagnostics: Diagnostics

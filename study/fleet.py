@@ -286,8 +286,9 @@ class Trainer:
         self.fleet = Fleet(configs, policy, dtype, samples)
 
         rngs = [generator(config.seed, Stream.PARAMETERS) for config in configs]
-        self.theta = torch.stack([policy.initial(rng) for rng in rngs]).to(self.fleet.device, dtype)
-        self.critic_theta = torch.stack([self.critic.initial(rng, 1.0) for rng in rngs]).to(self.fleet.device, dtype)
+        kind = self.config.initialization
+        theta = [(policy.initial(rng, kind), self.critic.initial(rng, 1.0, kind)) for rng in rngs]
+        self.theta, self.critic_theta = (torch.stack(one).to(self.fleet.device, dtype) for one in zip(*theta))
         self.parts = list(self._parts())
         self.critic_adam = Adam.start(self.critic_theta)
         self.moments = Moments(runs, (copies.observation_size,))
@@ -366,7 +367,9 @@ class Trainer:
         if self.config.reward_clip is not None:
             reward = reward.clip(-self.config.reward_clip, self.config.reward_clip)
         first = not self.moments.count.any()
-        if first:  # the initial policy nearly ignores observations: its batch is standardised by its own statistics
+        # An initial policy that nearly ignores observations has its batch standardised by the batch's own statistics.
+        first = first and self.config.initialization == "orthogonal"
+        if first:
             self.moments.update(experience.observation)
         observation = fleet.tensor(self.moments.standardise(experience.observation))
         next_observation = fleet.tensor(self.moments.standardise(experience.next_observation))

@@ -72,10 +72,20 @@ class Network:
         parts[::2] = [part.unflatten(-1, (-1, inputs)) for part, inputs in zip(parts[::2], self.sizes)]
         return tuple(parts)
 
-    def initial(self, rng: np.random.Generator, last_gain: float) -> Tensor:
-        """[P] float64: orthogonal weights of gain sqrt(2), the last layer's of last_gain; biases 0."""
+    def initial(self, rng: np.random.Generator, last_gain: float, kind: str = "orthogonal") -> Tensor:
+        """[P] float64, by kind:
+
+        orthogonal  weights of gain sqrt(2), the last layer's of last_gain; biases 0
+        xavier      weights uniform within sqrt(6 / (inputs + outputs)); biases 0 (Glorot & Bengio 2010, eq. 16)
+        torch       weights and biases uniform within 1 / sqrt(inputs), as torch.nn.Linear makes them
+        """
         parts = []
         for layer, (inputs, outputs) in enumerate(zip(self.sizes, self.sizes[1:])):
+            if kind != "orthogonal":
+                bound = math.sqrt(6 / (inputs + outputs)) if kind == "xavier" else 1 / math.sqrt(inputs)
+                weight, bias = (rng.uniform(-bound, bound, size) for size in (outputs * inputs, outputs))
+                parts += [weight, bias if kind == "torch" else np.zeros(outputs)]
+                continue
             gain = last_gain if layer == len(self.sizes) - 2 else math.sqrt(2)
             square = rng.standard_normal((max(inputs, outputs), min(inputs, outputs)))
             q, r = np.linalg.qr(square)
@@ -268,7 +278,7 @@ class Policy:
         network, extra = theta.split((self.network.parameters, self.family.extra), -1)
         return *self.network.split(network), extra
 
-    def initial(self, rng: np.random.Generator) -> Tensor:
-        """[P] float64. The last layer is shrunk by 100, so that the first policy nearly ignores observations; std 1."""
-        network = self.network.initial(rng, last_gain=0.01)
+    def initial(self, rng: np.random.Generator, kind: str = "orthogonal") -> Tensor:
+        """[P] float64; std 1. An orthogonal last layer is shrunk by 100: the first policy nearly ignores its input."""
+        network = self.network.initial(rng, last_gain=0.01, kind=kind)
         return torch.cat([network, torch.zeros(self.family.extra, dtype=network.dtype)])

@@ -34,6 +34,7 @@ OTHERS = {
     "entropy_coefficient": "ent_coef entropy_coef entropy_coeff entropy_bonus ent_weight entropy_beta entcoeff",
     "value_clip": "clip_range_vf clip_vloss vf_clip vf_clip_param value_clipping clip_value_loss cliprange_value",
     "activation": "activation_fn nonlinearity activations",
+    "initialization": "initialisation ortho_init orthogonal_init init weight_init init_type orthogonal_initialization",
     "anneal_clip_range": "anneal_clip clip_decay clip_schedule",
     "reward_clip": "clip_reward clip_rewards clip_rew reward_clipping",
     "optimizer": "optim optimiser",

@@ -33,6 +33,7 @@ CHANGES = {
     "entropy_coefficient": numbers,
     "value_clip": numbers,
     "activation": st.just("relu"),
+    "initialization": st.sampled_from(["xavier", "torch"]),
     "horizon": st.sampled_from([512, 1024, 4096]),
     "hidden": st.lists(st.integers(1, 300), min_size=1, max_size=3),
     "advantage_normalization": st.sampled_from(["none", "minibatch"]),

@@ -7,11 +7,14 @@ import pytest
 import torch
 from conftest import configuration
 from reference import FAMILIES, distribution, family_name, one, random_fleet, random_policy, sample_terms
+from scipy.stats import kstest
 
 from study import fleet, sgd, value
 from study.algorithm import fixpo, kl_fixed, trpo
+from study.config import SWITCHES, Config
 from study.fleet import Fleet, Trainer
 from study.policy import Gaussian, Network, Policy
+from study.rollout import Stream, generator
 from study.settings import ConfigError
 from study.sgd import Adam
 from study.value import Targets
@@ -42,6 +45,12 @@ def test_rewards_are_clipped_after_they_are_scaled(rewards, reward_scaling):
     np.testing.assert_array_equal(rewards[1], expected)
     np.testing.assert_array_equal(clipped.reward_scale.moments.variance, free.reward_scale.moments.variance)
     np.testing.assert_array_equal(clipped.latest("return_mean"), free.latest("return_mean"))
+
+
+def test_switches_are_off_and_then_no_part_of_a_runs_name():
+    """conf/config.yaml and the fields' own defaults agree, so the names of older runs stay."""
+    came_later = {name for name, field in Config.model_fields.items() if not field.is_required()}
+    assert set(SWITCHES) < came_later and not came_later & configuration("cartpole").identity.keys()
 
 
 def test_runs_of_one_fleet_have_the_switches_in_common():
@@ -296,3 +305,51 @@ def test_relu_is_of_both_networks_and_the_same_fused(algorithm):
     torch.testing.assert_close(made.theta, eager.theta, rtol=0, atol=2e-4)
     torch.testing.assert_close(made.critic_theta, eager.critic_theta, rtol=0, atol=2e-4)
     np.testing.assert_allclose(made.latest("implied_beta"), eager.latest("implied_beta"), rtol=2e-3)
+
+
+# Initialisation
+
+
+def of_torch(kind: str, inputs: int, outputs: int) -> torch.nn.Linear:
+    layer = torch.nn.Linear(inputs, outputs)
+    if kind == "xavier":
+        torch.nn.init.xavier_uniform_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    return layer
+
+
+@pytest.mark.parametrize("kind", ["xavier", "torch"])
+def test_initial_weights_have_the_distribution_of_torchs(kind):
+    """Every layer's weights and biases, by the test of Kolmogorov and Smirnov and by their bounds."""
+    torch.manual_seed(0)
+    sizes = (40, 150, 60, 70)
+    theta = Policy.make(40, Gaussian(70), (150, 60)).initial(np.random.default_rng(0), kind)
+    assert (theta[-70:] == 0).all() and theta.dtype == torch.float64
+    for inputs, outputs in zip(sizes, sizes[1:]):
+        theirs = of_torch(kind, inputs, outputs)
+        for true in (theirs.weight, theirs.bias):
+            mine, theta = theta[: true.numel()].numpy(), theta[true.numel() :]
+            true = true.detach().double().flatten().numpy()
+            assert kstest(mine, true).pvalue > 0.01
+            assert np.abs(mine).max() <= 1.01 * max(np.abs(true).max(), 1e-9) or len(mine) < 200
+    assert len(theta) == 70
+
+
+@pytest.mark.parametrize("initialization", ["xavier", "torch"])
+@pytest.mark.parametrize("compile", [False, "auto"])
+def test_the_first_batch_is_learned_from_as_it_was_acted_on(initialization, compile, monkeypatch):
+    """The log-probabilities of the actions are those of the noise that made them, in every iteration."""
+    seen, update = [], Trainer._update
+    monkeypatch.setattr(Trainer, "_update", lambda self, rollout: seen.append(rollout.batch) or update(self, rollout))
+    shared = {"task": "pendulum", "algorithm": "trpo", "initialization": initialization, "compile": compile}
+    made = trainer(**shared)
+    made.train()
+    assert len(seen) == 2 and made.config.initialization == initialization
+    for iteration, batch in enumerate(seen):
+        log_std = batch.old[..., 1:].double()
+        for run, config in enumerate(made.configs):
+            noise = torch.from_numpy(
+                made.fleet.policy.family.noise(generator(config.seed, Stream.NOISE, iteration), 128)
+            )
+            expected = torch.distributions.Normal(0, 1).log_prob(noise) - log_std[run]
+            torch.testing.assert_close(batch.log_prob[run].double(), expected[:, 0], rtol=0, atol=2e-5)
