@@ -51,7 +51,7 @@ def test_a_sweep_of_beta_alone_is_reported_as_that(own):
     assert not re.search("TRPO|constraint|undecided|[Cc]laim", opened)
     assert 'id="beta_profile"' in opened and parts["opening"].count("<svg") == 1
     assert re.search(r"On MountainCarContinuous-v0 β = 3 is best, with a final return of \d+\.?\d* \[\d", opened)
-    assert "Constraint less penalty: needs 3 values of a knob" in parts["folds"]["absent"]
+    assert "Constraint minus penalty: needs 3 values of a knob" in parts["folds"]["absent"]
     for line in ("# Experiment", parts["title"], "β = 3 is best"):
         assert line in markdown
     assert "What speaks against it" not in parts["page"]

@@ -279,14 +279,14 @@ def test_regret_is_what_a_value_from_other_tasks_loses(differ):
     answers = {answer.contrast: answer for answer in regret.decide(regret.Effects(found))}
     assert answers["β, raw advantages"].verdict == question.SHOWN
     assert answers["β, normalised advantages"].verdict == question.CONTRARY
-    assert answers["β, raw advantages less β, normalised advantages"].verdict == question.SHOWN
+    assert answers["β, raw advantages minus β, normalised advantages"].verdict == question.SHOWN
     assert answers["β, raw advantages"].seeds == "4"
 
 
 def test_a_verdict_is_refused_where_candidates_differ_or_runs_are_missing(differ):
     fewer = differ[~((differ["kind"] == "raw") & (differ["setting"] > 9))]
     answers = {answer.contrast: answer for answer in regret.decide(regret.effects(only_runs(fewer)))}
-    both = answers["β, raw advantages less β, normalised advantages"]
+    both = answers["β, raw advantages minus β, normalised advantages"]
     assert both.verdict == "" and both.refused == (
         "No verdict: β, raw advantages was chosen from 4 values, β, normalised advantages from 5"
     )
@@ -299,7 +299,7 @@ def test_a_verdict_is_refused_where_candidates_differ_or_runs_are_missing(differ
     )
     hole = differ[~((differ["kind"] == "normalised") & (differ["setting"] < 0.2) & (differ["task"] == "t3"))]
     answers = {answer.contrast: answer for answer in regret.decide(regret.effects(only_runs(hole)))}
-    both = answers["β, raw advantages less β, normalised advantages"]  # its second side lacks them
+    both = answers["β, raw advantages minus β, normalised advantages"]  # its second side lacks them
     assert both.verdict == "" and both.refused.startswith("No verdict: 1 tasks lack runs")
     unjudged = differ[differ["study"] == "fresh"]
     with_command = question.tuned(only_runs(unjudged), regret.SWEPT)
@@ -340,7 +340,7 @@ def test_runs_of_no_registered_sample_get_no_verdict_and_both_numbers_of_candida
 def _within(runs):
     knobs = [("kl_fixed", "normalised"), ("kl_fixed", "raw")]
     frame = question.tuned(only_runs(runs), knobs)
-    return constraint.contrasts(frame, [("normalised less raw", tuple((knob, "own") for knob in knobs))])
+    return constraint.contrasts(frame, [("normalised minus raw", tuple((knob, "own") for knob in knobs))])
 
 
 def test_a_contrast_is_the_difference_of_what_each_side_chose_by_hand(differ):
@@ -362,10 +362,10 @@ def test_a_contrast_is_the_difference_of_what_each_side_chose_by_hand(differ):
 
     trpo_and_beta = ("trpo", "normalised"), ("kl_fixed", "normalised")
     sides = {
-        ("constraint", f"TRPO less fixed β, normalised advantages, {question.mode(of)}"): (*trpo_and_beta, of)
+        ("constraint", f"TRPO minus fixed β, normalised advantages, {question.mode(of)}"): (*trpo_and_beta, of)
         for of in ("own", "carried")
     }
-    sides["within_run", "normalised less raw"] = ("kl_fixed", "normalised"), ("kl_fixed", "raw"), "own"
+    sides["within_run", "normalised minus raw"] = ("kl_fixed", "normalised"), ("kl_fixed", "raw"), "own"
     for (name, contrast), (first, second, of) in sides.items():
         effect = found[name][found[name]["contrast"] == contrast].set_index("task")["effect"]
         expected = {task: score(task, *first, of) - score(task, *second, of) for task in differ["task"].unique()}
@@ -690,7 +690,7 @@ def test_a_qualitative_interaction_is_where_both_intervals_exclude_zero_on_their
     answers = interaction.decide(effects)
     assert [answer.tasks[0] for answer in answers[::2]] == list(leads)
     assert [answer.verdict for answer in answers[::2]] == ["shown", "undecided", "contrary shown", "undecided"]
-    assert interaction.sentence(answers[0]).startswith("crosses: small less large β, raw advantages, early is +4.")
+    assert interaction.sentence(answers[0]).startswith("crosses: small minus large β, raw advantages, early is +4.")
 
 
 def test_a_value_in_the_middle_is_on_neither_side():

@@ -15,7 +15,7 @@ from ..style import FAINT, INK, available, legend_below, log_axis, side_by_side,
 
 TITLE = "What each modification gains"
 CAPTION = """
-Left: area under the learning curve of each method less that of the best constant β, as a share of the task’s gain;
+Left: area under the learning curve of each method minus that of the best constant β (untrained 0, best arm 1);
 points are tasks, bars the mean with Student’s 95 % interval, diamonds filled where it excludes 0 after Holm’s
 correction. Middle and right: median KL of an update (filled: mean over states; open: worst state) and time of a run
 relative to a fixed β’s.
@@ -112,7 +112,7 @@ def draw(frame) -> Figure:
     effect.set_yticks(range(len(whole)), names)
     effect.set_ylim(len(whole) - 0.4, -0.6)
     for ax, title, label in (
-        (effect, "gain over the best constant β", "share of the task’s gain"),
+        (effect, "gain over the best constant β", "normalised score"),
         (kl, "KL of an update", "nats"),
         (time, "time", "relative to fixed β"),
     ):

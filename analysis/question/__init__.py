@@ -323,7 +323,7 @@ def mode(of):
 
 
 def paired(frame, sides):
-    """Effect of one side less the other by task, in one sample; frame: of `tuned`, sides: two of (knob, column).
+    """Effect of one side minus the other by task, in one sample; frame: of `tuned`, sides: two of (knob, column).
 
     Columns task, family, effect, both values and candidates of each side, seeds, command.
     """

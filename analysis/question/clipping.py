@@ -13,7 +13,7 @@ from .constraint import MATTERS, contrasts, decided, differences, imagine, judge
 QUESTION = "How much does gradient clipping reduce the regret of one β, and how far is TRPO above a β with it?"
 RULE = f"""
 Normalised advantages; clipping scales a gradient down to norm 0.5. Regret (see there) of a fixed β without clipping
-less that with it, task by task, at the values run in both ways; TRPO less a fixed β with clipping. Shown if the
+minus that with it, task by task, at the values run in both ways; TRPO minus a fixed β with clipping. Shown if the
 interval over tasks is above 0; the contrary if its upper end is below {MATTERS:g}.
 """
 SAMPLES = (
@@ -21,7 +21,7 @@ SAMPLES = (
     Sample("MuJoCo tasks of a million steps", ("gradient_bound_long", "bounded", "profiles", "table1")),
 )
 FREE, CLIPPED, TRPO = ("kl_fixed", "normalised"), ("kl_fixed", "clipped"), ("trpo", "normalised")
-LESS = "regret of one β without gradient clipping less that with it"
+LESS = "regret of one β without gradient clipping minus that with it"
 
 TITLE = "What gradient clipping does to a fixed β"
 CAPTION = """
@@ -45,7 +45,7 @@ def effects(data) -> Effects:
     both = both.assign(regret=both["own"] - both["carried"], regret_value=both["carried_value"])
     frames = [contrasts(both, [(LESS, ((FREE, "regret"), (CLIPPED, "regret")))])]
     leads = [
-        (f"TRPO less fixed β with gradient clipping, {mode(of)}", ((TRPO, of), (CLIPPED, of)))
+        (f"TRPO minus fixed β with gradient clipping, {mode(of)}", ((TRPO, of), (CLIPPED, of)))
         for of in ("carried", "own")
     ]
     try:

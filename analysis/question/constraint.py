@@ -15,15 +15,15 @@ from . import CONTRARY, SHOWN, UNDECIDED, Answer, answer, knob_name, mode, paire
 QUESTION = "How far is TRPO above a fixed β, each tuned on the task itself or carried over from the other tasks?"
 MATTERS = 0.05  # normalised score: how far above a penalty a constraint has to be to matter
 RULE = f"""
-Normalised score of TRPO less that of a fixed β on the same task, each at its best value, read on seeds that did not
+Normalised score of TRPO minus that of a fixed β on the same task, each at its best value, read on seeds that did not
 choose it, from as many candidates. Shown if the interval over tasks is above 0; the contrary if its upper end is below
 {MATTERS:g}.
 """
 CONTRASTS = tuple((kind, of) for kind in ("normalised", "raw") for of in ("carried", "own"))
 
-TITLE = "Constraint less penalty"
+TITLE = "Constraint minus penalty"
 CAPTION = """
-Normalised score (untrained 0, best arm 1) of TRPO less that of a fixed β: small dots are tasks, the large one is their
+Normalised score (untrained 0, best arm 1) of TRPO minus that of a fixed β: small dots are tasks, the large one is their
 mean with its 95 % interval. Each side's value is tuned on the task itself, or is the one best on all other tasks; it is
 chosen and read on different seeds.
 """
@@ -41,7 +41,7 @@ class Effects(NamedTuple):
 def effects(data) -> Effects:
     frame = tuned(data, [(algorithm, kind) for kind in ("raw", "normalised") for algorithm in ("kl_fixed", "trpo")])
     return Effects(contrasts(frame, [
-        (f"TRPO less fixed β, {kind} advantages, {mode(of)}", ((("trpo", kind), of), (("kl_fixed", kind), of)))
+        (f"TRPO minus fixed β, {kind} advantages, {mode(of)}", ((("trpo", kind), of), (("kl_fixed", kind), of)))
         for kind, of in CONTRASTS
     ]))  # fmt: skip
 
@@ -96,7 +96,7 @@ def numbers(study, runs) -> pd.DataFrame:
 
 
 def draw(frame) -> Figure:
-    return differences(frame, "normalised score: TRPO less fixed β")
+    return differences(frame, "normalised score: TRPO minus fixed β")
 
 
 def differences(frame, label) -> Figure:

@@ -44,7 +44,7 @@ class Effects(NamedTuple):
 def gains(data, least=LEAST_VALUES):
     """Frame: sample, task, family, advantages, at, x, seed, score of every fork. Raises NotApplicable.
 
-    The score is the mean return of the second half of the fork's steps less that of its first rollout, which is the
+    The score is the mean return of the second half of the fork's steps minus that of its first rollout, which is the
     source's policy still. A diverged fork ends as the untrained policy.
     """
     runs = data.runs[data.runs["fork"].notna() & data.runs["setting"].notna()]

@@ -15,7 +15,7 @@ from .fork import gains
 QUESTION = "Do small β gain most from an early point of a run, and large β from a late point of the same run?"
 FEWEST = 5  # seeds for a verdict on one task
 RULE = f"""
-Per task the lead of small β: return gained by the smaller half of the values less that of the larger half, paired by
+Per task the lead of small β: return gained by the smaller half of the values minus that of the larger half, paired by
 seed, of runs that go on from one point. Shown (a qualitative interaction, Gail and Simon 1985) if the lead is above 0
 at the first point and below 0 at the last, both in one intersection-union test at 5 % after Holm's correction for the
 tasks; the contrary if it is below 0 first and above 0 last. {FEWEST} seeds or more.
@@ -24,10 +24,10 @@ SAMPLES = (Sample("new seeds", ("crossing",), registered=True),)
 
 TITLE = "Do the betas that gain most change sides?"
 CAPTION = """
-Return gained by the smaller half of the betas less that of the larger half, from the first and from the last point that
-runs go on from, with 95 % intervals over seeds. Where the first is above 0 and the last below 0 the betas that gain
-most change sides (a qualitative interaction); one between may still serve both. p is of both together, Holm’s of all
-tasks of a row’s sample and kind of advantages.
+Return gained by the smaller half of the betas minus that of the larger half, from the first and from the last point
+that runs go on from, with 95 % intervals over seeds. Where the first is above 0 and the last below 0 the betas that
+gain most change sides (a qualitative interaction); one between may still serve both. p is of both together, Holm’s of
+all tasks of a row’s sample and kind of advantages.
 """
 PART, ORDER = "within", 15
 NEEDS = ()
@@ -68,7 +68,7 @@ def effects(data) -> Effects:
 
 
 def lead_of_small(scores):
-    """Mean of the smaller half of the values less that of the larger half, of scores with a column per value."""
+    """Mean of the smaller half of the values minus that of the larger half, of scores with a column per value."""
     half = scores.shape[1] // 2
     return scores.iloc[:, :half].mean(axis=1) - scores.iloc[:, -half:].mean(axis=1)
 
@@ -90,7 +90,7 @@ def decide(found: Effects) -> list[Answer]:
         for point, when in (("lead_first", "early"), ("lead_last", "late")):
             ends = [row[f"{point}{end}"] for end in ("", "_low", "_high")]
             answers.append(Answer(
-                "interaction", f"{task_name(row['task'])}: small less large β, {kind}, {when}", row["sample"],
+                "interaction", f"{task_name(row['task'])}: small minus large β, {kind}, {when}", row["sample"],
                 "units of return", *ends, np.nan, np.nan, 0.0, (row["task"],), 1, span([row["seeds"]]),
                 {f"β, {kind}": span([row["values"]])}, verdict, RULE,
             ))  # fmt: skip
@@ -133,7 +133,7 @@ def text(frame) -> pd.DataFrame:
     rows = []
     for _, row in frame.sort_values(["sample", "advantages", "p"]).iterrows():
         texts = {"task": task_name(row["task"]), "sample": row["sample"], "advantages": row["advantages"]}
-        texts |= {"small less large, early": signed(row, "lead_first", three_digits)}
+        texts |= {"small minus large, early": signed(row, "lead_first", three_digits)}
         texts |= {"late": signed(row, "lead_last", three_digits)}
         rows.append(texts | {"p": f"{row['p']:.2g}", "Holm": f"{row['holm']:.2g}", "seeds": str(row["seeds"])})
     return pd.DataFrame(rows)

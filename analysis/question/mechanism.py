@@ -17,7 +17,7 @@ QUESTION = "Does the β that TRPO implies in its first ten iterations predict th
 FEWEST = 6  # tasks for a verdict
 FIRST = 10  # iterations that the measured beta is taken from
 RULE = f"""
-Raw advantages, decades: how far the measured β is from the best one, less how far the mean of the other tasks' best
+Raw advantages, decades: how far the measured β is from the best one, minus how far the mean of the other tasks' best
 ones is. The measured β is the root of the mean square of the cross-fitted implied β. Shown that it predicts better if
 the interval over tasks is below 0; the contrary if it is above. {FEWEST} tasks or more.
 """
@@ -81,7 +81,7 @@ def measured(data, runs):
 
 
 def error_beyond_constant(found, best):
-    """[..., E] absolute error of a prediction of each best value less that of the mean of the others, log10."""
+    """[..., E] absolute error of a prediction of each best value minus that of the mean of the others, log10."""
     constant = (best.sum(-1, keepdims=True) - best) / (best.shape[-1] - 1)
     return np.abs(found - best) - np.abs(constant - best)
 
@@ -89,7 +89,7 @@ def error_beyond_constant(found, best):
 def decide(found: Effects) -> list[Answer]:
     answers = []
     for sample, own in found.by_task.groupby("sample", sort=False):
-        contrast, sides = "error of the measured β less that of a constant", [knob_name(*KNOB)] * 2
+        contrast, sides = "error of the measured β minus that of a constant", [knob_name(*KNOB)] * 2
         answers.append(answer("mechanism", contrast, sample, own, sides, judged, RULE, unit="decades", fewest=FEWEST))
     return [found for found in answers if found]
 

@@ -15,7 +15,7 @@ from .spread import imagined_scores
 QUESTION = "What does a value of a knob cost that is best on all other tasks, against the one best on this task?"
 COSTS = 0.05  # normalised score: what a value that is carried over may cost in the mean over tasks
 RULE = f"""
-Regret: normalised score of the value best on the task itself, less that of the value best in the mean over all other
+Regret: normalised score of the value best on the task itself, minus that of the value best in the mean over all other
 tasks, both read on seeds that chose neither, from as many candidates. Shown that carrying a value over costs more than
 {COSTS:g} if the interval over tasks is above it; the contrary if it is below. One knob against another: shown if the
 interval of the difference, task by task, is above 0; the contrary if it is below 0.
@@ -62,7 +62,7 @@ def decide(found: Effects) -> list[Answer]:
             if {first, second} <= set(alone):
                 both = difference(alone[first], alone[second])
                 names = [knob_name(*knob) for knob in (first, second)]
-                answers.append(answer("regret", " less ".join(names), sample, both, names, differs, RULE))
+                answers.append(answer("regret", " minus ".join(names), sample, both, names, differs, RULE))
     return [found for found in answers if found]
 
 
@@ -79,7 +79,7 @@ def sentence(answer) -> str:
 
 
 def difference(first, second):
-    """Regret of one knob less that of another, task by task, as `paired` has it."""
+    """Regret of one knob minus that of another, task by task, as `paired` has it."""
     frame = pd.concat(
         [first.assign(algorithm="one", own=first["effect"]), second.assign(algorithm="two", own=second["effect"])]
     )

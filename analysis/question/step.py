@@ -39,7 +39,7 @@ chosen on other seeds.
 """
 SAMPLES = (Sample("tasks of units", ("units",), screened=True, registered=True),)
 ALGORITHMS = ("kl_fixed", "trpo")
-LEAD = "TRPO less fixed β, both tuned in another unit of reward"
+LEAD = "TRPO minus fixed β, both tuned in another unit of reward"
 
 TITLE = "The step in two units of reward"
 CAPTION = """
@@ -113,7 +113,7 @@ def changes(frame, words):
 
 
 def carried(runs):
-    """Frames: what a value loses that was tuned in another unit of reward, by task; TRPO less β, both tuned so.
+    """Frames: what a value loses that was tuned in another unit of reward, by task; TRPO minus β, both tuned so.
 
     Every ordered pair of a task's units counts, every task once.
     """

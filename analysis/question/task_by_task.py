@@ -17,7 +17,7 @@ from . import CONTRARY, SHOWN, UNDECIDED, Answer, Sample, rows, samples, shares,
 QUESTION = "On which tasks is TRPO at its default above or below the one β that is best in the mean over the tasks?"
 FEWEST = 5  # seeds for a verdict on one task
 RULE = f"""
-Normalised score of TRPO at its default less that of the fixed β best in the mean over these tasks, a task at a time:
+Normalised score of TRPO at its default minus that of the fixed β best in the mean over these tasks, a task at a time:
 Welch's test over seeds, two-sided, with Holm's correction for the tasks. Shown that TRPO is better there if the lead is
 above 0 at 5 %, the contrary if it is below. {FEWEST} seeds or more on either side. Neither value is tuned to the task.
 """
@@ -25,7 +25,7 @@ SAMPLES = (Sample("tasks of task_by_task", ("task_by_task",), screened=True, reg
 
 TITLE = "Is the constraint better on every task?"
 CAPTION = """
-Normalised score (untrained 0, best arm 1) of TRPO at its default less that of the fixed β best in the mean over these
+Normalised score (untrained 0, best arm 1) of TRPO at its default minus that of the fixed β best in the mean over these
 tasks, with 95 % intervals over seeds (Welch). Filled: not 0 by Holm’s correction for all tasks shown, and five seeds or
 more; with fewer a task by itself shows nothing. A line that reaches the edge is longer.
 """
@@ -97,7 +97,7 @@ def decide(found: Effects) -> list[Answer]:
 
 
 def _contrast(row):
-    return f"{task_name(row.task)}: TRPO (δ = {row.delta:g}) less β = {row.beta:.3g}, {row.advantages} advantages"
+    return f"{task_name(row.task)}: TRPO (δ = {row.delta:g}) minus β = {row.beta:.3g}, {row.advantages} advantages"
 
 
 def judged(lead, p, seeds):
@@ -156,5 +156,5 @@ def draw(frame) -> Figure:
         ax.set_ylim(-0.7, len(here) - 0.3)
         ax.grid(axis="y", visible=False)
         ax.set_title(f"{kind} advantages" if available.get() >= 3.5 or len(kinds) == 1 else kind)
-        ax.set_xlabel(f"TRPO less β = {here['beta'].iloc[0]:.3g}\n(normalised score)")
+        ax.set_xlabel(f"TRPO minus β = {here['beta'].iloc[0]:.3g}\n(normalised score)")
     return figure

@@ -14,9 +14,9 @@ from .constraint import MATTERS, contrasts, decided, differences, imagine, judge
 QUESTION = "On one task, is a β that changes within a run better than the best constant one?"
 RULE = f"""
 Normalised score on the same task, each side at the value tuned on that task, read on seeds that did not choose it, from
-as many candidates: β on normalised advantages (which follows their scale) less a constant raw one; centred less raw
-advantages, the control; each adaptive rule less a constant β. Shown if the interval over tasks is above 0; the contrary
-if its upper end is below {MATTERS:g}.
+as many candidates: β on normalised advantages (which follows their scale) minus a constant raw one; centred minus raw
+advantages, the control; each adaptive rule minus a constant β. Shown if the interval over tasks is above 0; the
+contrary if its upper end is below {MATTERS:g}.
 """
 ADAPTIVE = ("kl_adaptive", "kl_dual", "kl_bisect")
 
@@ -42,10 +42,10 @@ def effects(data) -> Effects:
     fixed = [("kl_fixed", kind) for kind in ("raw", "centred", "normalised")]
     rules = [(rule, kind) for rule in ADAPTIVE for kind in ("normalised", "raw")]
     sides = [
-        ("normalised less raw", ((fixed[2], "own"), (fixed[0], "own"))),
-        ("centred less raw (control)", ((fixed[1], "own"), (fixed[0], "own"))),
+        ("normalised minus raw", ((fixed[2], "own"), (fixed[0], "own"))),
+        ("centred minus raw (control)", ((fixed[1], "own"), (fixed[0], "own"))),
         *(
-            (f"{algorithm_name(rule)} less constant β, {kind}", (((rule, kind), "own"), (("kl_fixed", kind), "own")))
+            (f"{algorithm_name(rule)} minus constant β, {kind}", (((rule, kind), "own"), (("kl_fixed", kind), "own")))
             for rule, kind in rules
         ),
     ]
@@ -55,7 +55,7 @@ def effects(data) -> Effects:
 def scale_moves(data):
     """Frame: how far log10 of the standard deviation of the raw advantages moves within runs of fixed raw betas.
 
-    Columns sample, task, reach (largest less smallest fifth of training) and drift (last less first), means over runs.
+    Columns sample, task, reach (largest minus smallest fifth of training), drift (last minus first), means over runs.
     """
     frames = []
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -92,4 +92,4 @@ def numbers(study, runs) -> pd.DataFrame:
 
 
 def draw(frame) -> Figure:
-    return differences(frame, "normalised score, first less second")
+    return differences(frame, "normalised score, first minus second")
