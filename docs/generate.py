@@ -26,6 +26,7 @@ from study.files import CONF
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"(\]\()(?![a-z]+:)([^)\s#]+)(#[^)\s]*)?\)")
+EQUATIONS = yaml.safe_load((Path(__file__).parent / "equations.yaml").read_text())
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 MARK = re.compile(r"^<!-- (\w+) -->$", re.MULTILINE)
 
@@ -69,6 +70,37 @@ def mathml(tex, block=False):
     if any("\\" in (part.text or "") for part in root.iter()):
         raise ValueError(f"an unknown command of TeX in {tex}")
     return f'<div class="equation">{made}</div>' if block else made
+
+
+WRITTEN = "|".join(rf"(?<![\w^]){re.escape(plain)}(?![\w^])" for plain in sorted(EQUATIONS, key=len, reverse=True))
+PIECE = re.compile(rf"(?P<equation>{WRITTEN})|(?P<code>`[^`]+`|\b(?:[\w-]+[/.])*[a-z]+(?:_[a-z]+)+(?:[/.]\w+)*\b)")
+
+
+def typeset(docstring):
+    """An algorithm's docstring as HTML: paragraphs, and indented lines as rows whose columns are three spaces apart."""
+    made = []
+    for paragraph in re.split(r"\n\s*\n", docstring.strip("\n")):
+        lines = paragraph.splitlines()
+        if all(line.startswith("    ") for line in lines):
+            rows = [[typeset_line(cell) for cell in re.split(r"(?<!,) {3,}", line.strip())] for line in lines]
+            rows = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+            made.append(f'<table class="equations">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>')
+        else:
+            made.append(f"<p>{typeset_line(' '.join(lines))}</p>")
+    return f'<div class="equations">{"".join(made)}</div>'
+
+
+def typeset_line(text):
+    def piece(found):
+        if found["equation"]:
+            return mathml(EQUATIONS[found[0]])
+        return f"<code>{found[0].strip('`')}</code>"
+
+    text, made, at = " ".join(text.split()), "", 0
+    for found in PIECE.finditer(text):
+        made += html.escape(text[at : found.start()]) + piece(found)
+        at = found.end()
+    return made + html.escape(text[at:])
 
 
 # Paths are from the root of the repository; a uri is the name of a page's text in the site.
@@ -132,12 +164,12 @@ def arms():
     """A table of all, then for each its page's text and its numbers."""
     rows, parts = [], []
     for name in NAMES:
-        title, text = page(name).__doc__.strip().split("\n", 1)
+        title = page(name).__doc__.strip().split("\n")[0]
         rows.append((f"[`{name}`](#{name})", title.rstrip(".")))
         numbers = _numbers(CONF / f"algorithm/{name}.yaml")
         table = _table(("number", "default", "meaning"), numbers) if numbers else "It has no number of its own."
         parts.append(
-            f"## {name}\n\n{title}\n\n```text\n{text.strip()}\n```\n\n{table}\n\n"
+            f"## {name}\n\n{typeset(page(name).__doc__)}\n\n{table}\n\n"
             f"Code: [study/algorithm/{name}.py](../../study/algorithm/{name}.py)"
         )
     return "\n\n".join([_table(("arm", "what it does"), rows), *parts])

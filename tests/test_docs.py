@@ -371,6 +371,20 @@ def test_an_equation_becomes_mathml_and_what_cannot_be_set_is_refused():
             generate().mathml(wrong)
 
 
+def test_every_equation_of_an_algorithm_is_typeset():
+    used = set()
+    for name in generate().NAMES:
+        for paragraph in re.split(r"\n\s*\n", generate().page(name).__doc__):
+            indented = [line.split("   ") for line in paragraph.splitlines() if line.startswith("    ")]
+            for text in [" ".join(paragraph.split()), *(" ".join(" ".join(line).split()) for line in indented)]:
+                found = [piece[0] for piece in generate().PIECE.finditer(text) if piece["equation"]]
+                used.update(found)
+                assert found or not (text.startswith("maximise ") or " = " in text), (name, text)
+                rest = generate().PIECE.sub("", text)
+                assert not re.search(r"\^|\|\||<-|<=|>=|sqrt|_n\b|\b(beta|lambda|epsilon|eta)\b", rest), (name, rest)
+    assert set(generate().EQUATIONS) - used == set(), "docs/equations.yaml has what no algorithm has"
+
+
 def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("NO_MKDOCS_2_WARNING", "1")
     from mkdocs.commands.build import build
