@@ -25,7 +25,7 @@ from study.settings import (
     Strict,
 )
 
-SWITCHES = ("reward_clip", "entropy_coefficient", "value_clip")  # the same in all runs of a fleet
+SWITCHES = ("reward_clip", "observation_clip", "entropy_coefficient", "value_clip")  # the same in all runs of a fleet
 LEADING = ("kl_target", "clip_epsilon", "beta", "max_kl")  # the first that an algorithm has is always in its arm
 
 
@@ -102,6 +102,7 @@ class Config(Strict):
     reward_scaling: bool
     reward_scale: Positive
     reward_clip: Positive | None = None
+    observation_clip: Positive | None = 5.0
     anneal_learning_rate: bool = False
     anneal_clip_range: bool = False
     entropy_coefficient: NonNegative = 0.0

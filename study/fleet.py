@@ -68,6 +68,7 @@ class Fleet:
         self.iterations = shared.iterations
         self.optimizer, self.reset_optimizer = shared.optimizer, shared.reset_optimizer
         self.advantage_normalization = shared.advantage_normalization
+        self.observation_clip = math.inf if shared.observation_clip is None else shared.observation_clip
         self.entropy_coefficient, self.value_clip = shared.entropy_coefficient, shared.value_clip
         self.diagnostics = shared.diagnostics
         self.gamma = self._stack([config.gamma for config in configs])
@@ -145,7 +146,7 @@ class Fleet:
     def actor(self, theta: Tensor, moments: Moments) -> Actor:
         """What acts under theta [R, P] while the moments of observations stand still."""
         make = fused.actor if self.fused else actor
-        return make(self.policy, theta, moments.mean, moments.scale())
+        return make(self.policy, theta, moments.mean, moments.scale(), self.observation_clip)
 
     def fuses(self, loss: Callable) -> bool:
         return self.fused and loss not in self.unfused
@@ -371,8 +372,10 @@ class Trainer:
         first = first and self.config.initialization == "orthogonal"
         if first:
             self.moments.update(experience.observation)
-        observation = fleet.tensor(self.moments.standardise(experience.observation))
-        next_observation = fleet.tensor(self.moments.standardise(experience.next_observation))
+        seen, after = experience.observation, experience.next_observation
+        observation, next_observation = (
+            fleet.tensor(self.moments.standardise(x, fleet.observation_clip)) for x in (seen, after)
+        )
         if not first:
             self.moments.update(experience.observation)
 

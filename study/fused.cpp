@@ -388,15 +388,16 @@ static void affine(const float* a, Int in, Int outs, const float* x, const float
     }
 }
 
-static float standardised(double x, double mean, double scale) {  // rollout.standardise
+static float standardised(double x, double mean, double scale, double bound) {  // rollout.standardise
     double y = (x - mean) / scale;
-    return float(y < -5 ? -5 : y > 5 ? 5 : y);
+    return float(y < -bound ? -bound : y > bound ? bound : y);
 }
 
 // A run's policy while it acts: of each layer W^T [in][padded outs] and behind it b, then, of the first layer, what comes
 // before its activation where the raw observation is 0.
 struct Acting {
     const Network& net;
+    double bound;  // of standardised observations
 
     Int size() const {
         Int sum = padded(net.out(0));
@@ -407,7 +408,7 @@ struct Acting {
     void begin(const float* theta, const double* mean, const double* scale, float* turned) const {
         std::memset(turned, 0, 4 * size());
         std::vector<float> x(net.in(0));
-        for (Int i = 0; i < net.in(0); i++) x[i] = standardised(0, mean[i], scale[i]);
+        for (Int i = 0; i < net.in(0); i++) x[i] = standardised(0, mean[i], scale[i], bound);
         float *to = turned, *at_zero = turned + size() - padded(net.out(0));
         for (Int l = 0; l < net.layers; l++) {
             Int in = net.in(l), outs = net.out(l), width = padded(outs);
@@ -433,14 +434,15 @@ struct Acting {
                 const float* start = at_zero;
                 for (Int i = 0; i < in; i++)
                     if (observation[i] != 0) {
-                        float more = standardised(observation[i], mean[i], scale[i]) - standardised(0, mean[i], scale[i]);
+                        float more = standardised(observation[i], mean[i], scale[i], bound) -
+                                     standardised(0, mean[i], scale[i], bound);
                         affine(turned + i * width, 1, width, &more, start, y);
                         start = y;
                     }
                 if (start == at_zero) std::memcpy(y, at_zero, 4 * width);
             } else {
                 if (l == 0)
-                    for (Int i = 0; i < in; i++) x[i] = standardised(observation[i], mean[i], scale[i]);
+                    for (Int i = 0; i < in; i++) x[i] = standardised(observation[i], mean[i], scale[i], bound);
                 affine(turned, net.in(l), width, x, turned + net.in(l) * width, y);
             }
             if (l + 1 < net.layers)
@@ -480,23 +482,23 @@ void forward(Int layers, const Int* sizes, Int runs, Int samples, Int stride, co
 // Floats of what begin_acting makes of one run.
 Int acting_size(Int layers, const Int* sizes) {
     Network net{layers, sizes};
-    return Acting{net}.size();
+    return Acting{net, 0}.size();
 }
 
 // turned [R, acting_size], for act; mean and scale [R, inputs].
 void begin_acting(Int layers, const Int* sizes, Int runs, Int stride, const float* theta, const double* mean,
-                  const double* scale, float* turned) {
+                  const double* scale, double bound, float* turned) {
     Network net{layers, sizes};
-    Acting acting{net};
+    Acting acting{net, bound};
     for (Int run = 0; run < runs; run++, theta += stride, mean += net.in(0), scale += net.in(0))
         acting.begin(theta, mean, scale, turned + run * acting.size());
 }
 
 // out [R, outputs] of one raw observation per run [R, inputs].
 void act(Int layers, const Int* sizes, Int runs, const float* turned, const double* mean, const double* scale,
-         const double* observation, float* out) {
+         double bound, const double* observation, float* out) {
     Network net{layers, sizes};
-    Acting acting{net};
+    Acting acting{net, bound};
     Int in = net.in(0), outs = net.out(layers - 1), size = acting.size();
     std::vector<float> x(padded(net.widest())), y(padded(net.widest()));
     for (Int run = 0; run < runs; run++, mean += in, scale += in, observation += in, out += outs)

@@ -179,18 +179,19 @@ class Kernel:
         self._call("fit_squares", runs, samples, theta, x, few, target, order, epochs, size, rule)
 
 
-def actor(policy: Policy, theta: Tensor, mean: np.ndarray, scale: np.ndarray) -> Actor:
+def actor(policy: Policy, theta: Tensor, mean: np.ndarray, scale: np.ndarray, bound: float = 5.0) -> Actor:
     """rollout.actor: standardised and passed through the network in one call."""
     kernel, theta = Kernel(policy.network), _own(theta)
     runs, inputs, layers = len(theta), policy.network.sizes[0], ctypes.c_int64(len(policy.network.sizes) - 1)
     mean, scale = (np.ascontiguousarray(moment, np.float64) for moment in (mean, scale))
     assert mean.shape == scale.shape == (runs, inputs)
     turned = theta.new_empty(runs, library().acting_size(layers, kernel._sizes))
-    kernel._call("begin_acting", runs, theta.shape[1], theta, mean, scale, turned)
+    bound = ctypes.c_double(bound)
+    kernel._call("begin_acting", runs, theta.shape[1], theta, mean, scale, bound, turned)
     outputs = np.empty((runs, kernel.outputs), np.float32)
     sample = policy.family.sampler(theta[:, policy.network.parameters :].numpy())
     function, before, after = library().act, (layers, kernel._sizes, ctypes.c_int64(runs)), _plain(outputs)
-    before += tuple(map(_plain, (turned, mean, scale)))
+    before += tuple(map(_plain, (turned, mean, scale, bound)))
 
     def act(observation, noise):
         observation = np.ascontiguousarray(observation, np.float64)

@@ -70,19 +70,19 @@ class Moments:
         self.mean = self.mean + weight * shift
         self.count = total
 
-    def standardise(self, x: np.ndarray) -> np.ndarray:
-        """(x - mean) / std, clipped to +-5; the identity, clipped, before the first update."""
+    def standardise(self, x: np.ndarray, bound: float = 5.0) -> np.ndarray:
+        """(x - mean) / std, clipped to +-bound; the identity, clipped, before the first update."""
         shape = (len(x), *[1] * (x.ndim - self.mean.ndim), *self.mean.shape[1:])
         mean, scale = (torch.from_numpy(moment.reshape(shape)) for moment in (self.mean, self.scale()))
-        return standardise(torch.from_numpy(x), mean, scale).numpy()  # torch: several times NumPy's speed here
+        return standardise(torch.from_numpy(x), mean, scale, bound).numpy()  # torch: several times NumPy's speed here
 
     def scale(self) -> np.ndarray:
         """[R, ...] what standardise divides by."""
         return np.sqrt(self.variance + 1e-8)
 
 
-def standardise(x: Array, mean: Array, scale: Array) -> Array:
-    return ((x - mean) / scale).clip(-5, 5)
+def standardise(x: Array, mean: Array, scale: Array, bound: float = 5.0) -> Array:
+    return ((x - mean) / scale).clip(-bound, bound)
 
 
 def _like(per_run: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -92,10 +92,10 @@ def _like(per_run: np.ndarray, x: np.ndarray) -> np.ndarray:
 Actor = Callable[[np.ndarray, np.ndarray], np.ndarray]  # actions [R, A] of raw observations [R, D] and noise [R, .]
 
 
-def actor(policy: Policy, theta: Tensor, mean: np.ndarray, scale: np.ndarray) -> Actor:
+def actor(policy: Policy, theta: Tensor, mean: np.ndarray, scale: np.ndarray, bound: float = 5.0) -> Actor:
     """The policy under one theta [R, P] for raw observations, whose mean and scale are [R, D]."""
     act = policy.actor(theta)
-    return lambda observation, noise: act(standardise(observation, mean, scale), noise)
+    return lambda observation, noise: act(standardise(observation, mean, scale, bound), noise)
 
 
 def collect(

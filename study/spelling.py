@@ -35,6 +35,7 @@ OTHERS = {
     "value_clip": "clip_range_vf clip_vloss vf_clip vf_clip_param value_clipping clip_value_loss cliprange_value",
     "activation": "activation_fn nonlinearity activations",
     "initialization": "initialisation ortho_init orthogonal_init init weight_init init_type orthogonal_initialization",
+    "observation_clip": "clip_obs obs_clip clip_observations observation_clipping",
     "anneal_clip_range": "anneal_clip clip_decay clip_schedule",
     "reward_clip": "clip_reward clip_rewards clip_rew reward_clipping",
     "optimizer": "optim optimiser",

@@ -122,8 +122,8 @@ def test_one_hot_inputs_are_looked_up(inputs, places, samples, rng):
 
 @pytest.mark.parametrize("family", [Gaussian(2), Categorical(9), Categoricals((3, 2))])
 @pytest.mark.parametrize("inputs, hidden", [(3, (64, 64)), (40, (20, 7)), (500, (40,)), (5, ())])
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_the_actor_is_the_eager_one(family, inputs, hidden, activation, rng):
+@pytest.mark.parametrize("activation, bound", [("tanh", 5.0), ("relu", 0.5), ("relu", np.inf)])
+def test_the_actor_is_the_eager_one(family, inputs, hidden, activation, bound, rng):
     """Of dense observations, of some that are mostly 0, and of none but zeros; each run by its own parameters."""
     policy = Policy.make(inputs, family, hidden, activation)
     theta = 0.3 * torch.randn(4, policy.parameters, generator=rng)
@@ -132,10 +132,10 @@ def test_the_actor_is_the_eager_one(family, inputs, hidden, activation, rng):
     observation = numbers.normal(1, 3, (4, inputs))
     observation[1:, 2:], observation[2] = 0, 0
     noise = np.stack([family.noise(numbers, 1)[0] for _ in range(4)])
-    made = fused.actor(policy, theta, mean, scale)(observation, noise)
-    true = actor(policy, theta.double(), mean, scale)(observation, noise)
+    made = fused.actor(policy, theta, mean, scale, bound)(observation, noise)
+    true = actor(policy, theta.double(), mean, scale, bound)(observation, noise)
     np.testing.assert_allclose(made, true, rtol=1e-4, atol=1e-5)
-    alone = fused.actor(policy, theta[1:2], mean[1:2], scale[1:2])(observation[1:2], noise[1:2])
+    alone = fused.actor(policy, theta[1:2], mean[1:2], scale[1:2], bound)(observation[1:2], noise[1:2])
     np.testing.assert_array_equal(alone, made[1:2])
 
 

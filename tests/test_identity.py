@@ -29,6 +29,7 @@ CHANGES = {
     "max_grad_norm": numbers,
     "reward_scale": numbers,
     "reward_clip": numbers,
+    "observation_clip": st.one_of(st.none(), numbers),
     "anneal_learning_rate": st.just(True),
     "entropy_coefficient": numbers,
     "value_clip": numbers,

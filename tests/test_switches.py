@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import configuration
-from reference import FAMILIES, distribution, family_name, one, random_fleet, random_policy, sample_terms
+from reference import FAMILIES, distribution, family_name, one, random_fleet, random_policy, sample, sample_terms
 from scipy.stats import kstest
 
 from study import fleet, sgd, value
 from study.algorithm import fixpo, kl_fixed, trpo
 from study.config import SWITCHES, Config
 from study.fleet import Fleet, Trainer
+from study.launch import policies
 from study.policy import Gaussian, Network, Policy
 from study.rollout import Stream, generator
 from study.settings import ConfigError
@@ -353,3 +354,44 @@ def test_the_first_batch_is_learned_from_as_it_was_acted_on(initialization, comp
             )
             expected = torch.distributions.Normal(0, 1).log_prob(noise) - log_std[run]
             torch.testing.assert_close(batch.log_prob[run].double(), expected[:, 0], rtol=0, atol=2e-5)
+
+
+# Observation clipping
+
+
+@pytest.mark.parametrize("task, bound", [("pendulum", 0.5), ("taxi", None)])
+@pytest.mark.parametrize("compile", [False, "auto"])
+def test_observations_are_clipped_in_learning_and_in_acting(task, bound, compile, monkeypatch):
+    """Learning sees what NumPy makes of the raw ones. What acted is that policy: its draws are the actions."""
+    batches, raw, update, collect = [], [], Trainer._update, fleet.collect
+    monkeypatch.setattr(Trainer, "_update", lambda self, made: batches.append(made.batch) or update(self, made))
+    monkeypatch.setattr(fleet, "collect", lambda *args: raw.append(collect(*args)) or raw[-1])
+    made = trainer(task=task, algorithm="trpo", observation_clip=bound, compile=compile)
+    made.train()
+    first = raw[0][0].observation  # the second batch is standardised by its statistics too
+    mean, std = first.mean(1, keepdims=True), np.sqrt(first.var(1, keepdims=True) + 1e-8)
+    for batch, (experience, _) in zip(batches, raw):
+        expected = (experience.observation - mean) / std
+        assert (np.abs(expected) > (bound or 5)).any()
+        if bound is not None:
+            expected = np.minimum(np.maximum(expected, -bound), bound)
+        np.testing.assert_allclose(batch.observation.numpy(), expected, rtol=1e-4, atol=1e-5)
+    family = made.fleet.policy.family
+    noise = np.stack([family.noise(generator(config.seed, Stream.NOISE, 1), 128) for config in made.configs])
+    acted = sample(family, batches[1].old.double(), torch.from_numpy(noise))
+    torch.testing.assert_close(batches[1].action.double(), acted, rtol=0, atol=2e-5)
+
+
+def test_a_kept_policy_acts_by_the_switches_it_was_trained_with(tmp_path):
+    made = trainer(task="pendulum", activation="relu", observation_clip=0.5, seeds=(0,))
+    made.train()
+    mean, scale, x = made.moments.mean, made.moments.scale(), np.array([[0.3, -0.9, 4.0]])
+    file = tmp_path / "policy"
+    file.write_bytes(policies.content(made.config, made.fleet.policy, made.theta[0], mean[0], scale[0], {}))
+    acted = [
+        act(x, np.zeros((1, 1))) for act in (policies.read(file).actor(1), made.fleet.actor(made.theta, made.moments))
+    ]
+    np.testing.assert_array_equal(*acted)
+    bounded = np.clip((x - mean) / scale, -0.5, 0.5)
+    by_hand = made.fleet.policy(made.theta[0], torch.from_numpy(bounded).float())[0, 0]
+    np.testing.assert_allclose(acted[0][0, 0], by_hand.item(), rtol=1e-5)

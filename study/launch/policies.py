@@ -6,6 +6,7 @@ acted in the iteration at whose end the mean return of the last 100 episodes was
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,7 +161,8 @@ class Stored:
     def actor(self, copies: int) -> Actor:
         """Actions [copies, A] of raw observations [copies, D] and noise [copies, .]; noise 0 gives the mode."""
         mean, scale = (np.repeat(array[None], copies, 0) for array in (self.mean, self.scale))
-        return actor(self.policy, self.theta.repeat(copies, 1), mean, scale)
+        bound = self.facts["config"].get("observation_clip", 5.0)
+        return actor(self.policy, self.theta.repeat(copies, 1), mean, scale, math.inf if bound is None else bound)
 
 
 def read(path: Path) -> Stored:
