@@ -18,6 +18,7 @@ from study.settings import (
     AlgorithmSettings,
     ConfigError,
     Count,
+    Finite,
     NonNegative,
     Positive,
     Seed,
@@ -25,7 +26,8 @@ from study.settings import (
     Strict,
 )
 
-SWITCHES = ("reward_clip", "observation_clip", "entropy_coefficient", "value_clip")  # the same in all runs of a fleet
+# Numbers that are the same in all runs of a fleet
+SWITCHES = ("reward_clip", "observation_clip", "entropy_coefficient", "value_clip", "initial_log_std")
 LEADING = ("kl_target", "clip_epsilon", "beta", "max_kl")  # the first that an algorithm has is always in its arm
 
 
@@ -109,6 +111,8 @@ class Config(Strict):
     value_clip: Positive | None = None
     activation: Literal["tanh", "relu"] = "tanh"
     initialization: Literal["orthogonal", "xavier", "torch"] = "orthogonal"
+    initial_log_std: Finite = 0.0
+    state_dependent_std: bool = False
     chapter: Count
     fork: Fork | None = None
     diagnostics: Diagnostics
@@ -439,6 +443,10 @@ def _check(config: Config) -> None:
     if config.anneal_clip_range and not hasattr(config.algorithm, "clip_epsilon"):
         raise ConfigError(
             f"anneal_clip_range=true: {config.algorithm.name} has no clip_epsilon, nothing would change; leave it false"
+        )
+    if config.state_dependent_std and hasattr(config.algorithm, "std_bound"):
+        raise ConfigError(
+            f"state_dependent_std=true: {config.algorithm.name} projects one std for all states; leave it false"
         )
     if config.anneal_learning_rate and hasattr(config.algorithm, "rate_min"):
         raise ConfigError(

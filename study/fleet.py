@@ -32,7 +32,7 @@ from study.objective import (
     surrogate_at,
     surrogate_gradient,
 )
-from study.policy import Network, Policy
+from study.policy import Family, Gaussian, Network, Policy, with_std
 from study.record import CURVES
 from study.rollout import (
     ADVANTAGES,
@@ -47,6 +47,7 @@ from study.rollout import (
     gae,
     generator,
 )
+from study.settings import ConfigError
 from study.sgd import Adam
 from study.solver import where
 from study.task import Copies
@@ -280,15 +281,17 @@ class Trainer:
         runs = len(configs)
 
         copies = self._copies(chapter=0)
-        policy = Policy.make(copies.observation_size, copies.family, self.config.hidden, self.config.activation)
+        self._check_std(copies.family)
+        family = with_std(copies.family, self.config.state_dependent_std)
+        policy = Policy.make(copies.observation_size, family, self.config.hidden, self.config.activation)
         self.copies = copies
         self.critic = Network((copies.observation_size, *self.config.hidden, 1), self.config.activation)
         samples = runs * self.config.iterations * self.config.horizon
         self.fleet = Fleet(configs, policy, dtype, samples)
 
         rngs = [generator(config.seed, Stream.PARAMETERS) for config in configs]
-        kind = self.config.initialization
-        theta = [(policy.initial(rng, kind), self.critic.initial(rng, 1.0, kind)) for rng in rngs]
+        kind, log_std = self.config.initialization, self.config.initial_log_std
+        theta = [(policy.initial(rng, kind, log_std), self.critic.initial(rng, 1.0, kind)) for rng in rngs]
         self.theta, self.critic_theta = (torch.stack(one).to(self.fleet.device, dtype) for one in zip(*theta))
         self.parts = list(self._parts())
         self.critic_adam = Adam.start(self.critic_theta)
@@ -310,6 +313,14 @@ class Trainer:
         if self.config.fork is not None:
             self.origin = -(-self.config.fork.at // self.config.horizon)
             fork.begin(self, points)
+
+    def _check_std(self, family: Family) -> None:
+        if isinstance(family, Gaussian):
+            return
+        for name in ("initial_log_std", "state_dependent_std"):
+            if value := getattr(self.config, name):
+                task = self.config.task.id
+                raise ConfigError(f"{name}={str(value).lower()}: is of a Gaussian, but task.id={task} is discrete")
 
     def _parts(self) -> Iterator[Part]:
         start = 0

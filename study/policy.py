@@ -135,6 +135,24 @@ class Gaussian:
         return torch.cat([mean * torch.exp(-2 * phi.chunk(2, -1)[1]), 2 * log_std], -1)
 
 
+class StateGaussian(Gaussian):
+    """The same with a log standard deviation per state, which is the second half of the network's outputs."""
+
+    def __init__(self, size: int):
+        super().__init__(size)
+        self.outputs, self.extra = 2 * size, 0
+
+    def phi(self, outputs: Tensor, extra: Tensor) -> Tensor:
+        return outputs
+
+    def sampler(self, extra: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        def sample(outputs, noise):
+            mean, log_std = np.split(outputs, 2, -1)
+            return mean + np.exp(log_std) * noise
+
+        return sample
+
+
 class Categorical:
     """Categorical over A actions: phi = logits, K = A; actions [N, 1], integers kept as floats.
 
@@ -235,6 +253,11 @@ class Categoricals:
         return torch.cat([moved[..., c, :size] for c, size in enumerate(self.sizes)], -1)
 
 
+def with_std(family: "Family", state_dependent: bool) -> "Family":
+    """The task's own family, or its Gaussian with a standard deviation per state."""
+    return StateGaussian(family.size) if state_dependent else family
+
+
 Family = Gaussian | Categorical | Categoricals
 
 
@@ -278,7 +301,12 @@ class Policy:
         network, extra = theta.split((self.network.parameters, self.family.extra), -1)
         return *self.network.split(network), extra
 
-    def initial(self, rng: np.random.Generator, kind: str = "orthogonal") -> Tensor:
-        """[P] float64; std 1. An orthogonal last layer is shrunk by 100: the first policy nearly ignores its input."""
+    def initial(self, rng: np.random.Generator, kind: str = "orthogonal", log_std: float = 0.0) -> Tensor:
+        """[P] float64. An orthogonal last layer is shrunk by 100: the first policy nearly ignores its input.
+
+        log_std is the Gaussian's, or the bias of it where it depends on the state.
+        """
         network = self.network.initial(rng, last_gain=0.01, kind=kind)
-        return torch.cat([network, torch.zeros(self.family.extra, dtype=network.dtype)])
+        if isinstance(self.family, StateGaussian):
+            network[-self.family.size :] += log_std
+        return torch.cat([network, torch.full((self.family.extra,), log_std, dtype=network.dtype)])

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 Real = Annotated[float, BeforeValidator(lambda x: "a truth value" if isinstance(x, bool) else x)]
 Positive = Annotated[Real, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[Real, Field(allow_inf_nan=False)]
 Share = Annotated[Real, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]

@@ -36,6 +36,8 @@ OTHERS = {
     "activation": "activation_fn nonlinearity activations",
     "initialization": "initialisation ortho_init orthogonal_init init weight_init init_type orthogonal_initialization",
     "observation_clip": "clip_obs obs_clip clip_observations observation_clipping",
+    "initial_log_std": "log_std_init init_log_std initial_std log_std action_std_init",
+    "state_dependent_std": "state_dependent_log_std state_dependent_sigma use_state_dependent_std",
     "anneal_clip_range": "anneal_clip clip_decay clip_schedule",
     "reward_clip": "clip_reward clip_rewards clip_rew reward_clipping",
     "optimizer": "optim optimiser",

@@ -34,6 +34,8 @@ CHANGES = {
     "entropy_coefficient": numbers,
     "value_clip": numbers,
     "activation": st.just("relu"),
+    "initial_log_std": st.floats(-3, 3),
+    "state_dependent_std": st.just(True),
     "initialization": st.sampled_from(["xavier", "torch"]),
     "horizon": st.sampled_from([512, 1024, 4096]),
     "hidden": st.lists(st.integers(1, 300), min_size=1, max_size=3),

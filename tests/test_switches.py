@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import torch
 from conftest import configuration
-from reference import FAMILIES, distribution, family_name, one, random_fleet, random_policy, sample, sample_terms
+from reference import (
+    FAMILIES,
+    dense_fisher,
+    distribution,
+    family_name,
+    one,
+    policy_gradient,
+    random_fleet,
+    random_policy,
+    sample,
+    sample_terms,
+)
 from scipy.stats import kstest
 
 from study import fleet, sgd, value
@@ -14,7 +25,7 @@ from study.algorithm import fixpo, kl_fixed, trpo
 from study.config import SWITCHES, Config
 from study.fleet import Fleet, Trainer
 from study.launch import policies
-from study.policy import Gaussian, Network, Policy
+from study.policy import Gaussian, Network, Policy, StateGaussian
 from study.rollout import Stream, generator
 from study.settings import ConfigError
 from study.sgd import Adam
@@ -119,6 +130,7 @@ def test_the_clip_range_is_torchs_linear_schedule(algorithm):
         ("trpo", {"anneal_clip_range": True}, "trpo has no clip_epsilon"),
         ("kl_fixed", {"anneal_clip_range": True}, "kl_fixed has no clip_epsilon"),
         ("lr_adaptive", {"anneal_learning_rate": True}, "lr_adaptive has its own rule"),
+        ("projection", {"state_dependent_std": True}, "projection projects one std"),
     ],
 )
 def test_a_switch_that_would_change_nothing_is_refused(algorithm, switch, reason):
@@ -382,8 +394,10 @@ def test_observations_are_clipped_in_learning_and_in_acting(task, bound, compile
     torch.testing.assert_close(batches[1].action.double(), acted, rtol=0, atol=2e-5)
 
 
-def test_a_kept_policy_acts_by_the_switches_it_was_trained_with(tmp_path):
-    made = trainer(task="pendulum", activation="relu", observation_clip=0.5, seeds=(0,))
+@pytest.mark.parametrize("state_dependent_std", [False, True])
+def test_a_kept_policy_acts_by_the_switches_it_was_trained_with(state_dependent_std, tmp_path):
+    switches = {"activation": "relu", "observation_clip": 0.5, "state_dependent_std": state_dependent_std}
+    made = trainer(task="pendulum", seeds=(0,), **switches)
     made.train()
     mean, scale, x = made.moments.mean, made.moments.scale(), np.array([[0.3, -0.9, 4.0]])
     file = tmp_path / "policy"
@@ -395,3 +409,63 @@ def test_a_kept_policy_acts_by_the_switches_it_was_trained_with(tmp_path):
     bounded = np.clip((x - mean) / scale, -0.5, 0.5)
     by_hand = made.fleet.policy(made.theta[0], torch.from_numpy(bounded).float())[0, 0]
     np.testing.assert_allclose(acted[0][0, 0], by_hand.item(), rtol=1e-5)
+
+
+# The standard deviation
+
+
+def test_a_std_per_state_is_the_second_half_of_torchs_network(rng):
+    policy = Policy.make(3, StateGaussian(2), (8,))
+    theta = torch.randn(1, policy.parameters, generator=rng, dtype=torch.float64)
+    x, noise = (torch.randn(5, n, generator=rng, dtype=torch.float64) for n in (3, 2))
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 4)).double()
+    torch.nn.utils.vector_to_parameters(theta[0], theirs.parameters())  # all of theta: no parameter is the std's own
+    mean, log_std = theirs(x).detach().chunk(2, -1)
+    torch.testing.assert_close(policy(theta[0], x), torch.cat([mean, log_std], -1))
+    acted = [policy.actor(theta)(a[None].numpy(), b[None].numpy())[0] for a, b in zip(x, noise)]
+    np.testing.assert_allclose(acted, mean + log_std.exp() * noise, rtol=1e-12)
+    true = torch.distributions.Normal(mean, log_std.exp()).log_prob(noise).sum(-1)
+    torch.testing.assert_close(policy.family.log_prob(policy(theta[0], x), noise), true)
+
+
+def test_trpos_gradient_and_fisher_matrix_of_a_std_per_state(rng):
+    fleet, theta, rollout = random_fleet("trpo", StateGaussian(2), rng, [{}, {}])
+    x, v = rollout.batch.observation, torch.randn(theta.shape, generator=rng, dtype=theta.dtype)
+    products = fleet.fisher(theta, x)(v)
+    for run in range(2):
+        torch.testing.assert_close(products[run], dense_fisher(fleet.policy, theta[run], x[run]) @ v[run])
+    gradient = fleet.surrogate_gradient(theta, rollout.batch)
+    torch.testing.assert_close(gradient[1], policy_gradient(fleet.policy, theta[1], one(rollout.batch, 1)))
+
+
+@pytest.mark.parametrize("algorithm", ["trpo", "kl_fixed", "vmpo"])
+def test_a_std_per_state_is_the_same_fused(algorithm, monkeypatch):
+    batches, update = [], Trainer._update
+    monkeypatch.setattr(Trainer, "_update", lambda self, made: batches.append(made.batch) or update(self, made))
+    shared = {"task": "pendulum", "algorithm": algorithm, "state_dependent_std": True, "initial_log_std": -0.7}
+    eager, made = trainer(**shared, total_steps=128), trainer(**shared, compile="auto")
+    eager.train()
+    assert ((batches[0].old[..., 1] + 0.7).abs() < 0.1).all() and (batches[0].old[..., 1].std(-1) > 0).all()
+    made.train()
+    assert not made.parts[0].fleet.unfused
+    for column in ("kl_after", "entropy", "implied_beta"):
+        np.testing.assert_allclose(made.rows[column][0], eager.rows[column][0], rtol=2e-3, atol=1e-6)
+    noise = np.stack([made.fleet.policy.family.noise(generator(c.seed, Stream.NOISE, 1), 128) for c in made.configs])
+    mean, log_std = batches[2].old.double().chunk(2, -1)
+    torch.testing.assert_close(
+        batches[2].action.double(), mean + log_std.exp() * torch.from_numpy(noise), rtol=0, atol=2e-5
+    )
+
+
+def test_the_first_std_is_the_one_asked_for():
+    made = trainer(task="pendulum", algorithm="trpo", initial_log_std=-0.7)
+    assert (made.theta[:, -1] == torch.tensor(-0.7)).all()
+    expected = torch.distributions.Normal(0, torch.tensor(-0.7).exp()).entropy().item()
+    made.train()
+    np.testing.assert_allclose(made.rows["entropy"][0], expected, atol=0.1)
+
+
+@pytest.mark.parametrize("switch", [{"initial_log_std": -0.7}, {"state_dependent_std": True}])
+def test_a_discrete_task_has_no_std(switch):
+    with pytest.raises(ConfigError, match="CartPole-v1 is discrete"):
+        trainer(**switch)

@@ -155,14 +155,16 @@ def _generator(stored, purpose: int) -> np.random.Generator:
 
 def _environments(stored, task, seeds: list[int]):
     """Copies of the task, if they are what the policy was trained on. Raises ConfigError."""
+    from study.policy import with_std
     from study.task import Copies
 
     made, policy = Copies(task, seeds), stored.policy
-    there = made.observation_size, type(made.family), made.family.outputs
+    family = with_std(made.family, stored.facts["distribution"] == "state_gaussian")
+    there = made.observation_size, type(family), family.outputs
     if there != (policy.network.sizes[0], type(policy.family), policy.family.outputs):
         made.close()
         raise ConfigError(
-            f"task.id={task.id}: {made.observation_size} observed numbers and actions of {made.family.outputs}; the "
+            f"task.id={task.id}: {made.observation_size} observed numbers and actions of {family.outputs}; the "
             f"policy has {policy.network.sizes[0]} and {policy.family.outputs}: another environment (it was "
             f"{stored.facts['environment']}, it is {made.origin} now)"
         )

@@ -18,10 +18,15 @@ from torch import Tensor
 from study.config import Config, Task
 from study.launch import disk
 from study.launch.store import policy_name
-from study.policy import Categorical, Categoricals, Family, Gaussian, Policy
+from study.policy import Categorical, Categoricals, Family, Gaussian, Policy, StateGaussian, with_std
 from study.rollout import Actor, actor
 
-FAMILIES = {"gaussian": Gaussian, "categorical": Categorical, "categoricals": Categoricals}
+FAMILIES = {
+    "gaussian": Gaussian,
+    "state_gaussian": StateGaussian,
+    "categorical": Categorical,
+    "categoricals": Categoricals,
+}
 
 
 class Acting(NamedTuple):
@@ -195,7 +200,8 @@ def read(path: Path) -> Stored:
 
 def size(config: Config, shape: Policy) -> int:
     """Bytes of the file of such a run, to a few; shape: any policy for its observations and actions."""
-    policy = Policy.make(shape.network.sizes[0], shape.family, config.hidden, config.activation)
+    family = with_std(shape.family, config.state_dependent_std)
+    policy = Policy.make(shape.network.sizes[0], family, config.hidden, config.activation)
     mean = np.zeros(policy.network.sizes[0])
     facts = {"kind": config.execution.policies, "iteration": config.iterations, "environment": "x" * 20}
     facts |= {"env_steps": config.total_steps, "return": 1 / 3, "since": 0}
