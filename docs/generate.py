@@ -91,6 +91,8 @@ def typeset(docstring):
 
 
 def typeset_line(text):
+    """A line of plain text as HTML: its equations, and what stands in backticks or has an underscore as code."""
+
     def piece(found):
         if found["equation"]:
             return mathml(EQUATIONS[found[0]])
@@ -213,7 +215,7 @@ def experiments():
 def columns():
     parts = []
     for name, one, kept in (("runs", "run", record.RUNS), ("curves", "run and iteration", record.CURVES)):
-        rows = [(f"`{column}`", meaning) for column, meaning in kept.items()]
+        rows = [(f"`{column}`", typeset_line(meaning)) for column, meaning in kept.items()]
         parts.append(f"## {name}.parquet: one row per {one}\n\n{_table(('column', 'meaning'), rows)}")
     return "\n\n".join(parts)
 
