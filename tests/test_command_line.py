@@ -78,10 +78,9 @@ def test_every_experiment_is_a_union_of_runs_that_compose(experiment):
     tasks, arms, met = {}, {}, set()
     for job in sorted(jobs):
         job = [word for word in job if not word.startswith("seed=")]
-        task = tuple(word for word in job if word.startswith(("task", "total_steps=")))
-        if "task=custom" in job:  # of ids one alone: the others are a word each
-            task = tuple(word for word in task if not word.startswith("task.id="))
-        arm = tuple(word for word in job if word not in task)
+        of_task = [word for word in job if word.startswith(("task", "total_steps="))]
+        task = tuple(word for word in of_task if not word.startswith("task.id="))  # one id stands for all
+        arm = tuple(word for word in job if word not in of_task)
         pairs = {task, *((word, other) for word in arm if word.startswith("algorithm=") for other in arm)}
         if not pairs <= met:
             config = composed(*job)

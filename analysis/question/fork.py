@@ -22,7 +22,10 @@ Decades from the best β of forks early in a run to that of forks late in it, by
 value outside of the values run is as uncertain as the runs leave it. Shown that it moves if the interval over tasks is
 farther than {MOVES:g} from 0; the contrary if it is within {STAYS:g} of 0.
 """
-SAMPLES = (Sample("seven tasks", ("forks",)),)  # a wider grid is to be registered (docs/evidence/next.md)
+SAMPLES = (
+    Sample("twelve tasks", ("wide_forks",), registered=True),
+    Sample("seven tasks", ("forks",)),  # on a grid that is too narrow
+)
 
 TITLE = "The best β early and late in a run"
 CAPTION = """
@@ -183,6 +186,9 @@ def imagine(move, tasks=12, scatter=0.3, sd=0.4, width=1.25, values=8, count=5, 
         found = moved(pd.concat(scores))[0]
         verdicts.append(judged(found.low, found.high))
     return shares(verdicts)
+
+
+WORLDS = [{"move": move, "studies": 100} for move in (0.0, 0.25, 0.5, 0.75, 1.0)]
 
 
 # The figure -------------------------------------------------------------------------------
