@@ -268,7 +268,8 @@ def test_completion_in_an_interactive_bash(words, tmp_path):
 def installed(folder):
     """The command penalty-study, as an installer writes it."""
     script = folder / "penalty-study"
-    script.write_text(f"#!{sys.executable}\nimport sys\nfrom study.__main__ import script\nsys.exit(script())\n")
+    first = f"#!/bin/sh\n'''exec' \"{sys.executable}\" \"$0\" \"$@\"\n' '''\n"  # a path may have spaces
+    script.write_text(f"{first}import sys\nfrom study.__main__ import script\nsys.exit(script())\n")
     script.chmod(0o755)
     return script
 

@@ -260,7 +260,7 @@ def composes(words, folder):
     if experiment := next((word for word in overrides if word.startswith("+experiment=")), None):
         file = f"experiment/{experiment.split('=')[1]}.yaml"
         path = next(path for path in (folder / "conf" / file, ROOT / "conf" / file) if path.exists())
-        sweeper = UnionSweeper(**{"params": {}} | yaml.safe_load(path.read_text())["hydra"]["sweeper"])
+        sweeper = UnionSweeper(**{"params": {}, "grids": []} | yaml.safe_load(path.read_text())["hydra"]["sweeper"])
     jobs = sweeper.jobs(overrides)
     arms = {tuple(word for word in job if not word.startswith("seed=")): job for job in jobs}
     assert len(jobs) == 1 or "-m" in words, words
