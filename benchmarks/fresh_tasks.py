@@ -219,8 +219,11 @@ def judge() -> str:
     from analysis import load, question
 
     data = load()
+    if not data.runs["study"].eq("fresh").any():
+        raise ValueError("results/fresh is not read before its README.md no longer says complete: false")
     frame = question.tuned(data, list(question.CANDIDATES), (question.FRESH,))
-    lacking = frame.loc[frame["command"].str.contains(r"name=fresh$"), "command"]
+    wanted = [len(question.CANDIDATES[knob]) for knob in zip(frame["algorithm"], frame["advantages"])]
+    lacking = frame.loc[frame["candidates"] < wanted, "command"]
     if len(lacking):
         raise ValueError(f"{len(lacking)} knobs and tasks lack runs that choose, the first: {lacking.iloc[0]}")
     if not data.runs.loc[data.runs["task"].isin(frame["task"]), "frozen"].all():
