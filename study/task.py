@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from study import apart, origin, spaces
+from study import apart, arrays, origin, spaces
 from study.config import Task, backend
 from study.console import console
 from study.policy import Categorical, Categoricals, Gaussian, Policy
@@ -371,7 +371,7 @@ class _Direct:
 
 
 class _Gymnasium:
-    """Any registered id, also "module:Id-v0" of the user's own; stepped one after the other.
+    """Any registered id, also "module:Id-v0" of the user's own; stepped one after the other, or as arrays.
 
     Observations are copied before the environment is touched again: many change one array in place.
     """
@@ -403,6 +403,7 @@ class _Gymnasium:
         self.keeps = tuple(name for layer in _layers(self.envs[0]) if (name := type(layer).__name__) in KEEPERS)
         self._looked = 0
         self.origin = origin.environment(self.envs[0], task)
+        self._together = arrays.Together.of(self.envs)
 
     def reset(self):
         observation = self._empty()
@@ -410,12 +411,23 @@ class _Gymnasium:
             with draws:
                 for layer in _layers(env):
                     _seed_spaces(layer, seed)
-                observation[run] = self._begin(env, seed=seed)
+                observation[run] = self._begin(run, seed=seed)
             if env.action_space != self.action_space:
                 raise ValueError(f"copies have different action spaces: {self.action_space} and {env.action_space}")
         return observation
 
     def step(self, action):
+        if self._together is None:
+            return self._one_by_one(action)
+        final, reward, terminated, truncated = self._together.step(action)
+        observation = final
+        if (ended := terminated | truncated).any():
+            observation = final.copy()
+            for run in np.flatnonzero(ended):
+                observation[run] = self._begin(run)
+        return final, observation, reward, terminated, truncated & ~terminated
+
+    def _one_by_one(self, action):
         final, observation, reward = self._empty(), self._empty(), np.empty(len(self.envs))
         terminated, truncated = np.empty((2, len(self.envs)), bool)
         for run, (env, draws) in enumerate(zip(self.envs, self._draws)):
@@ -426,7 +438,7 @@ class _Gymnasium:
                 observation[run] = final[run] = self._look(made[0])
                 reward[run], terminated[run], truncated[run] = _number(made[1]), _truth(made[2]), _truth(made[3])
                 if terminated[run] or truncated[run]:
-                    observation[run] = self._begin(env)
+                    observation[run] = self._begin(run)
         return final, observation, reward, terminated, truncated & ~terminated
 
     def close(self):
@@ -439,10 +451,12 @@ class _Gymnasium:
         if failed is not None:
             raise failed
 
-    def _begin(self, env, **options) -> np.ndarray:
-        made = env.reset(**options)
+    def _begin(self, run: int, **options) -> np.ndarray:
+        made = self.envs[run].reset(**options)
         if not isinstance(made, tuple) or len(made) != 2:
             raise ValueError("reset() does not give gymnasium's pair of observation and info")
+        if self._together is not None:
+            self._together.begin(run)
         return self._look(made[0])
 
     def _empty(self) -> np.ndarray:
