@@ -1,6 +1,7 @@
 """Kept policies: the function that was trained, to the bit; whole whatever happens to the sweep; and its return."""
 
 import dataclasses
+import os
 import re
 import shutil
 import sys
@@ -290,7 +291,14 @@ def test_the_interval_is_students():
     assert str(play.Interval.of(np.array([3.0]))) == "3"
 
 
-def test_play_films_an_episode_of_an_envpool_task_by_gymnasium(study, tmp_path, capfd):
+@pytest.fixture
+def undisplayed(monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"):
+        monkeypatch.setenv(name, "")  # to be as it was afterwards, whatever is set meanwhile
+        monkeypatch.delenv(name)
+
+
+def test_play_films_an_episode_of_an_envpool_task_by_gymnasium(study, tmp_path, undisplayed, capfd):
     """The picture is the episode that is told: it lasts as long, 20 ms a step."""
     file = tmp_path / "a/out.gif"
     code, told = said(capfd, study, "seed=1", "--episodes", 1, "--video", file)
@@ -301,12 +309,15 @@ def test_play_films_an_episode_of_an_envpool_task_by_gymnasium(study, tmp_path, 
         frames = [frame.info["duration"] for frame in ImageSequence.Iterator(held)]
     assert sum(frames) == 20 * int(steps) and len(frames) > 10
     assert [path.name for path in file.parent.iterdir()] == ["out.gif"]
+    assert os.environ.get("MUJOCO_GL") == ("egl" if sys.platform == "linux" else None)
 
 
-def test_play_writes_mp4_where_ffmpeg_is(study, tmp_path, capfd):
+def test_play_writes_mp4_where_ffmpeg_is(study, tmp_path, undisplayed, monkeypatch, capfd):
     pytest.importorskip("imageio_ffmpeg")
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
     code, told = said(capfd, study, "seed=1", "--episodes", 1, "--video", tmp_path / "out.mp4")
     assert code == 0 and (tmp_path / "out.mp4").read_bytes()[4:8] == b"ftyp", told.err
+    assert os.environ["MUJOCO_GL"] == "osmesa"  # what the user has set stays
 
 
 def test_what_cannot_be_played_is_one_line(study, own, tmp_path, monkeypatch, capfd):

@@ -5,6 +5,7 @@ Policies are kept by execution.policies=last or best. Each is evaluated without 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -203,6 +204,8 @@ def play(folder: Path, words: list[str], episodes: int, video: Path | None = Non
     files, without = found(folder, words, kind)
     if video is not None and len(files) > 1:
         raise ConfigError(f"--video {video}: shows one run, {len(files)} are chosen: give arm=... seed=... too")
+    if video is not None and sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        os.environ.setdefault("MUJOCO_GL", "egl")  # how MuJoCo draws without a display; read when it is imported
     process.fit()
     hear_gymnasium()
     out, shared = printer(), {}

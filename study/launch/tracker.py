@@ -83,7 +83,7 @@ def _run(choice: str, study: Path, result) -> None:
             for row in result.curves.drop(columns=["run_id"]).to_dict("records"):
                 run.log({name: value for name, value in row.items() if value == value}, step=int(row["env_steps"]))
         finally:
-            (run if choice == "wandb" else library).finish()  # trackio's own run.finish() is done, and said, at exit again
+            (run if choice == "wandb" else library).finish()  # trackio finishes a run at exit again, and says so
 
 
 def _names(config) -> dict[str, Any]:
