@@ -10,11 +10,19 @@ from study import arrays
 from study.policy import Gaussian
 
 SEEDS = [3, 1, 2, 1]
-TASKS = {  # of each kind: its id, a time limit under which it both ends and is cut off, and every argument it takes
-    "pendulum:PendulumEnv": ("Pendulum-v1", 70, [{}, {"g": 3}, {"g": -9.81}]),
+TASKS = {  # its id, the observed number along which an action is pushed so that episodes end, and its arguments
+    "acrobot:AcrobotEnv": ("Acrobot-v1", 5, [{}]),
+    "cartpole:CartPoleEnv": ("CartPole-v1", 1, [{}, {"sutton_barto_reward": True}]),
+    "continuous_mountain_car:Continuous_MountainCarEnv": (
+        "MountainCarContinuous-v0",
+        1,
+        [{}, {"goal_velocity": 0.03}, {"goal_velocity": 0.0700000001}],
+    ),
+    "mountain_car:MountainCarEnv": ("MountainCar-v0", 1, [{}, {"goal_velocity": 0.03}]),
+    "pendulum:PendulumEnv": ("Pendulum-v1", 2, [{}, {"g": 3}, {"g": -9.81}]),
 }
-SQUARED = {"pendulum:PendulumEnv"}
-ALL = [(id, ends, kwargs) for id, ends, arguments in TASKS.values() for kwargs in arguments]
+SQUARED = {"Acrobot-v1", "Pendulum-v1"}  # of numbers whose squares have to be rounded
+ALL = [(id, along, kwargs) for id, along, arguments in TASKS.values() for kwargs in arguments]
 
 
 def test_every_kind_is_tested():
@@ -30,36 +38,39 @@ def alone(id: str, seed: int, actions: np.ndarray, space, **options):
     first, _ = env.reset(seed=seed)
     steps = []
     for action in actions:
-        made = env.step(action.astype(space.dtype) if action.shape else space.dtype.type(action))
+        made = env.step(action.astype(space.dtype))
         final, reward, terminated, truncated, _ = made
         begins = env.reset()[0] if terminated or truncated else final
         steps.append((np.array(final), np.array(begins), float(reward), terminated, truncated and not terminated))
     return first, [np.array(part) for part in zip(*steps)]
 
 
-@pytest.mark.parametrize("limit", [None, 7, "ends"])
-@pytest.mark.parametrize(("id", "ends", "kwargs"), ALL, ids=str)
-def test_each_copy_has_the_bits_of_a_single_environment_of_its_seed(id, ends, kwargs, limit):
-    limits = {} if limit is None else {"max_episode_steps": ends if limit == "ends" else limit}
-    made = copies(id, "gymnasium", SEEDS, **kwargs, **limits)
+@pytest.mark.parametrize("limit", [None, 7])
+@pytest.mark.parametrize(("id", "along", "kwargs"), ALL, ids=str)
+def test_each_copy_has_the_bits_of_a_single_environment_of_its_seed(id, along, kwargs, limit):
+    options = kwargs if limit is None else kwargs | {"max_episode_steps": limit}
+    made, rng = copies(id, "gymnasium", SEEDS, **options), np.random.default_rng(0)
     assert made._copies._together is not None
-    rng, space, steps = np.random.default_rng(0), made._copies.action_space, 1100
-    if isinstance(made.family, Gaussian):
-        taken = rng.normal(0, 1.5, (steps, len(SEEDS), made.family.size))
-        seen = taken.clip(space.low, space.high)
-    else:  # for long in one direction
-        taken = np.repeat(rng.integers(made.family.size, size=(steps // 10, len(SEEDS), 1)), 10, 0).astype(float)
-        seen = taken[..., 0]
-    first = made.reset()
-    together = [np.array(part) for part in zip(*(vars(made.step(action)).values() for action in taken))]
-    cut = ended = 0
+    first = observation = made.reset()
+    taken, together = [], []
+    for _ in range(1100 if limit is None else 40):
+        push = np.sign(observation[:, along]) + rng.normal(0, 0.7, len(SEEDS))
+        if not isinstance(made.family, Gaussian):
+            push = np.rint((push.clip(-1, 1) + 1) / 2 * (made.family.size - 1))
+        step = made.step(push[:, None])
+        observation = step.observation
+        taken.append(push), together.append(vars(step).values())
+    space, taken = made._copies.action_space, np.array(taken)
+    together, ends = [np.array(part) for part in zip(*together)], 0
     for run, seed in enumerate(SEEDS):
-        start, single = alone(id, seed, seen[:, run], space, **kwargs, **limits)
+        actions = taken[:, run, None].clip(space.low, space.high) if hasattr(space, "low") else taken[:, run]
+        start, single = alone(id, seed, actions, space, **options)
         assert first[run].tobytes() == start.tobytes() and first.dtype == start.dtype
         for here, there in zip(together, single, strict=True):
             assert here.dtype == there.dtype and here[:, run].tobytes() == there.tobytes()
-        ended, cut = ended + single[3].sum(), cut + single[4].sum()
-    assert cut > 0 if limit == 7 or not ended else ended > 0
+        ends += single[3].sum()
+        assert limit is None or single[4].sum() == 5
+    assert (ends > 0) == (limit is None and id != "Pendulum-v1" and kwargs != {"goal_velocity": 0.0700000001})
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -68,7 +79,7 @@ def test_thousands_of_states_and_a_square_that_is_a_product_shows(name, monkeypa
     monkeypatch.setattr(arrays, "TRIED", 3000)
     envs = [gymnasium.make(TASKS[name][0], disable_env_checker=True)]
     assert arrays.Together.of(envs) is not None
-    if name in SQUARED:
+    if TASKS[name][0] in SQUARED:
         monkeypatch.setattr(arrays, "squares", np.square)
         assert arrays.Together.of(envs) is None
 
