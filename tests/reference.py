@@ -21,6 +21,9 @@ def family_name(family) -> str:
     return type(family).__name__.lower()
 
 
+families = pytest.mark.parametrize("family", FAMILIES, ids=family_name)
+
+
 def suited_families(algorithms: list[str]) -> list:
     """Each algorithm with each family that it is for, as parameters of a test."""
     pairs = [(name, family) for name in algorithms for family in FAMILIES]

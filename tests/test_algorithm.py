@@ -7,7 +7,7 @@ import torch
 from reference import (
     FAMILIES,
     dense_fisher,
-    family_name,
+    families,
     one,
     policy_gradient,
     random_fleet,
@@ -18,8 +18,6 @@ from reference import (
 from study.algorithm import NAMES, clip, kl_adaptive, kl_fixed, page, trpo, unpenalised
 from study.objective import change
 from study.penalty import LIMIT
-
-both = pytest.mark.parametrize("family", FAMILIES, ids=family_name)
 
 
 def mean_terms(policy, theta, batch):
@@ -48,7 +46,7 @@ def dense_trpo(policy, theta, batch, max_kl, damping, backtracks):
     return theta, lagrange, backtracks, False, attempted
 
 
-@both
+@families
 def test_trpo_is_the_dense_update(family, rng):
     """To 1e-8 in every parameter; runs of different max_kl and damping, some of them backtracking."""
     numbers = [
@@ -72,7 +70,7 @@ def test_trpo_is_the_dense_update(family, rng):
     assert 0 < shortened < len(numbers), "some runs must backtrack and some not"
 
 
-@both
+@families
 def test_trpo_never_exceeds_max_kl_and_gains(family, rng):
     numbers = [{"max_kl": 10**exponent} for exponent in (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0)]
     fleet, theta, rollout = random_fleet("trpo", family, rng, numbers)
@@ -84,7 +82,7 @@ def test_trpo_never_exceeds_max_kl_and_gains(family, rng):
     assert (after.kl[small] > 0.1 * fleet.settings.max_kl[small]).all(), "a small step nearly fills its bound"
 
 
-@both
+@families
 def test_trpos_full_step_lies_on_the_boundary_of_the_damped_quadratic_model(family, rng):
     fleet, theta, rollout = random_fleet("trpo", family, rng, [{"max_kl": 1e-6, "damping": 0.1}] * 3)
     new, _, facts = trpo.update(fleet, theta, (), rollout)
@@ -98,7 +96,7 @@ def test_trpos_full_step_lies_on_the_boundary_of_the_damped_quadratic_model(fami
         torch.testing.assert_close(facts["kl_attempted"][run], 0.5 * step @ fisher @ step, rtol=1e-2, atol=0)
 
 
-@both
+@families
 def test_trpos_step_is_the_quadratic_penaltys_with_beta_its_multiplier(family, rng):
     """argmax g^T s - beta s^T F s / 2 at beta = lambda* is the very step."""
     fleet, theta, rollout = random_fleet("trpo", family, rng, [{"max_kl": 1e-5, "cg_iterations": 100}])
@@ -109,7 +107,7 @@ def test_trpos_step_is_the_quadratic_penaltys_with_beta_its_multiplier(family, r
     torch.testing.assert_close(new[0] - theta[0], torch.linalg.solve(facts["implied_beta"][0] * fisher, g))
 
 
-@both
+@families
 def test_trpo_rejects_what_it_cannot_improve_and_stays_bit_for_bit(family, rng):
     """Negative curvature, a zero gradient and a NaN are rejected; the run beside them steps as if alone."""
     fleet, theta, rollout = random_fleet("trpo", family, rng, [{}] * 4)
@@ -125,7 +123,7 @@ def test_trpo_rejects_what_it_cannot_improve_and_stays_bit_for_bit(family, rng):
     assert (after.kl[:3] == 0).all()
 
 
-@both
+@families
 def test_a_rejected_step_reports_the_kl_it_attempted(family, rng):
     """With no shortening allowed, steps that leave the bound are undone: kl_after 0, kl_attempted above max_kl."""
     numbers = [{"max_kl": 5.0, "backtracks": 1, "damping": 0.0001}] * 12
@@ -162,7 +160,7 @@ ARMS = {
 }
 
 
-@both
+@families
 @pytest.mark.parametrize("algorithm", ARMS)
 def test_an_sgd_update_is_a_loop_over_samples_and_torch_adam(algorithm, family, rng):
     """Each minibatch's loss summed sample by sample through torch.distributions; steps large enough to clip."""
@@ -184,7 +182,7 @@ def test_an_sgd_update_is_a_loop_over_samples_and_torch_adam(algorithm, family, 
         torch.testing.assert_close(new[run], parameter.detach(), rtol=1e-8, atol=1e-8)
 
 
-@both
+@families
 def test_the_arms_differ_after_several_steps(family, rng):
     """Same start, same batch, same order; a penalty inert after the first gradient would make two arms equal."""
     ends = {}
@@ -198,7 +196,7 @@ def test_the_arms_differ_after_several_steps(family, rng):
             assert a == b or (ends[a] - ends[b]).abs().max() > 1e-4
 
 
-@both
+@families
 def test_a_larger_beta_moves_the_policy_less(family, rng):
     fleet, theta, rollout = random_fleet(
         "kl_fixed", family, rng, [{"beta": 10.0**e} for e in (-2, -1, 0, 1, 2)], learning_rate=0.003, epochs=10
@@ -212,7 +210,7 @@ def test_a_larger_beta_moves_the_policy_less(family, rng):
     assert torch.equal(facts["beta"], fleet.settings.beta)
 
 
-@both
+@families
 def test_clip_with_a_wide_epsilon_is_unpenalised_and_a_clipped_sample_has_no_gradient(family, rng):
     fleet, theta, rollout = random_fleet("clip", family, rng, [{}])
     policy, batch = fleet.policy, one(rollout.batch)
@@ -266,7 +264,7 @@ def test_beta_neither_underflows_nor_overflows():
     assert 0 < torch.exp2(torch.tensor(-LIMIT)) and torch.exp2(torch.tensor(LIMIT)).isfinite()
 
 
-@both
+@families
 def test_beta_follows_the_kl_of_the_full_batch_after_all_epochs_and_acts_on_the_next_update(family, rng):
     """Once per update, not per minibatch; the update itself runs at the old beta."""
     fleet, theta, rollout = random_fleet("kl_adaptive", family, rng, [{"beta": 2.0}] * 3, learning_rate=0.003)

@@ -13,7 +13,7 @@ from reference import (
     FAMILIES,
     dense_fisher,
     distribution,
-    family_name,
+    families,
     one,
     policy_gradient,
     random_batch,
@@ -30,7 +30,6 @@ from study.rollout import Batch
 from study.sgd import Adam, epochs
 from study.solver import bisect, conjugate_gradient
 
-families = pytest.mark.parametrize("family", FAMILIES, ids=family_name)
 SGD_ARMS = [name for name in NAMES if name not in ("trpo", "natural_gradient")]
 
 

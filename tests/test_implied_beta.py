@@ -2,19 +2,17 @@
 
 import math
 
-import pytest
 import torch
-from reference import FAMILIES, dense_fisher, family_name, monte_carlo, one, policy_gradient, random_fleet, sample
+from reference import FAMILIES, dense_fisher, families, monte_carlo, one, policy_gradient, random_fleet, sample
 
 from study.algorithm import trpo
 from study.implied_beta import implied_beta
 from study.rollout import normalise
 
-both = pytest.mark.parametrize("family", FAMILIES, ids=family_name)
 ENOUGH = {"cg_iterations": 80, "damping": 0.1}
 
 
-@both
+@families
 def test_implied_beta_is_the_lagrange_multiplier_of_a_dense_solve(family, rng):
     fleet, theta, rollout = random_fleet("unpenalised", family, rng, [{}] * 3, diagnostics=ENOUGH)
     batch = rollout.batch
@@ -39,7 +37,7 @@ def test_implied_beta_is_the_lagrange_multiplier_of_a_dense_solve(family, rng):
     assert negative, "a negative product must occur, to show that its sign is kept"
 
 
-@both
+@families
 def test_implied_beta_is_rms_advantage_times_score_share_over_root_two_delta(family, rng):
     fleet, theta, rollout = random_fleet("unpenalised", family, rng, [{}] * 3, diagnostics={"cg_iterations": 5})
     delta = torch.tensor([0.003, 0.01, 0.03], dtype=torch.float64)
@@ -60,7 +58,7 @@ def test_implied_beta_scales_with_the_advantages_and_the_inverse_root_of_delta(r
     torch.testing.assert_close(implied_beta(fleet, theta, rollout.batch, 4 * delta).implied_beta, base.implied_beta / 2)
 
 
-@both
+@families
 def test_undamped_empirical_fisher_bounds_the_score_share_by_one(family, rng):
     """R^2 is the share of mean A^2 that a regression of the advantages on the scores explains.
 
@@ -105,7 +103,7 @@ def test_few_iterations_give_less_and_say_so(rng):
     assert residuals[0] > residuals[2] > residuals[3]
 
 
-@both
+@families
 def test_on_pure_noise_the_crossfit_averages_zero_and_the_plain_estimate_its_floor(family, rng):
     """Advantages independent of the actions: E[g^T F^-1 g] ~ P / N, here trace(F (F + c)^-1) / N; 3 standard errors.
 

@@ -3,11 +3,10 @@
 import pytest
 import torch
 from reference import (
-    FAMILIES,
     dense_fisher,
     distribution,
     draw,
-    family_name,
+    families,
     monte_carlo,
     one,
     policy_gradient,
@@ -22,8 +21,6 @@ from study.algorithm import clip, kl_adaptive, kl_fixed, unpenalised
 from study.objective import change, fisher_vector_product, mean_kl, ratio, surrogate, surrogate_gradient
 from study.policy import Categorical, Categoricals, Gaussian
 
-both = pytest.mark.parametrize("family", FAMILIES, ids=family_name)
-
 
 @pytest.fixture
 def problem(family, rng):
@@ -34,7 +31,7 @@ def problem(family, rng):
     return policy, theta[0], batch, elsewhere
 
 
-@both
+@families
 def test_fisher_vector_product_is_the_dense_hessian_of_the_mean_kl(problem, rng):
     policy, theta, batch, _ = problem
     fisher = dense_fisher(policy, theta, batch.observation)
@@ -43,7 +40,7 @@ def test_fisher_vector_product_is_the_dense_hessian_of_the_mean_kl(problem, rng)
         torch.testing.assert_close(fisher_vector_product(policy, theta, batch.observation, v), fisher @ v)
 
 
-@both
+@families
 def test_fisher_vector_product_is_the_gauss_newton_matrix_of_sample_jacobians(problem):
     policy, theta, batch, _ = problem
     total = torch.zeros(len(theta), len(theta), dtype=torch.float64)
@@ -58,7 +55,7 @@ def test_fisher_vector_product_is_the_gauss_newton_matrix_of_sample_jacobians(pr
     torch.testing.assert_close(product, total / len(batch.observation))
 
 
-@both
+@families
 def test_fisher_matrix_is_symmetric_and_positive_semidefinite(problem):
     policy, theta, batch, _ = problem
     matrix = torch.stack(
@@ -68,7 +65,7 @@ def test_fisher_matrix_is_symmetric_and_positive_semidefinite(problem):
     assert torch.linalg.eigvalsh(matrix).min() > -1e-12
 
 
-@both
+@families
 def test_fisher_vector_product_in_a_fleet_is_each_run_alone(family, rng):
     policy, theta = random_policy(family, rng, runs=3)
     batch = random_batch(policy, theta, 20, rng)
@@ -78,7 +75,7 @@ def test_fisher_vector_product_in_a_fleet_is_each_run_alone(family, rng):
     torch.testing.assert_close(together, torch.stack(alone))
 
 
-@both
+@families
 def test_surrogate_and_mean_kl_are_the_means_of_sample_terms(problem):
     policy, _, batch, elsewhere = problem
     ratios, kls, advantages = (torch.stack(terms) for terms in zip(*sample_terms(policy, elsewhere, batch)))
@@ -88,7 +85,7 @@ def test_surrogate_and_mean_kl_are_the_means_of_sample_terms(problem):
     torch.testing.assert_close(mean_kl(policy, phi, batch), kls.mean())
 
 
-@both
+@families
 def test_change_reports_the_full_batch_at_the_new_parameters(problem):
     policy, theta, batch, elsewhere = problem
     ratios, kls, advantages = (torch.stack(terms) for terms in zip(*sample_terms(policy, elsewhere, batch)))
@@ -100,20 +97,20 @@ def test_change_reports_the_full_batch_at_the_new_parameters(problem):
     torch.testing.assert_close(new.entropy, entropies.mean())
 
 
-@both
+@families
 def test_change_of_nothing_is_nothing(problem):
     policy, theta, batch, _ = problem
     still = change(policy, theta, batch)
     assert still.surrogate_gain == 0 and still.kl == 0 and still.max_ratio == 1
 
 
-@both
+@families
 def test_surrogate_gradient_at_the_old_policy_is_the_policy_gradient(problem):
     policy, theta, batch, _ = problem
     torch.testing.assert_close(surrogate_gradient(policy, theta, batch), policy_gradient(policy, theta, batch))
 
 
-@both
+@families
 def test_surrogate_gradient_agrees_with_finite_differences(problem):
     policy, _, batch, elsewhere = problem
     step = 1e-5
@@ -139,7 +136,7 @@ def test_log_std_gets_gradient_and_curvature(rng):
     torch.testing.assert_close(fisher_vector_product(policy, theta[0], batch.observation, log_std), expected)
 
 
-@both
+@families
 def test_both_directions_of_the_kl_share_their_hessian_at_the_old_policy(problem):
     policy, theta, batch, elsewhere = problem
 
@@ -153,7 +150,7 @@ def test_both_directions_of_the_kl_share_their_hessian_at_the_old_policy(problem
     assert (kl_new_old(elsewhere) - kl_old_new(elsewhere)).abs() > 1e-4, "elsewhere they differ"
 
 
-@both
+@families
 def test_the_kl_in_the_loss_is_flat_at_the_old_policy_and_pulls_back_elsewhere(problem):
     """A KL between the new policy and itself, or with its old side recomputed, would be zero everywhere."""
     policy, theta, batch, elsewhere = problem
@@ -169,7 +166,7 @@ def test_the_kl_in_the_loss_is_flat_at_the_old_policy_and_pulls_back_elsewhere(p
     assert grad(penalty)(elsewhere, 3.0) @ (elsewhere - theta) > 0
 
 
-@both
+@families
 def test_every_loss_has_the_same_first_gradient(problem):
     """At the old policy a penalty is flat and no ratio is clipped: all are the policy gradient."""
     policy, theta, batch, _ = problem
@@ -184,7 +181,7 @@ def test_every_loss_has_the_same_first_gradient(problem):
         torch.testing.assert_close(grad(lambda t: loss(policy, t, batch, *numbers))(theta), expected)  # noqa: B023
 
 
-@both
+@families
 def test_the_advantage_is_the_one_in_the_batch(problem):
     """Standardised advantages computed and then not used leave the gradient unscaled."""
     policy, theta, batch, _ = problem
@@ -197,7 +194,7 @@ def test_the_advantage_is_the_one_in_the_batch(problem):
         )
 
 
-@both
+@families
 def test_sampled_fisher_information_agrees_with_the_analytic_product(family, rng):
     """v^T F v = E (v^T grad log pi)^2, the actions drawn from the policy, within three standard errors."""
     policy, theta = random_policy(family, rng)

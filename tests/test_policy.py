@@ -5,16 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from reference import FAMILIES, distribution, draw, family_name, monte_carlo, random_phi, sample
+from reference import distribution, draw, families, monte_carlo, random_phi, sample
 from torch.distributions import kl_divergence
 
 from study.policy import Categorical, Categoricals, Gaussian, Network, Policy
 
-both = pytest.mark.parametrize("family", FAMILIES, ids=family_name)
 DRAWS = 100_000
 
 
-@both
+@families
 def test_log_prob_is_that_of_torch_distributions(family, rng):
     phi = random_phi(family, (50,), rng)
     action = draw(family, phi, rng)
@@ -22,13 +21,13 @@ def test_log_prob_is_that_of_torch_distributions(family, rng):
     torch.testing.assert_close(family.log_prob(phi, action), theirs)
 
 
-@both
+@families
 def test_entropy_is_that_of_torch_distributions(family, rng):
     phi = random_phi(family, (50,), rng)
     torch.testing.assert_close(family.entropy(phi), distribution(family, phi).entropy())
 
 
-@both
+@families
 def test_kl_is_of_old_from_new_and_not_the_reverse(family, rng):
     old, new = random_phi(family, (50,), rng), random_phi(family, (50,), rng)
     p, q = distribution(family, old), distribution(family, new)
@@ -43,7 +42,7 @@ def test_kl_sums_over_action_dimensions(rng):
     torch.testing.assert_close(Gaussian(3).kl_old_new(old, new), sum(apart))
 
 
-@both
+@families
 def test_kl_and_entropy_agree_with_monte_carlo(family, rng):
     old, new = random_phi(family, (1,), rng), 0.5 * random_phi(family, (1,), rng)
     action = draw(family, old.expand(DRAWS, -1), rng)
@@ -53,21 +52,21 @@ def test_kl_and_entropy_agree_with_monte_carlo(family, rng):
         assert abs(mean - closed.item()) < 3 * error
 
 
-@both
+@families
 def test_kl_is_zero_at_the_old_policy_and_positive_elsewhere(family, rng):
     old = random_phi(family, (50,), rng)
     assert (family.kl_old_new(old, old) == 0).all()
     assert (family.kl_old_new(old, old + 0.1 * random_phi(family, (50,), rng)) > 0).all()
 
 
-@both
+@families
 def test_metric_is_the_hessian_of_the_kl(family, rng):
     for phi, tangent in zip(random_phi(family, (5,), rng), random_phi(family, (5,), rng)):
         hessian = torch.func.hessian(lambda new, old=phi: family.kl_old_new(old, new))(phi)
         torch.testing.assert_close(family.metric(phi, tangent), hessian @ tangent)
 
 
-@both
+@families
 def test_metric_is_the_covariance_of_the_score(family, rng):
     """E[score score^T] = F, the other definition of Fisher information, by Monte Carlo."""
     phi, tangent = random_phi(family, (1,), rng), random_phi(family, (1,), rng)
@@ -106,7 +105,7 @@ def test_categorical_samples_have_the_frequencies_of_log_prob(rng):
         assert abs(frequency - family.log_prob(phi, torch.tensor([[choice]])).exp().item()) < 3 * error
 
 
-@both
+@families
 def test_a_small_kl_is_not_rounding_noise_in_single_precision(family, rng):
     """A large beta moves the policy so little that a careless float32 formula returns noise of either sign."""
     old = random_phi(family, (200,), rng)
@@ -117,7 +116,7 @@ def test_a_small_kl_is_not_rounding_noise_in_single_precision(family, rng):
     torch.testing.assert_close(family.kl_old_new(old32, new32).mean().double(), exact, rtol=1e-2, atol=0)
 
 
-@both
+@families
 def test_kl_of_a_collapsed_policy_is_finite(family):
     """Probabilities that underflow, and a step that turns them round."""
     gaussian = isinstance(family, Gaussian)
@@ -176,7 +175,7 @@ def test_initial_weights_are_uniform_over_the_orthogonal_matrices():
         assert abs(square - 1 / 3) < 3 * error
 
 
-@both
+@families
 def test_the_first_policy_hardly_looks_and_has_unit_standard_deviation(family):
     policy = Policy.make(5, family, (64, 64))
     theta = policy.initial(np.random.default_rng(0))

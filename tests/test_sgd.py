@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference import FAMILIES, family_name, one, random_fleet
+from reference import FAMILIES, families, one, random_fleet
 from torch.func import grad
 
 from study import value
@@ -44,7 +44,7 @@ def test_minibatches_show_every_sample_once_and_in_the_order_given(rng):
         torch.testing.assert_close(together, batch.observation[run][order[run]])  # fields stay together
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=family_name)
+@families
 @pytest.mark.parametrize("normalization", ["centre", "batch", "minibatch"])
 def test_descend_is_a_plain_loop_over_torch_adam(family, normalization, rng):
     numbers = [{"beta": 0.5}, {"beta": 4.0}]

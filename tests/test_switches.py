@@ -10,7 +10,7 @@ from reference import (
     FAMILIES,
     dense_fisher,
     distribution,
-    family_name,
+    families,
     one,
     policy_gradient,
     random_fleet,
@@ -146,7 +146,7 @@ def bonus(family, phi):
     return distribution(family, phi).entropy().mean()
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=family_name)
+@families
 def test_the_entropy_bonus_is_in_a_plain_loop_over_torch_adam(family, rng):
     numbers = [{"beta": 0.5}, {"beta": 4.0}]
     fleet, theta, rollout = random_fleet("kl_fixed", family, rng, numbers, entropy_coefficient=0.3, learning_rate=0.01)
@@ -164,7 +164,7 @@ def test_the_entropy_bonus_is_in_a_plain_loop_over_torch_adam(family, rng):
         torch.testing.assert_close(new[run], parameter.detach())
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=family_name)
+@families
 def test_trpos_objective_has_the_entropy_bonus(family, rng):
     """Its gradient and its gain, sample by sample."""
     fleet, theta, rollout = random_fleet("trpo", family, rng, [{}, {}], entropy_coefficient=0.3)
