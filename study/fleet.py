@@ -385,7 +385,7 @@ class Trainer:
             self.moments.update(experience.observation)
         seen, after = experience.observation, experience.next_observation
         observation, next_observation = (
-            fleet.tensor(self.moments.standardise(x, fleet.observation_clip)) for x in (seen, after)
+            fleet.tensor(self.moments.standardise(x, fleet.observation_clip, fleet.dtype)) for x in (seen, after)
         )
         if not first:
             self.moments.update(experience.observation)
