@@ -10,7 +10,7 @@ import io
 import os
 import re
 import unicodedata
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from itertools import cycle, groupby
@@ -167,15 +167,22 @@ def drawn(draw, frame, width=None, style=None) -> Figure:
             figure = draw(drawable(frame))
             if width is not None:
                 figure.set_size_inches(width, figure.get_figheight() * max(1, width / figure.get_figwidth()))
-            figure.draw_without_rendering()
+            lay_out(figure)
             if break_long_lines(figure):
-                figure.draw_without_rendering()
+                lay_out(figure)
             figure.set_layout_engine("none")
             for ax in figure.axes:  # the last bits of a layout are no part of a file
                 ax.set_position(np.round(ax.get_position().bounds, 6))
     finally:
         available.reset(before)
     return figure
+
+
+def lay_out(figure):
+    """What `Figure.draw_without_rendering` does before it draws, which takes a quarter of its time."""
+    if figure.axes and (engine := figure.get_layout_engine()) is not None:
+        with suppress(ValueError):  # as matplotlib does
+            engine.execute(figure)
 
 
 def break_long_lines(figure):

@@ -53,7 +53,10 @@ def numbers(study, runs) -> pd.DataFrame:
     sample, rows = Sample("these runs", tuple({name for names in study.runs["studies"] for name in names})), []
     for advantages in CONDITIONS:
         for algorithm in KNOBS:
-            chosen = several_seeds(swept(study, sample, algorithm, advantages))
+            chosen = swept(study, sample, algorithm, advantages)
+            if chosen.empty:
+                continue
+            chosen = several_seeds(chosen)
             chosen = chosen[chosen.groupby("task")["setting"].transform("nunique") >= LEAST_VALUES]
             if chosen["task"].nunique() < LEAST_TASKS:
                 continue

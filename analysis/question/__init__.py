@@ -17,6 +17,7 @@ What several of them use is here: samples, scores, fits, candidates and answers.
 
 import shlex
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -153,7 +154,8 @@ def rows(data, sample, algorithm, advantages, studies=None):
     studies = set(sample.studies if studies is None else studies)
     runs = data.runs
     keep = (runs["family"] == algorithm) & (runs["learned"] | sample.screened) & runs["fork"].isna()
-    return runs[keep & only_changes(runs, CONDITIONS[advantages]) & belong(runs, studies)]
+    runs = runs[keep]
+    return runs[only_changes(runs, CONDITIONS[advantages]) & belong(runs, studies)]
 
 
 def belong(runs, studies):
@@ -170,6 +172,8 @@ def only_changes(runs, changes, but=()):
 def swept(data, sample, algorithm, advantages):
     """`rows` of the tasks with enough values, at the budget that most runs of the knob on the task have."""
     runs = rows(data, sample, algorithm, advantages)
+    if runs.empty:  # most knobs of a small study
+        return runs
     runs = runs[runs.groupby("task")["setting"].transform("nunique") >= LEAST_VALUES]
     steps = runs.groupby("task")["total_steps"].agg(lambda steps: steps.mode().max())
     return runs[runs["total_steps"] == runs["task"].map(steps)]
@@ -210,12 +214,19 @@ def fits(data, knobs, known=SAMPLES):
         for knob in knobs:
             try:
                 scores = responses(data, sample, *knob)
-                found[sample, knob] = response.fit(scores, *SHAPES.get(knob[0], response.BETA)), scores
+                columns = tuple((name, tuple(scores[name])) for name in scores)
+                found[sample, knob] = _fit(columns, SHAPES.get(knob[0], response.BETA)), scores
             except (NotApplicable, ValueError) as reason:
                 lacking = reason
     if not found:
         raise NotApplicable(str(lacking))
     return found
+
+
+@lru_cache(32)
+def _fit(columns, shapes):
+    """`response.fit` of scores, given as (name, values) of their columns; several questions read the same ones."""
+    return response.fit(pd.DataFrame(dict(columns)), *shapes)
 
 
 def knob_name(algorithm, advantages):
@@ -261,6 +272,8 @@ def tuned(data, knobs, known=SAMPLES):
             continue
         for knob in knobs:
             choosing = swept(data, sample, *knob)
+            if choosing.empty:
+                continue
             judging = rows(data, sample, *knob, sample.judged_by)
             choosing, judging = (runs[runs["normalised"].notna()] for runs in (choosing, judging))
             scores = tuning.candidates(choosing, judging, CANDIDATES.get(knob) if sample.registered else None)

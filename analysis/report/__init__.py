@@ -92,11 +92,11 @@ def build(study, out, strict=False):
 
 def contents(study, out):
     """What the templates show; figures, tables and answers are written into `out`."""
+    answered = question.report(study.whole or study)  # first: what it fits, the processes that draw have too
     made = _sections(study, out)
     absent = [section for section in made if isinstance(section, str)]
     sections = {section.name: section for section in made if not isinstance(section, str)}
     frames = {name: section.frame for name, section in sections.items() if section.frame is not None}
-    answered = question.report(study.whole or study)
     _write(findings(frames, answered), out / "tables" / "findings.csv")
     _write(_verdicts(answered), out / "tables" / "verdicts.csv")
     if first.both_sides(study):
