@@ -1,8 +1,12 @@
-// Small MLPs of tanh or ReLU for float32 on one core: forwards, J v, J^T u and steps of Adam or SGD; see fused.py.
+// Small MLPs of tanh or ReLU for float32 on one core: forwards, J v, J^T u, steps of Adam or SGD, and whole inner loops
+// of the value fit and of the losses whose slopes are written down here; see fused.py.
 //
 // 64 samples at a time, feature by feature: an activation is [features][64], so that the samples fill the vector
 // registers in every product with a weight [outputs][inputs] as the flat parameter vector holds it. What passes between
 // layers stays in the first-level cache. A run's arithmetic depends on nothing but that run.
+//
+// tests/test_fused.py: networks and slopes against autograd in float64, slopes and inner loops bit by bit against
+// torch's operations, steps against the eager ones.
 
 #include <algorithm>
 #include <cmath>
@@ -369,6 +373,285 @@ struct Scratch {
 static Int blocks(Int samples) { return (samples + BLOCK - 1) / BLOCK; }
 static Int within(Int samples, Int block) { return std::min(Int(BLOCK), samples - block * BLOCK); }
 
+// Functions that are not exact, as torch has them; fused.py finds them in its libraries.
+struct Torch {
+    V (*exp)(V);  // within a softmax
+    V (*expm1)(V);
+    V (*log)(V);                                       // within a softmax
+    void (*exps)(int, const float*, float*, int64_t);  // torch.exp of so many
+
+    void exps_of(float* x, Int count) const { exps(int(count), x, x, 0x140102); }  // accuracy and errors as torch asks
+};
+
+static V all(float x) { return x - V{}; }  // of its lanes
+
+// The product, rounded before anything is added to it.
+static V times(V a, V b) {
+    V product = a * b;
+#ifdef __AVX__
+    asm("" : "+v"(product));
+#endif
+    return product;
+}
+
+// sum_i term(i) in four parts; this and what follows are the orders of torch.sum, whose registers have eight floats.
+template <class Term>
+static V in_parts(Int size, Term term) {
+    V part[4] = {};
+    Int i = 0;
+    for (; i + 4 <= size; i += 4)
+        for (int k = 0; k < 4; k++) part[k] += term(i + k);
+    for (; i < size; i++) part[0] += term(i);
+    return part[0] + part[1] + part[2] + part[3];
+}
+
+// sum_i term(i) along the last axis
+template <class Term>
+static V inner_sum(Int size, Term term) {
+    if (size < 8) return in_parts(size, term);
+    V total = {};
+    for (Int i = size / 8 * 8; i < size; i++) total += term(i);
+    for (Int k = 0; k < 8; k++) total += in_parts(size / 8, [&](Int i) { return term(8 * i + k); });
+    return total;
+}
+
+// sum_i x[i * stride], sixteen at a time, and sixteen of those
+static float cascade(const float* x, Int stride, Int size) {
+    float level[4] = {};
+    Int i = 0;
+    while (i + 16 <= size) {
+        for (int j = 0; j < 16; j++, i++) level[0] += x[i * stride];
+        for (int j = 1; j < 4; j++) {
+            level[j] += level[j - 1];
+            level[j - 1] = 0;
+            if (i & (15 << 4 * j)) break;
+        }
+    }
+    for (; i < size; i++) level[0] += x[i * stride];
+    return level[0] + level[1] + level[2] + level[3];
+}
+
+// sum_i x[i] along an axis that is not the last; of one of `columns`, of which those behind the last whole group differ
+static float outer_sum(const float* x, Int size, Int column, Int columns) {
+    Int group = columns < 8 ? 4 : 32;
+    if (column < columns / group * group) return cascade(x, 1, size);
+    float part[4];
+    for (int k = 0; k < 4; k++) part[k] = cascade(x + k, 4, size / 4);
+    for (Int i = size / 4 * 4; i < size; i++) part[0] += x[i];
+    return part[0] + part[1] + part[2] + part[3];
+}
+
+// What a loss has beside beta KL(old || new), with a minus: of the ratio r and the advantage A the product, or that as
+// the pages of study/algorithm of these names have it, or A log pi.
+enum Objective : Int { NONE, SURROGATE, CLIPPED, PER_SAMPLE, SIMPLE, WEIGHTED };
+
+// The mean over a batch of such a sum, of a policy's distribution parameters phi.
+struct Loss {
+    Int objective, penalised, family, actions;  // 0 Gaussian, 1 with a log std per state, 2 categorical; its size
+    const float *action, *old, *log_prob, *advantage, *number;  // [R, N, .], [R, N, phi], [R, N], [R, N], [R]
+    Torch torch;
+};
+
+// The slope d loss / d outputs of a minibatch, block by block, as torch takes it of the definition in Python: the same
+// operations, found backwards, in the same order. So the bits are the same.
+struct Slope {
+    const Loss& loss;
+    Int samples, outputs, size;  // N, of the network, in the largest minibatch
+    std::vector<float> action, old, log_prob, advantage, ratio, a, b, c, spread;
+
+    Slope(const Loss& loss, Int samples, Int outputs, Int size)
+        : loss(loss), samples(samples), outputs(outputs), size(size), log_prob(BLOCK), advantage(BLOCK), ratio(BLOCK) {
+        for (auto* room : {&a, &b, &c, &action}) room->resize(loss.actions * BLOCK);
+        old.resize(2 * loss.actions * BLOCK);
+        if (loss.family == 0) spread.resize(loss.actions * size);
+    }
+
+    // u [outputs][64], which holds the network's outputs, becomes the slope in them. The samples are `count` at `rows`
+    // of the run, or from `first` on; first is their place in the minibatch of `batch`. rest: log standard deviations.
+    void block(Int run, const float* rest, const Int* rows, Int first, Int count, Int batch, float* u) {
+        auto field = [&](const float* table, Int width, std::vector<float>& to) {
+            if (table) gather(table + (run * samples + (rows ? 0 : first)) * width, rows, count, width, to.data());
+        };
+        field(loss.action, loss.family == 2 ? 1 : loss.actions, action);
+        field(loss.old, loss.family == 2 ? loss.actions : 2 * loss.actions, old);
+        field(loss.log_prob, 1, log_prob);
+        field(loss.advantage, 1, advantage);
+        const float number = loss.number ? loss.number[run] : 0;
+        if (loss.family == 2)
+            categorical(number, count, batch, u);
+        else
+            gaussian(number, loss.family == 0 ? rest : nullptr, first, count, batch, u);
+        for (Int o = 0; o < outputs; o++) std::fill(u + o * BLOCK + count, u + (o + 1) * BLOCK, 0.0f);
+    }
+
+    // The slope in the log standard deviations that do not depend on the state, of the minibatch whose blocks are done.
+    void rest(Int batch, float* slope) const {
+        for (Int i = 0; loss.family == 0 && i < loss.actions; i++)
+            slope[i] = outer_sum(spread.data() + i * size, batch, i, loss.actions);
+    }
+
+  private:
+    // In the log probability of each action.
+    V objective(float epsilon, Int batch, Int n) const {
+        const V share = all(-1.0f / batch), A = load(advantage.data() + n), r = load(ratio.data() + n), none = {};
+        if (loss.objective == WEIGHTED) return times(share, A);
+        if (loss.objective == SURROGATE) return times(times(share, A), r);
+        const V low = all(1 - epsilon), high = all(1 + epsilon);
+        if (loss.objective == CLIPPED) {
+            V free = times(r, A), kept = times(r < low ? low : r > high ? high : r, A), half = times(share, all(0.5f));
+            V by = free == kept ? half : free > kept ? none : share;
+            V with = free == kept ? half : free < kept ? none : share;
+            return times(times(by, A) + ((r >= low) & (r <= high) ? times(with, A) : none), r);
+        }
+        if (loss.objective == PER_SAMPLE) {
+            V held = (A > 0 ? r > high : (r < low) & (A < 0)) ? -times(r, A) : none;
+            return times(times(share, A), r) + times(share, held);
+        }
+        V steep = times(-share / all(2 * epsilon), A < 0 ? -A : A);
+        return times(times(share, A) + times(steep, times(r - 1, all(2))), r);
+    }
+
+    void gaussian(float number, const float* rest, Int first, Int count, Int batch, float* u) {
+        const Int width = loss.actions * BLOCK, columns = padded(count);
+        float *log_std = a.data(), *inverse = b.data();
+        for (Int i = 0; i < width; i += LANES) store(log_std + i, rest ? all(rest[i / BLOCK]) : load(u + width + i));
+        for (Int i = 0; i < width; i += LANES) store(inverse + i, -load(log_std + i));
+        loss.torch.exps_of(inverse, width);
+        for (Int n = 0; loss.log_prob && n < columns; n += LANES) {
+            V log_ratio = inner_sum(loss.actions, [&](Int k) {
+                Int i = k * BLOCK + n;
+                V z = times(load(action.data() + i) - load(u + i), load(inverse + i));
+                return times(times(z, z), all(-0.5f)) - load(log_std + i) - 0.9189385332046727f;  // log sqrt(2 pi)
+            });
+            store(ratio.data() + n, log_ratio - load(log_prob.data() + n));
+        }
+        loss.torch.exps_of(ratio.data(), columns);
+        const V half = all(number / batch * 0.5f);
+        for (Int n = 0; n < columns; n += LANES) {
+            const V along = objective(number, batch, n);
+            for (Int i = n; i < width; i += BLOCK) {
+                V e = load(inverse + i), mean = load(u + i), in_mean = {}, in_log_std = {};
+                if (loss.penalised) {
+                    V shift = mean - load(old.data() + i), widening = load(old.data() + width + i) - load(log_std + i);
+                    V wider = times(half, loss.torch.expm1(times(widening, all(2))) + 1) - half;
+                    V pull = times(half, times(times(shift, e), all(2)));
+                    in_mean = times(pull, e);
+                    in_log_std = -times(wider, all(2)) - times(times(pull, shift), e);
+                }
+                if (loss.objective != NONE) {
+                    V off = load(action.data() + i) - mean;
+                    V push = times(times(along, all(-0.5f)), times(times(off, e), all(2)));
+                    in_mean -= times(push, e);
+                    in_log_std += -along - times(times(push, off), e);
+                }
+                store(u + i, in_mean);
+                if (!rest) store(u + width + i, in_log_std);
+                store(c.data() + i, in_log_std);
+            }
+        }
+        for (Int k = 0; rest && k < loss.actions; k++)
+            std::memcpy(spread.data() + k * size + first, c.data() + k * BLOCK, 4 * count);
+    }
+
+    // The largest of the actions' term(i), or what is not a number among them.
+    template <class Term>
+    V largest(Int n, Term term) const {
+        V most = term(n);
+        for (Int i = n + BLOCK; i < loss.actions * BLOCK; i += BLOCK) {
+            V next = term(i);
+            most = (next > most) | (next != next) ? next : most;
+        }
+        return most;
+    }
+
+    void log_softmax(const float* x, float* to, Int n) const {
+        const V most = largest(n, [&](Int i) { return load(x + i); });
+        V total = loss.torch.exp(load(x + n) - most);
+        for (Int i = n + BLOCK; i < loss.actions * BLOCK; i += BLOCK) total += loss.torch.exp(load(x + i) - most);
+        total = loss.torch.log(total);
+        for (Int i = n; i < loss.actions * BLOCK; i += BLOCK) store(to + i, load(x + i) - most - total);
+    }
+
+    void categorical(float number, Int count, Int batch, float* u) {
+        const Int width = loss.actions * BLOCK, columns = padded(count);
+        float *log_p = a.data(), *log_old = b.data(), *p = c.data();
+        for (Int n = 0; n < columns; n += LANES) {
+            log_softmax(u, log_p, n);
+            if (loss.penalised) log_softmax(old.data(), log_old, n);
+        }
+        std::memcpy(p, log_old, 4 * width);
+        if (loss.penalised) loss.torch.exps_of(p, width);
+        for (Int n = 0; loss.log_prob && n < columns; n++) ratio[n] = log_p[Int(action[n]) * BLOCK + n] - log_prob[n];
+        loss.torch.exps_of(ratio.data(), columns);
+        for (Int n = 0; n < columns; n += LANES) {
+            auto d = [&](Int i) { return load(log_p + i) - load(log_old + i); };
+            const V most = largest(n, d), share = all(number / batch);
+            const V far = most <= 1 ? V{} : share, near = most <= 1 ? share : V{};
+            const V along = objective(number, batch, n) + V{}, chosen = load(action.data() + n);
+            V total = {}, sampled = {};  // over the actions, of either slope in log p
+            for (Int i = n, k = 0; i < width; i += BLOCK, k++) {
+                sampled += chosen == float(k) ? along : V{};
+                if (!loss.penalised) continue;
+                V nearly = times(near, load(p + i)), more = loss.torch.expm1(d(i) > 1 ? all(1) : d(i)) + 1;
+                V in_kl = -times(far, load(p + i)) - nearly + (d(i) <= 1 ? times(nearly, more) : V{});
+                total += in_kl;
+                store(u + i, in_kl);
+            }
+            for (Int i = n, k = 0; i < width; i += BLOCK, k++) {
+                V now = loss.torch.exp(load(log_p + i)), in_all = {};
+                if (loss.penalised) in_all = load(u + i) - now * total;  // rounded once
+                if (loss.objective != NONE) in_all += (chosen == float(k) ? along : V{}) - now * sampled;
+                store(u + i, in_all);
+            }
+        }
+    }
+};
+
+// Of mean (value - target)^2, of a network's only output.
+struct Squares {
+    const float* target;  // [R, N]
+    Int samples;
+
+    void block(Int run, const float*, const Int* rows, Int, Int count, Int batch, float* u) const {
+        const float* its = target + run * samples;
+        for (Int n = 0; n < BLOCK; n++) u[n] = n < count ? 2 * (u[n] - its[rows[n]]) / batch : 0;
+    }
+    void rest(Int, float*) const {}
+};
+
+// Epochs of minibatches of steps down a loss; theta [R, stride], x [R, N, inputs], order [R, epochs, each].
+template <class Its>
+static void descend_all(const Network& net, Int runs, Int samples, Int stride, float* theta, const float* x,
+                        const Few* few, const Int* order, Int epochs, Int each, Int size, const Rule& rule,
+                        Its& slope) {
+    Int parameters = net.parameters(), in = net.in(0);
+    Scratch own(net, stride);
+    std::vector<float> kept(net.features() * BLOCK);
+    float *gradient = own.gradient.data(), *u = own.u.data();
+    for (Int run = 0; run < runs; run++, theta += stride, x += samples * in) {
+        Sparse sparse = Sparse::of(few, run, samples, in);
+        for (Int epoch = 0; epoch < epochs; epoch++, order += each)
+            for (Int start = 0; start < each; start += size) {
+                Int batch = std::min(size, each - start);
+                std::memset(gradient, 0, 4 * stride);
+                for (Int b = 0; b < blocks(batch); b++) {
+                    const Int* rows = order + start + b * BLOCK;
+                    Int count = within(batch, b);
+                    if (sparse.most)
+                        sparse.gather(rows, 0, count, kept.data());
+                    else
+                        gather(x, rows, count, in, kept.data());
+                    forward_block(net, theta, sparse, kept.data(), count, u);
+                    slope.block(run, theta + parameters, rows, b * BLOCK, count, batch, u);
+                    transposed_block(net, theta, sparse, kept.data(), count, u, own.spare.data(), own.turned.data(),
+                                     gradient);
+                }
+                slope.rest(batch, gradient + parameters);
+                step(rule, run, stride, theta, gradient);
+            }
+    }
+}
+
 // y [outs] = start + A^T x for one sample, A [in][outs], outs a multiple of LANES.
 template <int N>
 static void affine(const float* a, Int in, Int outs, const float* x, const float* start, float* y) {
@@ -558,37 +841,42 @@ void descend(Int layers, const Int* sizes, Int runs, Int samples, Int stride, fl
 }
 
 // Epochs of minibatches of steps down mean (network - target)^2, one output; x [R, N, inputs], target [R, N], order
-// [R, epochs, N].
+// [R, epochs, each].
 void fit_squares(Int layers, const Int* sizes, Int runs, Int samples, float* theta, const float* x, const Few* few,
-                 const float* target, const Int* order, Int epochs, Int size, Rule rule) {
+                 const float* target, const Int* order, Int epochs, Int each, Int size, Rule rule) {
     Network net{layers, sizes};
-    Int parameters = net.parameters();
-    Scratch own(net, parameters);
-    std::vector<float> kept(net.features() * BLOCK);
-    for (Int run = 0; run < runs; run++, theta += parameters, x += samples * net.in(0), target += samples) {
-        Sparse sparse = Sparse::of(few, run, samples, net.in(0));
-        for (Int epoch = 0; epoch < epochs; epoch++, order += samples)
-            for (Int start = 0; start < samples; start += size) {
-                Int batch = std::min(size, samples - start);
-                std::memset(own.gradient.data(), 0, 4 * parameters);
-                for (Int b = 0; b < blocks(batch); b++) {
-                    const Int* rows = order + start + b * BLOCK;
-                    Int count = within(batch, b);
-                    float* u = own.u.data();
-                    if (sparse.most)
-                        sparse.gather(rows, 0, count, kept.data());
-                    else
-                        gather(x, rows, count, net.in(0), kept.data());
-                    forward_block(net, theta, sparse, kept.data(), count, u);
-                    for (Int n = 0; n < BLOCK; n++)
-                        u[n] = n < count ? 2 * (u[n] - target[rows[n]]) / batch : 0;
-                    transposed_block(net, theta, sparse, kept.data(), count, u, own.spare.data(), own.turned.data(),
-                                     own.gradient.data());
-                }
-                step(rule, run, parameters, theta, own.gradient.data());
-            }
+    Squares slope{target, samples};
+    descend_all(net, runs, samples, net.parameters(), theta, x, few, order, epochs, each, size, rule, slope);
+}
+
+// The same down a loss of a policy, theta [R, stride].
+void descend_loss(Int layers, const Int* sizes, Int runs, Int samples, Int stride, float* theta, const float* x,
+                  const Few* few, const Loss* loss, const Int* order, Int epochs, Int each, Int size, Rule rule) {
+    Network net{layers, sizes};
+    Slope slope(*loss, samples, net.out(layers - 1), size);
+    descend_all(net, runs, samples, stride, theta, x, few, order, epochs, each, size, rule, slope);
+}
+
+// u [R, N, outputs] and in_rest [R, extra], the slope of the loss on one minibatch in the network's outputs
+// [R, N, outputs] and in rest [R, extra].
+void slope_of(Int layers, const Int* sizes, Int runs, Int samples, const float* outputs, Int extra, const float* rest,
+              const Loss* loss, float* u, float* in_rest) {
+    Int outs = Network{layers, sizes}.out(layers - 1);
+    std::vector<float> block(outs * BLOCK);
+    Slope slope(*loss, samples, outs, samples);
+    for (Int run = 0; run < runs; run++) {
+        for (Int b = 0; b < blocks(samples); b++) {
+            Int from = (run * samples + b * BLOCK) * outs, count = within(samples, b);
+            gather(outputs + from, nullptr, count, outs, block.data());
+            slope.block(run, rest + run * extra, nullptr, b * BLOCK, count, samples, block.data());
+            scatter(block.data(), count, outs, u + from);
+        }
+        slope.rest(samples, in_rest + run * extra);
     }
 }
+
+// Floats of a register.
+Int lanes() { return LANES; }
 
 // Of x [R, N, inputs] what Few holds: a run's base is what its first rows have in common.
 void differences(Int runs, Int samples, Int inputs, Int limit, const float* x, Int* most, float* base, int32_t* place,

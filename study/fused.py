@@ -3,6 +3,9 @@
 It is compiled at its first use and kept for later processes. What is fused is what the definitions in policy.py,
 objective.py and sgd.py say, which go on to be used everywhere else: in float64, on other devices, without a C++
 compiler, and with execution.compile=false. A run's bits do not depend on its fleet-mates.
+
+A policy's inner loop is one call where fused.cpp knows its loss (LOSSES); for any other loss torch says, minibatch by
+minibatch, what the network's outputs are worth. The bits are the same.
 """
 
 import ctypes
@@ -22,7 +25,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import cpp_extension
 
 from study import compiler
-from study.policy import Network, Policy
+from study.policy import Categorical, Gaussian, Network, Policy, StateGaussian
 from study.rollout import Actor, normalise
 
 aten = torch.ops.aten
@@ -77,6 +80,79 @@ class _Rule(ctypes.Structure):
 
 def _rule(optimizer: str, adam: NamedTuple, rate: Tensor, bound: Tensor | None) -> _Rule:
     return _Rule(optimizer == "adam", *(None if x is None else x.data_ptr() for x in (rate, bound, *adam)))
+
+
+# The losses that fused.cpp knows: its number of their objective, and whether there is a penalty.
+LOSSES = {
+    "study.algorithm.fixpo.fixup_loss": (0, True),
+    "study.algorithm.kl_fixed.loss": (1, True),
+    "study.algorithm.unpenalised.loss": (1, False),
+    "study.algorithm.clip.loss": (2, False),
+    "study.algorithm.kl_per_sample.loss": (3, False),
+    "study.algorithm.simple_policy_optimization.loss": (4, False),
+    "study.algorithm.vmpo.loss": (5, True),
+}
+FAMILIES = {Gaussian: 0, StateGaussian: 1, Categorical: 2}
+
+
+class _Loss(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("objective", "penalised", "family", "actions")] + [
+        (name, ctypes.c_void_p)
+        for name in ("action", "old", "log_prob", "advantage", "number", "exp", "expm1", "log", "exps")
+    ]
+
+
+@cache
+def _torchs() -> tuple[int, ...] | None:
+    """Where torch has the functions that are not exact: those of a softmax, and torch.exp."""
+    lanes = library().lanes()
+    try:
+        found = ctypes.CDLL(str(Path(torch.__file__).parent / "lib/libtorch_cpu.so"))
+        names = f"Sleef_expf{lanes}_u10", f"Sleef_expm1f{lanes}_u10", f"Sleef_logf{lanes}_u10", "vmsExp"
+        return tuple(ctypes.cast(getattr(found, name), ctypes.c_void_p).value for name in names)
+    except (OSError, AttributeError):
+        return None
+
+
+def _loss(loss: Callable, policy: Policy, fields: dict[str, Tensor], numbers: tuple[Tensor, ...]) -> _Loss | None:
+    """The loss of a batch [R, N, .] for fused.cpp, if it knows it."""
+    known, family = LOSSES.get(f"{loss.__module__}.{loss.__qualname__}"), FAMILIES.get(type(policy.family))
+    if known is None or family is None or not fields.keys() >= {"action", "old"} or _torchs() is None:
+        return None
+    advantage, number = fields.get("advantage", fields.get("weight")), numbers[0] if numbers else None
+    tensors = fields["action"], fields["old"], fields.get("log_prob"), advantage, number
+    tensors = [None if x is None else x.contiguous() for x in tensors]
+    made = _Loss(*known, family, policy.family.size, *map(_plain, tensors), *_torchs())
+    made.keeps = tensors  # behind the addresses
+    return made
+
+
+@cache
+def _same(loss: Callable, batch: type, family: type, size: int, samples: int, count: int) -> bool:
+    """Whether fused.cpp's slope of a loss has the bits of torch's, on made-up minibatches of so many samples.
+
+    It has not where torch uses other functions or another order of sums, and where the definition of the loss, or
+    what it uses, was changed.
+    """
+    made_up, runs = torch.Generator().manual_seed(0), 2
+
+    def normal(*shape):
+        return torch.randn(runs, *shape, generator=made_up)
+
+    policy = Policy.make(1, family(size), ())
+    parameters, outputs, moved = policy.family.extra, policy.family.outputs, torch.linspace(0.1, 3, samples)[:, None]
+    before, rest = normal(samples, outputs), 0.3 * normal(parameters)
+    old = torch.func.vmap(policy.family.phi)(before, rest)
+    action = torch.randint(size, (runs, samples, 1), generator=made_up).float()
+    if family is not Categorical:
+        action = old[..., :size] + old[..., size:].exp() * normal(samples, size)
+    fields = {"action": action, "old": old, "log_prob": policy.family.log_prob(old, action)}
+    fields = {name: fields[name] if name in fields else normal(samples) for name in _names(batch)}
+    numbers = tuple(0.1 + torch.rand(runs, generator=made_up) for _ in range(count))
+    after, rest = before + moved * normal(samples, outputs) / 2, rest + 0.1 * normal(parameters)
+    ours = Kernel(policy.network).slope(after, rest, _loss(loss, policy, fields, numbers))
+    theirs = derivative(loss, policy, batch)(after, rest, fields, numbers)
+    return all(map(torch.equal, ours, theirs))
 
 
 class Few(NamedTuple):
@@ -172,11 +248,25 @@ class Kernel:
         u, rest = u.contiguous(), rest.contiguous()
         self._call("descend", len(theta), u.shape[1], theta.shape[1], theta, kept, few, u, rest, rule)
 
+    def descend_loss(self, theta: Tensor, x: Tensor, loss: _Loss, order: Tensor, size: int, rule: _Rule) -> None:
+        """Steps down a loss that fused.cpp knows, as fit_squares."""
+        runs, epochs, each = order.shape
+        order, loss, parameters = order.contiguous(), ctypes.byref(loss), theta.shape[1]
+        run = runs, x.shape[1], parameters, theta, x, Few.of(x), loss, order, epochs, each, size, rule
+        self._call("descend_loss", *run)
+
+    def slope(self, outputs: Tensor, rest: Tensor, loss: _Loss) -> tuple[Tensor, Tensor]:
+        """derivative() of a loss that fused.cpp knows, on the whole of its batch."""
+        made, in_rest = torch.empty_like(outputs), torch.zeros_like(rest)
+        rest, loss = rest.contiguous(), ctypes.byref(loss)
+        self._call("slope_of", *outputs.shape[:2], outputs, rest.shape[1], rest, loss, made, in_rest)
+        return made, in_rest
+
     def fit_squares(self, theta: Tensor, x: Tensor, target: Tensor, order: Tensor, size: int, rule: _Rule) -> None:
         """Steps down mean (network - target)^2 in place, over order [R, epochs, N] in minibatches of the size."""
-        runs, epochs, samples = order.shape
+        runs, epochs, each = order.shape
         order, few = order.contiguous(), Few.of(x)
-        self._call("fit_squares", runs, samples, theta, x, few, target, order, epochs, size, rule)
+        self._call("fit_squares", runs, x.shape[1], theta, x, few, target, order, epochs, each, size, rule)
 
 
 def actor(policy: Policy, theta: Tensor, mean: np.ndarray, scale: np.ndarray, bound: float = 5.0) -> Actor:
@@ -254,7 +344,11 @@ def _mlp(network: Network | Policy) -> Network:
 
 def _fields(batch: NamedTuple) -> dict[str, Tensor]:
     """What a batch holds beside its observations."""
-    return {name: field for name, field in batch._asdict().items() if name != "observation"}
+    return {name: getattr(batch, name) for name in _names(type(batch))}
+
+
+def _names(batch: type) -> list[str]:
+    return [name for name in batch._fields if name != "observation"]
 
 
 def derivative(loss: Callable, network: Network | Policy, batch: type) -> Callable:
@@ -366,15 +460,26 @@ def _own(x: Tensor) -> Tensor:
     return x.clone(memory_format=torch.contiguous_format)
 
 
+def _known(fleet, loss, network, batch: NamedTuple, numbers, each: int, size: int) -> _Loss | None:
+    """The loss where minimise() is one call of fused.cpp. Compiled slopes have other bits than torch's operations."""
+    if fleet.compile or not isinstance(network, Policy) or fleet.advantage_normalization == "minibatch":
+        return None
+    made, family = _loss(loss, network, _fields(batch), numbers), network.family
+    sizes, of = {min(size, each), each % size or size}, (loss, type(batch), type(family), family.size)
+    return made if made and all(_same(*of, n, len(numbers)) for n in sizes) else None
+
+
 @torch.no_grad()
 def minimise(fleet, loss, network, theta, adam, batch, order, rate, numbers, optimizer, bound, size):
     """sgd.minimise; raises Unfused where the loss needs more than the network's outputs."""
     kernel = Kernel(_mlp(network))
-    theta, adam, rate, observation = _own(theta), type(adam)(*map(_own, adam)), _own(rate), _own(batch.observation)
-    rule = _rule(optimizer, adam, rate, bound)
+    theta, adam, rate, observation = _own(theta), type(adam)(*map(_own, adam)), _own(rate), batch.observation
+    rule, fields, observation = _rule(optimizer, adam, rate, bound), _fields(batch), observation.contiguous()
+    if known := _known(fleet, loss, network, batch, numbers, order.shape[2], size):
+        kernel.descend_loss(theta, observation, known, order, size, rule)
+        return theta, adam
     rest, kept = theta[:, kernel.network.parameters :], kernel.keep(len(theta), size)
     few = Few.of(observation)
-    fields = _fields(batch)
     # Whole rows of one table, because indexing every field by run and sample is far slower.
     samples = observation.shape[1]
     table = torch.cat([field.reshape(len(theta) * samples, -1) for field in fields.values()], 1)

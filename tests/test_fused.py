@@ -1,5 +1,7 @@
 """Fused fleets: the eager path's numbers to rounding in float32, and bits that no fleet-mate changes."""
 
+import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +14,10 @@ from reference import draw
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from study import compiler, fused, sgd, value
-from study.algorithm import NAMES, kl_fixed
+from study.algorithm import NAMES, kl_fixed, unpenalised, vmpo
 from study.fleet import Fleet, Rollout, Trainer
 from study.objective import change, fisher_vector_product, surrogate_gradient
-from study.policy import Categorical, Categoricals, Gaussian, Network, Policy, join
+from study.policy import Categorical, Categoricals, Gaussian, Network, Policy, StateGaussian, join
 from study.rollout import Batch, actor
 from study.sgd import Adam
 from study.value import Targets
@@ -237,6 +239,118 @@ def test_fused_steps_are_the_eager_ones(family, rng):
     assert (fits[0][0] - theta).abs().max() > 1e-3
 
 
+def known(name):
+    module, _, function = name.rpartition(".")
+    return pytest.param(getattr(importlib.import_module(module), function), id=module.rpartition(".")[2])
+
+
+KNOWN = [known(name) for name in fused.LOSSES]
+ONE_CALL = [Gaussian(1), Gaussian(6), StateGaussian(3), Categorical(2), Categorical(5)]
+named = {"ids": lambda family: f"{type(family).__name__}{family.size}"}
+same_torch = pytest.mark.usefixtures("torchs")
+
+
+@pytest.fixture
+def torchs():
+    if fused._torchs() is None:
+        pytest.skip("this torch has its exponentials elsewhere")
+
+
+def known_problem(loss, family, rng, samples=96):
+    """As problem(), with the batch and the numbers that the loss takes, and another policy than the one that acted."""
+    fleet, theta, rollout = problem(family, rng, samples)
+    if loss is vmpo.loss:
+        batch = rollout.batch
+        weighted = vmpo.Weighted(batch.observation, batch.action, batch.old, batch.advantage.abs())
+        rollout = Rollout(weighted, rollout.order)
+    numbers = () if loss is unpenalised.loss else (torch.tensor([0.3, 0.9]),)
+    return fleet, theta + 0.2 * torch.randn(theta.shape, generator=rng), rollout, numbers
+
+
+@same_torch
+@pytest.mark.parametrize("loss", KNOWN)
+@pytest.mark.parametrize("family", ONE_CALL, **named)
+def test_a_known_slope_is_autograds(loss, family, rng):
+    """In float64 by the definition in Python; of ratios and divergences up to large ones, two blocks of samples."""
+    fleet, theta, rollout, numbers = known_problem(loss, family, rng)
+    batch = rollout.batch
+    phi = fleet.policy(theta, batch.observation)
+    outputs, rest = phi[..., : family.outputs].contiguous(), phi[:, 0, family.outputs :].contiguous()
+    if isinstance(family, Categorical):
+        outputs[:, ::3] *= 8  # so that log ratios are beyond 1, too
+    fields = fused._fields(batch)
+    made = fused.Kernel(fleet.policy.network).slope(outputs, rest, fused._loss(loss, fleet.policy, fields, numbers))
+    exact = {name: field.double() for name, field in fields.items()}, tuple(number.double() for number in numbers)
+    true = fused.derivative(loss, fleet.policy, type(batch))(outputs.double(), rest.double(), *exact)
+    for mine, its in zip(made, true):
+        torch.testing.assert_close(mine.double(), its, rtol=1e-4, atol=1e-5 * float(true[0].abs().max()))
+    assert true[0].abs().max() > 1e-3
+
+
+@same_torch
+@pytest.mark.parametrize("loss", KNOWN)
+@pytest.mark.parametrize("family, sizes", [(Gaussian, (1, 3, 8, 17, 40)), (StateGaussian, (2,)), (Categorical, (2, 7))])
+def test_a_known_slope_has_the_bits_of_torchs(loss, family, sizes):
+    batch, count = vmpo.Weighted if loss is vmpo.loss else Batch, loss is not unpenalised.loss
+    assert all(fused._same(loss, batch, family, size, n, count) for size in sizes for n in (1, 64, 300))
+
+
+@same_torch
+@pytest.mark.parametrize("loss", KNOWN)
+@pytest.mark.parametrize(
+    "family, optimizer, bound, size",
+    [(Gaussian(6), "adam", None, 32), (StateGaussian(3), "sgd", None, 70), (Categorical(5), "adam", 0.02, 96)],
+    ids=["adam", "sgd", "bound"],
+)
+def test_an_inner_loop_in_one_call_has_the_bits_of_minibatch_by_minibatch(
+    loss, family, optimizer, bound, size, rng, monkeypatch
+):
+    """70 of 96 samples leave a shorter last minibatch."""
+    fleet, theta, rollout, numbers = known_problem(loss, family, rng)
+    batch, order = rollout.batch, rollout.order
+    bound, rate = None if bound is None else torch.full((2,), bound), torch.full((2,), 0.01)
+    arguments = fleet, loss, fleet.policy, theta, Adam.start(theta), batch, order, rate, numbers, optimizer, bound, size
+    made, state = fused.minimise(*arguments)
+    assert not fleet.made, "no slope was asked of torch"
+    monkeypatch.setattr(fused, "_known", lambda *_: None)
+    true, other = fused.minimise(*arguments)
+    assert fleet.made and torch.equal(made, true) and all(map(torch.equal, state, other))
+    assert (made - theta).abs().max() > 1e-3
+
+
+def test_a_changed_definition_is_the_one_that_is_learned_from(rng):
+    """Under the name that fused.cpp knows."""
+    fleet, theta, rollout = problem(Gaussian(2), rng)
+
+    def changed(policy, theta, batch, beta):
+        return -kl_fixed.loss(policy, theta, batch, beta)
+
+    changed.__module__, changed.__qualname__ = kl_fixed.loss.__module__, kl_fixed.loss.__qualname__
+    beta = torch.tensor([0.5, 3.0])
+    made, _ = sgd.descend(fleet, changed, theta, Adam.start(theta), rollout, beta)
+    true, _ = sgd.descend(unfused(fleet), changed, theta, Adam.start(theta), rollout, beta)
+    other, _ = sgd.descend(unfused(fleet), kl_fixed.loss, theta, Adam.start(theta), rollout, beta)
+    torch.testing.assert_close(made, true, rtol=0, atol=1e-5)
+    assert fleet.made and (made - other).abs().max() > 1e-4
+
+
+@same_torch
+@pytest.mark.slow
+@pytest.mark.parametrize("torchs", ["avx2", "avx512"])
+def test_processors_without_avx512_have_known_slopes_too(torchs, tmp_path):
+    """Built for them; torch uses what it would use there, or here."""
+    words = (
+        "from study import fused; from study.algorithm import kl_fixed; from study.rollout import Batch;"
+        "fused.FLAGS.append('-mno-avx512f'); assert fused.library().lanes() == 8;"
+        "print(*(fused._same(kl_fixed.loss, Batch, of, 6, 100, 1) for of in fused.FAMILIES))"
+    )
+    own = {"TORCH_EXTENSIONS_DIR": str(tmp_path), "ATEN_CPU_CAPABILITY": torchs}
+    made = subprocess.run(
+        [sys.executable, "-c", words], env=os.environ | own, check=True, capture_output=True, text=True
+    )
+    assert made.stdout.split() == ["True"] * 3
+
+
 @pytest.mark.parametrize("family", [Gaussian(2), Categorical(3), Categoricals((3, 2))])
 def test_fused_fisher_vector_products_are_the_eager_ones(family, rng):
     """Of three vectors per run at once, against float64."""
@@ -321,6 +435,7 @@ def test_an_error_within_the_fused_path_is_raised_and_changes_no_path(error, rng
         raise error("on purpose")
 
     with monkeypatch.context() as patch:
+        patch.setattr(fused.Kernel, "descend_loss", fail)
         patch.setattr(fused.Kernel, "descend", fail)
         with pytest.raises(error, match="on purpose"):
             sgd.descend(fleet, kl_fixed.loss, theta, Adam.start(theta), rollout, rate)
