@@ -35,7 +35,7 @@ RUN_COLUMNS = [
     "status", "final_return", "auc_return", "wall_seconds", "commit", "config",
 ]  # fmt: skip
 WORDS = ["run_id", "task", "algorithm", "arm", "status"]  # columns that are never null
-YOUNGER_RUN_COLUMNS = ["condition", "overrides"]  # null in older studies
+YOUNGER_RUN_COLUMNS = ["condition", "overrides"]  # `_younger` gives them to studies without them
 CURVE_COLUMNS = [
     "env_steps", "episodes", "return_mean", "return_last100", "kl_after", "kl_attempted",
     "surrogate_gain", "entropy", "beta", "implied_beta", "implied_beta_crossfit",
@@ -315,8 +315,7 @@ def _read_runs(directory):
     absent = [column for column in RUN_COLUMNS if column not in runs]
     if absent:
         raise StudyError(f"{directory / 'runs.parquet'} lacks the columns {', '.join(absent)}")
-    for column in set(YOUNGER_RUN_COLUMNS) - set(runs):
-        runs[column] = None
+    runs = _younger(runs, directory)
     for column in WORDS:
         if not runs[column].map(lambda value: isinstance(value, str)).all():
             raise StudyError(f"{directory / 'runs.parquet'}: column {column} holds what is no text")
@@ -331,6 +330,28 @@ def _read_runs(directory):
     own = head(directory)
     runs["registered"], runs["evidence"] = own.get("registered") or "", "registered" in own
     return runs[[*RUN_COLUMNS, *YOUNGER_RUN_COLUMNS, "folder", "study", "registered", "evidence"]]
+
+
+def _younger(runs, directory):
+    """The runs with condition and overrides also where they are older than these columns: as their configurations
+    have them today."""
+    older = runs.reindex(columns=YOUNGER_RUN_COLUMNS).isna().any(axis=1)
+    if not older.any():
+        return runs
+    from study.config import parse  # which takes seconds to import
+    from study.files import CONF
+    from study.settings import ConfigError
+
+    execution = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["execution"]
+    try:
+        configs = [parse(json.loads(config) | {"execution": execution}) for config in runs.loc[older, "config"]]
+    except (ConfigError, TypeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise StudyError(f"{directory / 'runs.parquet'} lacks the columns condition, overrides: {text}") from error
+    made = [(config.condition, json.dumps(config.overrides)) for config in configs]
+    whole = runs.reindex(columns=YOUNGER_RUN_COLUMNS).astype(object)
+    whole.loc[older] = pd.DataFrame(made, runs.index[older], YOUNGER_RUN_COLUMNS)
+    return runs.assign(**whole)
 
 
 def head(directory):
@@ -410,9 +431,9 @@ def _once(curves, run_ids):
 
 
 def _describe(runs):
-    """`runs` with condition, family, knob, setting and advantages, read off arm and config."""
+    """`runs` with condition, family, knob, setting and advantages, by its columns and its configuration."""
     runs = runs.assign(label=runs["arm"])
-    given = ["task", "total_steps", "algorithm", "arm", "config", "condition", "overrides"]
+    given = ["algorithm", "arm", "config", "condition", "overrides"]
     described = [_describe_arm(*row) for row in zip(*(runs[column] for column in given))]
     columns = ["arm", "family", "condition", "advantages", "overrides", "changes"]
     runs[columns] = pd.DataFrame(described, index=runs.index, columns=columns)
@@ -427,49 +448,13 @@ def _describe(runs):
     return runs
 
 
-def _describe_arm(task, total_steps, algorithm, arm, config, condition=None, overrides=None):
-    """(arm without its condition, family, condition, advantages, overrides, changes) of "kl_fixed beta=3 horizon=512".
-
-    Studies older than the columns condition and overrides have them read off the arm's words.
-    """
-    try:
-        config = json.loads(config)
-    except (TypeError, ValueError):
-        config = {}
-    own = set(config.get("algorithm") or {}) | set(KNOB_COLUMNS)
-    knob = KNOBS.get(algorithm, (None,))[0]
-    if isinstance(condition, str):
-        label = arm.removesuffix(f" {condition}") if condition else arm
-        family = re.sub(rf" {knob}=\S+", "", label)
-        normalisation = config.get("advantage_normalization")
-        words = json.loads(overrides)
-        return label, family, condition, _advantages(normalisation), _shell(words), _changes(words, config)
-    pairs = [part.split("=", 1) for part in arm.split()[1:] if "=" in part]
-    key_is_own = {key: key.removeprefix("algorithm.") in own for key, _ in pairs}
-    label = [f"{key}={value}" for key, value in pairs if key_is_own[key]]
-    family = [f"{key}={value}" for key, value in pairs if key_is_own[key] and key != knob]
-    condition = [f"{key}={value}" for key, value in pairs if not key_is_own[key]]
-    settings = {key: value for key, value in pairs}
-    normalisation = config.get("advantage_normalization", settings.get("advantage_normalization", "batch"))
-    overrides = [f"task={task}", f"algorithm={algorithm}"]
-    overrides += [
-        f"algorithm.{key.removeprefix('algorithm.')}={value}"
-        if key_is_own[key]
-        else f"{key}=[{value.replace('x', ',')}]"
-        if key == "hidden"
-        else f"{key}={value}"
-        for key, value in pairs
-        if value != "none" or not key_is_own[key]
-    ]
-    overrides.append(f"total_steps={total_steps}")
-    return (
-        " ".join([algorithm, *label]),
-        " ".join([algorithm, *family]),
-        " ".join(condition),
-        _advantages(normalisation),
-        _shell(overrides),
-        _changes(overrides, config),
-    )
+def _describe_arm(algorithm, arm, config, condition, overrides):
+    """(arm without its condition, family, condition, advantages, overrides, changes)."""
+    config, words = json.loads(config), json.loads(overrides)
+    label = arm.removesuffix(f" {condition}") if condition else arm
+    family = re.sub(rf" {KNOBS.get(algorithm, (None,))[0]}=\S+", "", label)
+    changes = _changes(words, config)
+    return label, family, condition, _advantages(config.get("advantage_normalization")), _shell(words), changes
 
 
 def _advantages(normalization):

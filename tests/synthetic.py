@@ -43,11 +43,28 @@ class Arm:
         return {name: getattr(self, name) for name in names if np.isfinite(getattr(self, name))}
 
     @property
+    def own(self):
+        """The numbers of the label: not the initial beta of kl_adaptive."""
+        hidden = "beta" if self.algorithm == "kl_adaptive" else ""
+        return [(name, value) for name, value in self.numbers.items() if name != hidden]
+
+    @property
+    def condition(self):
+        return words(self.settings)
+
+    @property
     def label(self):
-        pairs = [*self.numbers.items(), *self.settings]
-        if self.algorithm == "kl_adaptive":  # the initial beta is not part of the label
-            pairs = [pair for pair in pairs if pair[0] != "beta"]
-        return " ".join([self.algorithm, *(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in pairs)])
+        return " ".join([self.algorithm, *filter(None, [words(self.own), self.condition])])
+
+    def overrides(self, task, total_steps):
+        settings = [(name, f"[{value}]" if name == "hidden" else value) for name, value in self.settings]
+        own = [f"algorithm.{word}" for word in words(self.own).split()]
+        first, last = [f"task={task}", f"algorithm={self.algorithm}"], f"total_steps={total_steps}"
+        return [*first, *own, *words(settings).split(), last]
+
+
+def words(pairs):
+    return " ".join(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in pairs)
 
 
 TRPO = Arm("trpo", max_kl=0.01, quality=0.95)
@@ -102,6 +119,8 @@ def study(tasks, arms, seeds=3, iterations=49, noise=0.05, width=0.6, quality=No
                         "task": task.name,
                         "algorithm": arm.algorithm,
                         "arm": arm.label,
+                        "condition": arm.condition,
+                        "overrides": json.dumps(arm.overrides(task.name, iterations * HORIZON)),
                         "beta": arm.beta,
                         "kl_target": arm.kl_target,
                         "max_kl": arm.max_kl,

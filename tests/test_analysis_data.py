@@ -113,6 +113,22 @@ def test_condition_and_advantages_are_read_from_arm_and_config(tmp_path):
     assert set(study.under(study.raw_condition)["advantages"]) == {"raw"}
 
 
+@pytest.mark.parametrize("rows", [slice(None), slice(5)])
+def test_a_study_older_than_the_columns_condition_and_overrides_has_them_from_its_configurations(rows, tmp_path):
+    """A whole one, and one that younger runs were merged into."""
+    runs, curves = (pd.read_parquet(data.EVIDENCE / f"bounded/{kind}.parquet") for kind in ("runs", "curves"))
+    older = runs.drop(columns=["condition", "overrides"]) if rows == slice(None) else runs.copy()
+    if rows != slice(None):
+        older.loc[older.index[rows], ["condition", "overrides"]] = None
+    made, known = (load([synthetic.write(tmp_path / name / "s", frame, curves)]).runs
+                   for name, frame in (("older", older), ("known", runs)))  # fmt: skip
+    columns = made.columns.drop("folder")
+    pd.testing.assert_frame_equal(made[columns], known[columns])
+    unreadable = older.assign(config='{"algorithm": {"name": "nope"}}')
+    with pytest.raises(StudyError, match="lacks the columns condition, overrides: .*nope"):
+        load([synthetic.write(tmp_path / "unreadable", unreadable, curves)])
+
+
 def test_further_numbers_of_an_algorithm_make_a_family_not_a_condition(tmp_path):
     runs, curves = synthetic.study(synthetic.QUICK_TASKS[:1], [synthetic.ADAPTIVE])
     runs["arm"] = "kl_adaptive kl_target=0.01 factor=3"

@@ -551,6 +551,7 @@ def test_every_value_that_an_algorithm_of_one_s_own_was_swept_over_is_shown(tmp_
     runs.loc[of_mine, "config"] = [
         json.dumps(json.loads(config) | {"algorithm": settings}) for config in runs.loc[of_mine, "config"]
     ]
+    runs.loc[of_mine, ["condition", "overrides"]] = "", '["task=a", "algorithm=custom"]'  # the settings are its own
     study = load(tmp_path, runs, curves)
     own = [f"custom module=my_page growth={value:g}" for value in (1.01, 1.1)]
     betas = [f"natural_gradient beta={value:g}" for value in (1, 10)]
