@@ -31,8 +31,16 @@ def _distributions(folders: tuple) -> dict[str, list[str]]:
 
 def distributions() -> dict[str, list[str]]:
     """The packages of each module's first name; read again once a folder of packages has changed."""
-    folders = (folder or os.curdir for folder in sys.path)
-    return _distributions(tuple((folder, os.stat(folder).st_mtime_ns) for folder in folders if os.path.exists(folder)))
+    folders = filter(_of_packages, dict.fromkeys(folder or os.curdir for folder in sys.path))
+    return _distributions(tuple((folder, os.stat(folder).st_mtime_ns) for folder in folders))
+
+
+def _of_packages(folder: str) -> bool:
+    """Unlike a working folder, whose changes are no reason to look again."""
+    try:
+        return any(file.name.endswith((".dist-info", ".egg-info")) for file in os.scandir(folder))
+    except OSError:
+        return False
 
 
 def environment(env: Any, task: Any) -> str:
