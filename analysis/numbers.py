@@ -8,9 +8,10 @@ A place is a number with its interval, and behind it a comment with the name of 
     0.103 [0.055, 0.162]<!-- many_tasks/regret -->    33<!-- many_tasks/regret:tasks --> tasks
 
 Rows without a commit are made anew: answers of `analysis.question`, named question/sample/contrast, what they foretell
-of a new task, and times of results/benchmark, named speed/measure. The others are readings of one study by the rule
-that was registered for it. They are history: the command made them at that commit or before, and they are not made
-again.
+of a new task, times of results/benchmark, named speed/measure, and published tables, named published/source/task/row,
+with ours, named replication/source/task/row (before they are run they are empty, and their places say "not run"). The
+others are readings of one study by the rule that was registered for it. They are history: the command made them at that
+commit or before, and they are not made again.
 """
 
 import csv
@@ -21,16 +22,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import load, question
+from . import load, published, question
+from .question import replication
 from .table import new_task
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "results/numbers.csv"
 COLUMNS = ["name", "value", "low", "high", "form", "tasks", "command", "commit"]
 INTERVAL = r"[+-]?\d[\d.,]*(?:-fold)?(?:\s%)?(?:\sdecades)?\s\[[+-]?\d[^\]]*,\s[^\]]*\]"
-PLACE = re.compile(rf"({INTERVAL}|\d+)<!--\s([\w./-]+)(:tasks)?\s-->")
+LACKING = "not run"
+PLACE = re.compile(rf"({INTERVAL}|\d+|{LACKING})<!--\s([\w./-]+)(:tasks)?\s-->")
 COMMAND = "python -m analysis.numbers"
-SPELLED = {"β": "beta", "δ": "delta", "ε": "epsilon"}
+SPELLED = {"β": "beta", "δ": "delta", "ε": "epsilon", "+": "-plus"}
 
 
 def pages():
@@ -45,8 +48,8 @@ def table():
 
 
 def text(row):
-    """ "0.103 [0.055, 0.162]", as the row's form has it."""
-    return row["form"].format(*(float(row[end]) for end in ("value", "low", "high")))
+    """ "0.103 [0.055, 0.162]", as the row's form has it; "not run" of an empty row."""
+    return LACKING if not row["value"] else row["form"].format(*(float(row[end]) for end in ("value", "low", "high")))
 
 
 def fill(page, rows):
@@ -106,8 +109,33 @@ def timed():
     return rows
 
 
+def made(data):
+    """All rows that are made anew."""
+    return [*answered(data), *foretold(data), *timed(), *replicated(data)]
+
+
+def replicated(data):
+    """Rows of published tables, of the same made here, and of ours minus theirs."""
+    rows = []
+    for table in published.TABLES:
+        found = replication.compared(table, *replication.ours(data, table))
+        for own in found[found["kind"].isin(["number", "contrast"])].itertuples():
+            digits = 0 if own.kind == "number" else 2
+            form, signed = (
+                f"{{:{sign}.{digits}f}} [{{:{sign}.{digits}f}}, {{:{sign}.{digits}f}}]" for sign in ("", "+")
+            )
+            name = "/".join(filter(None, (_word(table.name), own.task, _word(own.what))))
+            theirs = (own.theirs, own.theirs_low, own.theirs_high)
+            rows += [
+                _row(f"published/{name}", theirs, form, "analysis/published.py"),
+                _row(f"replication/{name}", (own.ours, own.ours_low, own.ours_high), form, COMMAND),
+                _row(f"replication/{name}/difference", (own.difference, own.low, own.high), signed, COMMAND),
+            ]
+    return rows
+
+
 def _row(name, ends, form, command, tasks=""):
-    ends = dict(zip(("value", "low", "high"), (f"{end:.5g}" for end in ends)))
+    ends = dict(zip(("value", "low", "high"), (f"{end:.5g}" if end == end else "" for end in ends)))
     return {"name": name, **ends, "form": form, "tasks": str(tasks), "command": command, "commit": ""}
 
 
@@ -133,8 +161,7 @@ def main(words=()):
     rows = table()
     if "--fill" not in words:
         kept = [row for row in rows.values() if row["commit"]]
-        data = load()
-        write([*answered(data), *foretold(data), *timed(), *kept])
+        write([*made(load()), *kept])
         rows = table()
     for page in pages():
         before = page.read_text(encoding="utf-8")

@@ -35,6 +35,13 @@ CONDITIONS = {  # by what is done to the advantages and gradients: nothing else 
     "normalised": {},
     "clipped": {"max_grad_norm": 0.5},
 }
+PROTOCOLS = {  # what else may be changed in every arm of a comparison; "raw, tricks" is raw advantages with tricks
+    "tricks": {
+        "reward_scaling": True, "reward_clip": 10, "observation_clip": 10, "anneal_learning_rate": True,
+        "max_grad_norm": 0.5, "value_clip": 0.2,
+    },
+    "larger": {"hidden": [256, 256], "horizon": 16384, "minibatch_size": 256},
+}  # fmt: skip
 SHAPES = {"trpo": response.DELTA}  # of responses to a knob; to any other response.BETA
 LEAST_TASKS = 3
 LEAST_FITTED = 6  # tasks: of fewer the model of the response tells no spread
@@ -155,7 +162,9 @@ def rows(data, sample, algorithm, advantages, studies=None):
     runs = data.runs
     keep = (runs["family"] == algorithm) & (runs["learned"] | sample.screened) & runs["fork"].isna()
     runs = runs[keep]
-    return runs[only_changes(runs, CONDITIONS[advantages]) & belong(runs, studies)]
+    kind, _, protocol = advantages.partition(", ")
+    changes = CONDITIONS[kind] | PROTOCOLS.get(protocol, {})
+    return runs[only_changes(runs, changes) & belong(runs, studies)]
 
 
 def belong(runs, studies):
@@ -179,8 +188,8 @@ def swept(data, sample, algorithm, advantages):
     return runs[runs["total_steps"] == runs["task"].map(steps)]
 
 
-def responses(data, sample, algorithm, advantages):
-    """Scores of a knob as `analysis.response.fit` takes them, of tasks with enough values; a run a row.
+def responses(data, sample, algorithm, advantages, least=LEAST_FITTED):
+    """Scores of a knob as `analysis.response.fit` takes them, of `least` tasks with enough values; a run a row.
 
     The score is the mean return over training, of a diverged run what it earned until then.
 
@@ -188,9 +197,9 @@ def responses(data, sample, algorithm, advantages):
     """
     runs = swept(data, sample, algorithm, advantages)
     runs = runs[np.isfinite(runs["auc_return"])]
-    if runs["task"].nunique() < LEAST_FITTED or runs.groupby(["task", "setting"]).size().max() < 2:
+    if runs["task"].nunique() < least or runs.groupby(["task", "setting"]).size().max() < 2:
         raise NotApplicable(
-            f"needs {LEAST_VALUES} values of {knob_name(algorithm, advantages)}, on {LEAST_FITTED} learned tasks, two "
+            f"needs {LEAST_VALUES} values of {knob_name(algorithm, advantages)}, on {least} learned tasks, two "
             f"seeds of some; there are {runs['task'].nunique()} such tasks"
         )
     return pd.DataFrame(
@@ -235,8 +244,10 @@ def knob_name(algorithm, advantages):
 
 
 def kind_name(advantages):
-    """ "raw advantages", "normalised advantages, gradient clipping"."""
-    return "normalised advantages, gradient clipping" if advantages == "clipped" else f"{advantages} advantages"
+    """ "raw advantages", "raw advantages, tricks", "normalised advantages, gradient clipping"."""
+    kind, comma, protocol = advantages.partition(", ")
+    kind = "normalised advantages, gradient clipping" if kind == "clipped" else f"{kind} advantages"
+    return f"{kind}{comma}{protocol}"
 
 
 def span(counts):
