@@ -11,10 +11,10 @@ study: .venv/installed          ## a small study, from nothing to its report
 test: .venv/equipped            ## what must hold before every commit
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m pytest -q -n auto
+	$(PY) -m pytest -q -n auto --dist worksteal
 
 test-all: .venv/equipped        ## the slow tests too
-	$(PY) -m pytest -q -n auto -m "slow or not slow"
+	$(PY) -m pytest -q -n auto --dist worksteal -m "slow or not slow"
 
 report: .venv/installed         ## one report of all committed studies, and the figures that pages show; no training
 	$(PY) -m analysis

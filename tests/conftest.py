@@ -1,5 +1,8 @@
 """One thread, as in a worker; and configurations built from the same files a user composes."""
 
+import gc
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,23 +19,28 @@ torch.set_num_threads(1)
 CONTINUOUS = ("projection",)  # algorithms that discrete actions are refused
 
 
+def pytest_collection_finish():
+    """What is imported stays: the garbage collector need not look through it, a million objects, again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def suited(algorithms: list[str], tasks: list[str]) -> list[tuple[str, str]]:
     """Pairs of them that go together; of the tasks cartpole is discrete."""
     return [(name, task) for name in algorithms for task in tasks if name not in CONTINUOUS or task != "cartpole"]
 
 
+@cache
+def of_file(path: str) -> dict:
+    return yaml.safe_load((ROOT / "conf" / path).read_text())
+
+
 def configuration(task: str = "cartpole", algorithm: str = "trpo", numbers: dict | None = None, **changes) -> Config:
     """The typed config of conf/ with the algorithm's numbers and changes such as seed=3; eager, small networks."""
-
-    def load(path):
-        return yaml.safe_load((ROOT / "conf" / path).read_text())
-
-    container = load("config.yaml")
+    container = deepcopy(of_file("config.yaml"))
     del container["defaults"], container["hydra"]
-    container["task"], container["algorithm"] = (
-        load(f"task/{task}.yaml"),
-        load(f"algorithm/{algorithm}.yaml") | (numbers or {}),
-    )
+    container["task"] = deepcopy(of_file(f"task/{task}.yaml"))
+    container["algorithm"] = deepcopy(of_file(f"algorithm/{algorithm}.yaml")) | (numbers or {})
     container["total_steps"] = container["task"]["total_steps"]
     container["execution"]["compile"] = False
     for key, change in ({"hidden": [16, 16]} | changes).items():

@@ -152,7 +152,7 @@ def test_implied_beta_recovers_the_synthetic_one(tmp_path):
 
 
 def test_a_study_in_which_no_policy_moved_has_a_report_that_says_so(tmp_path, svg_alone):
-    runs, curves = synthetic.quick()
+    runs, curves = synthetic.quick(seeds=2, iterations=12)
     still = curves.assign(kl_after=0.0, kl_attempted=0.0, surrogate_gain=0.0, return_mean=0.0, max_ratio=1.0)
     runs = runs.assign(final_return=0.0, auc_return=0.0)
     directory = synthetic.write(tmp_path / "still", runs, still)

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ import pytest
 import yaml
 from conftest import ROOT, suited
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from analysis.data import load
@@ -67,14 +71,48 @@ def test_every_task_composes_and_builds(task):
     trainer.copies.close()
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_is_a_union_of_runs_that_compose(experiment):
-    """Each task once, and each word beside each algorithm: Hydra composes one after the other, not their thousands of
-    arms."""
+@cache
+def chosen(*groups):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", list(groups))
+
+
+def composed_of_chosen(*overrides):
+    """`composed`, as Hydra does it: of the files that groups choose, here once, whose values are then replaced."""
+    groups = [word for word in overrides if word.split("=")[0] in ("+experiment", "task", "algorithm")]
+    values = OverridesParser.create().parse_overrides([word for word in overrides if word not in groups])
+    config = deepcopy(chosen(*groups))
+    ConfigLoaderImpl._apply_overrides_to_config(values, config)
+    return parse(OmegaConf.to_container(config, resolve=True))
+
+
+@cache
+def union(experiment):
+    """An experiment's configuration and its jobs."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         whole = compose("config", [f"+experiment={experiment}"], return_hydra_config=True)
     grids = OmegaConf.to_container(whole.hydra.sweeper, resolve=False)
-    jobs = UnionSweeper(grids.get("params") or {}, grids.get("grids") or []).jobs([f"+experiment={experiment}"])
+    return whole, UnionSweeper(grids.get("params") or {}, grids.get("grids") or []).jobs([f"+experiment={experiment}"])
+
+
+def begun(experiment):
+    """The tasks and seeds of an experiment's runs."""
+    keys = ("task", "task.id", "task.backend", "seed")
+    return {tuple(sorted(word for word in job if word.split("=")[0] in keys)) for job in union(experiment)[1]}
+
+
+@pytest.mark.parametrize(
+    "forks, sources",
+    [("forks", "fork_sources"), ("crossing", "crossing_sources"), ("wide_forks", "wide_fork_sources")],
+)
+def test_forks_are_of_tasks_and_seeds_that_their_sources_have(forks, sources):
+    assert union(forks)[0].fork.source == f"results/{sources}" and begun(forks) <= begun(sources)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_is_a_union_of_runs_that_compose(experiment):
+    """Each task once, and each word beside each algorithm: not each of their thousands of arms."""
+    whole, jobs = union(experiment)
     tasks, arms, met = {}, {}, set()
     for job in sorted(jobs):
         job = [word for word in job if not word.startswith("seed=")]
@@ -83,7 +121,8 @@ def test_every_experiment_is_a_union_of_runs_that_compose(experiment):
         arm = tuple(word for word in job if word not in of_task)
         pairs = {task, *((word, other) for word in arm if word.startswith("algorithm=") for other in arm)}
         if not pairs <= met:
-            config = composed(*job)
+            config = composed_of_chosen(*job)
+            assert met or config == composed(*job)
             assert config.name == whole.name and (whole.name == experiment or experiment.startswith(f"{whole.name}_"))
             tasks.setdefault(task, (config.task_label, config.total_steps)), arms.setdefault(arm, config.arm)
             met |= pairs
@@ -124,11 +163,11 @@ def test_an_algorithm_on_the_command_line_leaves_out_the_arms_of_the_others_and_
     ]  # fmt: skip
 
 
-def test_launcher_and_sweeper_are_listed_by_info_plugins():
-    done = subprocess.run(
-        [sys.executable, "-m", "study", "--info", "plugins"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "FleetLauncher" in done.stdout and "UnionSweeper" in done.stdout
+def test_launcher_and_sweeper_are_listed_by_info_plugins(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["study", "--info", "plugins"])
+    main()
+    said = capsys.readouterr().out
+    assert "FleetLauncher" in said and "UnionSweeper" in said
 
 
 @pytest.mark.parametrize(
@@ -350,7 +389,7 @@ def test_a_sweep_keeps_its_promised_files_and_skips_what_is_finished(tmp_path, m
 
 def test_every_arm_runs_through_the_launcher_on_a_mujoco_and_a_discrete_task(tmp_path, monkeypatch, capfd):
     pairs = suited(NAMES, ["cartpole", "invertedpendulum"])
-    where = ["name=arms", f"execution.results={tmp_path}", "execution.workers=1"]
+    where = ["total_steps=256", "name=arms", f"execution.results={tmp_path}", "execution.workers=1"]
     for task in ("cartpole", "invertedpendulum"):
         arms = f"algorithm={','.join(name for name, other in pairs if other == task)}"
         code, said = command(monkeypatch, capfd, "-m", f"task={task}", arms, *SMALL[1:], *where)

@@ -23,6 +23,8 @@ from study.launch.plan import pack
 STORED = ROOT / "results/table1"
 BEFORE = ["return_mean", "episodes", "sigma_advantage", "implied_beta", "score_share", "gradient_norm", "env_steps"]
 AFTER = ["kl_after", "surrogate_gain", "entropy", "max_ratio", "value_loss", "explained_variance", "beta"]
+MIDDLE = ["unpenalised", "kl_fixed beta=1"]  # of each algorithm one number
+MIDDLE += ["clip clip_epsilon=0.2", "kl_adaptive kl_target=0.01", "trpo max_kl=0.01"]
 
 
 class Enough(Exception):
@@ -48,11 +50,21 @@ def updates_of(configs, updates: int, nudged: bool = False) -> list[dict[str, np
 
 
 @pytest.mark.parametrize(
-    "task, updates", [("hopper", 2), ("swimmer", 1), pytest.param("walker2d", 2, marks=pytest.mark.slow)]
+    "task, updates, compile, arms",
+    [
+        ("hopper", 2, "auto", MIDDLE),
+        pytest.param("hopper", 2, "auto", None, marks=pytest.mark.slow),
+        pytest.param("swimmer", 1, "auto", None, marks=pytest.mark.slow),
+        pytest.param("walker2d", 2, False, None, marks=pytest.mark.slow),
+    ],
 )
-def test_the_first_updates_of_every_stored_arm_are_made_again(task, updates):
-    execution = yaml.safe_load((ROOT / "conf/config.yaml").read_text())["execution"] | {"compile": False}
+def test_the_first_updates_of_every_stored_arm_are_made_again(task, updates, compile, arms):
+    """As a user's fleet makes them; Walker2d's without what is fused. arms: of all those stored."""
+    execution = yaml.safe_load((ROOT / "conf/config.yaml").read_text())["execution"] | {"compile": compile}
     runs = pd.read_parquet(STORED / "runs.parquet").query("task == @task and seed == 0")
+    if arms is not None:
+        runs = runs[runs["arm"].isin(arms)]
+    assert len(runs) == len(arms or range(14))
     stored = pd.read_parquet(STORED / "curves.parquet").set_index(["iteration", "run_id"])
     (fleet,) = pack([parse(json.loads(config) | {"execution": execution}) for config in runs["config"]])
     order = [config.run_id for config in fleet.configs]
