@@ -428,7 +428,7 @@ def ratio(first, second, of="spread", by="task", level=LEVEL):
     Profile likelihood of the two fits together. Tasks that both have are paired: see `_cut`.
     """
     fine = np.linspace(SPREADS[0], SPREADS[-1], 401)
-    curves = [interpolate.PchipInterpolator(*own.profile(of))(fine) - own.maximum.top for own in (first, second)]
+    curves = [_curve(own, of)(fine) - own.maximum.top for own in (first, second)]
     lags = fine - fine[len(fine) // 2]
     moved = np.pad(curves[0], len(fine) // 2, constant_values=-np.inf)
     heights = np.array([(moved[lag : lag + len(fine)] + curves[1]).max() for lag in range(len(fine))])
@@ -436,6 +436,15 @@ def ratio(first, second, of="spread", by="task", level=LEVEL):
     (variance, one), (other_variance, other) = first.influence(of), second.influence(of)
     cut = _cut([variance, other_variance], pd.concat([one, -other], axis=1).fillna(0.0), by, level, WIDER["ratio"])
     return Estimate(*np.exp([value, *_ends(lags, heights, value, 0.0, cut)]))
+
+
+def _curve(own, of):
+    """The profile of a fit's estimate as a function of its ln, through its points and the top between two of them."""
+    (at, heights), top = own.profile(of), np.log(own.estimate(of).value)
+    if not np.isclose(at, top).any():
+        place = at.searchsorted(top)
+        at, heights = np.insert(at, place, top), np.insert(heights, place, own.maximum.top)
+    return interpolate.PchipInterpolator(at, heights)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
     python benchmarks/response_coverage.py --studies 1500          # simulates into a cache; stop and resume at will
     python benchmarks/response_coverage.py --studies 0 --out results/response
 
-A simulated study has 30 tasks of eight families, two seeds, and three numbers on half-decade grids: normalised beta
-with optima m ~ N(mu, tau^2), raw beta with optima m + slope log10 sigma + scatter, and delta. The truth differs by
-study: tau, the shape of responses, the slope, how many optima lie beyond the lower end of the values run, what families
-have in common. Widths, noise and lack of fit are like those of the committed runs. Every estimate is read by the
-functions that read the data, on grids of optima and widths twice as coarse. Written are OUT_coverage.csv and
-OUT_power.csv.
+A simulated study has 30 tasks of eight families, two seeds, and four numbers on half-decade grids: normalised beta
+with optima m ~ N(mu, tau^2), raw beta with optima m + slope log10 sigma + scatter, delta, and raw delta, whose optima
+are nearly those of delta. The truth differs by study: tau, the shape of responses, the slope, how many optima lie
+beyond the lower end of the values run, what families have in common. Widths, noise and lack of fit are
+like those of the committed runs. Every estimate is read by the functions that read the data, on grids of optima and
+widths twice as coarse. Written are OUT_coverage.csv and OUT_power.csv.
 """
 
 import argparse
@@ -31,13 +31,15 @@ GRIDS = {  # log10
     "raw": np.log10([0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]),
     "normalised": np.log10([0.03, 0.1, 0.3, 1, 3, 10, 30]),
     "delta": np.log10([0.003, 0.01, 0.03, 0.1, 0.3, 1]),
+    "raw delta": np.log10([0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30]),
 }
-FITTED = {"raw": response.BETA, "normalised": response.BETA, "delta": response.DELTA}
+FITTED = {"raw": response.BETA, "normalised": response.BETA, "delta": response.DELTA, "raw delta": response.DELTA}
+NEAR = 0.1  # decades, SD of the best raw delta about the best delta
 WIDTH = 1.25  # decades, the typical task's, of a side that falls
 SKEW = 1.6  # how much wider the other side of a skewed response is
 WIDTH_SPREAD = 0.35  # SD of ln w
 LACK = 0.035  # of the height
-NOISE = {"raw": 0.1, "normalised": 0.05, "delta": 0.11}  # of the height: a seed's typical SD
+NOISE = {"raw": 0.1, "normalised": 0.05, "delta": 0.11, "raw delta": 0.11}  # of the height: a seed's typical SD
 NOISE_SPREAD = (0.7, 0.8)  # SD of its logarithm over tasks, and over the values of a task
 EDGES = {"none": 5.0, "tenth": 1.2816, "third": 0.4307}  # SDs from the lower end to the mean optimum, see Truth
 COLUMNS = ["estimate", "by", "truth", "value", "low", "high", "low90", "high90"]
@@ -58,7 +60,8 @@ class Truth:
     @property
     def taus(self):
         raw = np.sqrt(self.tau**2 + (self.slope * self.sigma) ** 2 + self.scatter**2)
-        return {"raw": raw, "normalised": self.tau, "delta": self.tau_delta}
+        near = np.hypot(self.tau_delta, NEAR)
+        return {"raw": raw, "normalised": self.tau, "delta": self.tau_delta, "raw delta": near}
 
 
 def drawn(number):
@@ -104,7 +107,7 @@ def scores(optima, knob, shape, generator):
     """Frame of the scores of one number: task, family, x, seed, score."""
     x, n = GRIDS[knob], len(optima)
     width = WIDTH * np.exp(WIDTH_SPREAD * generator.standard_normal((n, 1)))
-    mean = curve(shape, (x - optima[:, None]) / width, 1 if knob == "delta" else -1, generator)
+    mean = curve(shape, (x - optima[:, None]) / width, 1 if "delta" in knob else -1, generator)
     mean = mean + LACK * generator.standard_normal(mean.shape)
     task, value = (generator.standard_normal(size) for size in ((n, 1), mean.shape))
     noise = NOISE[knob] * np.exp(NOISE_SPREAD[0] * task + NOISE_SPREAD[1] * value)
@@ -132,9 +135,11 @@ def study(truth, number):
     off = truth.scatter * normal(generator, truth.shared)
     optima["raw"] = optima["normalised"] + intercept + truth.slope * log_sigma + off
     optima["delta"] = middle["delta"] + truth.tau_delta * normal(generator, truth.shared)
-    fits = {
-        knob: response.fit(scores(own, knob, truth.shape, generator), *FITTED[knob]) for knob, own in optima.items()
-    }
+    made = {knob: scores(own, knob, truth.shape, generator) for knob, own in optima.items()}
+    optima["raw delta"] = optima["delta"] + middle["raw delta"] - middle["delta"]
+    optima["raw delta"] += NEAR * normal(generator, truth.shared)
+    made["raw delta"] = scores(optima["raw delta"], "raw delta", truth.shape, generator)
+    fits = {knob: response.fit(own, *FITTED[knob]) for knob, own in made.items()}
     sigma = pd.Series(log_sigma, [f"{task:02d}" for task in range(len(log_sigma))])
     difference, alone = response.slope(fits["raw"], fits["normalised"], sigma), response.slope(fits["raw"], None, sigma)
     rows = []
@@ -147,7 +152,7 @@ def study(truth, number):
         for knob, own in fits.items():
             read(f"spread, {knob}", by, taus[knob], own.estimate, "spread")
             read(f"difficulty, {knob}", by, taus[knob] / width, own.estimate, "difficulty")
-        for first, second in (("raw", "normalised"), ("normalised", "delta")):
+        for first, second in (("raw", "normalised"), ("normalised", "delta"), ("raw delta", "delta")):
             for of in ("spread", "difficulty"):
                 true = taus[first] / taus[second]
                 read(f"{of}, {first} / {second}", by, true, response.ratio, fits[first], fits[second], of)
@@ -214,6 +219,7 @@ RULES = {  # name: (estimate, kind of truth, columns of the interval, whether it
     "normalised beta as easy as delta, within 2.5": (
         ALIKE, "power", "low90 high90", lambda low, high: (low > 1 / 2.5) & (high < 2.5)),
     "normalised beta at most 2 as hard as delta": (ALIKE, "power", "low90 high90", lambda low, high: high < 2),
+    "normalised beta at most 2 as hard as delta, 95 %": (ALIKE, "power", "low high", lambda low, high: high < 2),
     "normalised beta at most 1.5 as hard as delta": (ALIKE, "power", "low90 high90", lambda low, high: high < 1.5),
     "0 is not the slope of raw / normalised": (SLOPE, "coverage", "low high", lambda low, high: low > 0),
     "1 is not the slope of raw / normalised": (SLOPE, "coverage", "low high", lambda low, high: (low > 1) | (high < 1)),

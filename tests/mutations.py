@@ -394,10 +394,10 @@ MUTATIONS = (
     ),
     # Questions
     Mutation(
-        "two difficulties are alike if one end of the interval is near",
+        "a knob is as easy to choose if the lower end of the interval is below the bound",
         "analysis/question/spread.py",
-        "if low > 1 / ALIKE and high < ALIKE:",
-        "if low > 1 / ALIKE or high < ALIKE:",
+        "(high < TWICE, low > NO_HARDER)",
+        "(low < TWICE, low > NO_HARDER)",
         "test_analysis_question.py::test_the_rules_decide_by_the_interval",
     ),
     Mutation(

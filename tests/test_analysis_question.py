@@ -147,19 +147,33 @@ def test_verdicts_are_given_on_the_registered_sample_alone(follows, monkeypatch)
     for module in (spread, unit):
         monkeypatch.setattr(module, "SAMPLES", (sample,))
     assert unit.decide(unit.effects(fresh))[0].verdict == question.SHOWN
-    ratio = [answer for answer in spread.decide(spread.effects(fresh)) if answer.verdict]
-    assert [answer.contrast for answer in ratio] == ["difficulty: β, raw advantages / β, normalised advantages"]
-    assert ratio[0].verdict == question.SHOWN and ratio[0].sample == "fresh tasks"
+    found = spread.effects(fresh)
+    as_delta = {(sample, ("trpo", kind)): fit for (sample, (_, kind)), fit in found.fits.items()}
+    verdicts = {
+        answer.contrast: answer.verdict
+        for answer in spread.decide(found._replace(fits=found.fits | as_delta))
+        if answer.verdict
+    }
+    assert verdicts == {
+        "difficulty: β, raw advantages / β, normalised advantages": question.SHOWN,
+        "difficulty: β, normalised advantages / δ, normalised advantages": question.SHOWN,  # of the same scores
+    }
 
 
 def test_the_rules_decide_by_the_interval():
-    assert spread.judged(1.01, 3.0, alike=False) == question.SHOWN
-    assert spread.judged(0.5, spread.NO_HARDER - 0.01, alike=False) == question.CONTRARY
-    assert spread.judged(0.9, 3.0, alike=False) == question.UNDECIDED
-    assert spread.judged(1 / spread.ALIKE + 0.01, spread.ALIKE - 0.01, alike=True) == question.SHOWN
-    assert spread.judged(spread.ALIKE + 0.01, 3.0, alike=True) == question.CONTRARY
-    assert spread.judged(0.1, 1 / spread.ALIKE - 0.01, alike=True) == question.CONTRARY
-    assert spread.judged(1 / spread.ALIKE - 0.01, 1.2, alike=True) == question.UNDECIDED
+    assert spread.judged(1.01, 3.0, "harder") == question.SHOWN
+    assert spread.judged(0.5, spread.NO_HARDER - 0.01, "harder") == question.CONTRARY
+    assert spread.judged(0.9, 3.0, "harder") == question.UNDECIDED
+    assert spread.judged(0.1, spread.TWICE - 0.01, "easy") == question.SHOWN
+    assert spread.judged(spread.NO_HARDER + 0.01, 3.0, "easy") == question.CONTRARY
+    assert spread.judged(1.2, spread.TWICE + 0.01, "easy") == question.UNDECIDED
+    page = " ".join((data.EVIDENCE / "fresh" / "README.md").read_text().split())
+    for rule in (
+        f"the ratio's interval is above {spread.HARDER:g}. Contrary: it is below {spread.NO_HARDER:g}",
+        f"the ratio's interval is below {spread.TWICE:g}. Contrary: it is above {spread.NO_HARDER:g}",
+        f"the interval is above {unit.FOLLOWS:g} and holds 1. Contrary: it is below {unit.FOLLOWS:g}",
+    ):
+        assert rule in page  # as it was registered
     assert unit.judged(0.7, 1.2) == question.SHOWN
     assert unit.judged(0.7, 0.9) == unit.judged(0.4, 1.1) == question.UNDECIDED
     assert unit.judged(-0.1, 0.4) == question.CONTRARY
@@ -595,8 +609,10 @@ def test_the_measured_beta_is_read_against_the_mean_of_the_other_tasks_best(tmp_
         assert frame.loc[task, "measured"] == pytest.approx(own, abs=1e-5)
         constant = np.delete(found, row).mean()
         assert frame.loc[task, "effect"] == pytest.approx(abs(own - found[row]) - abs(constant - found[row]), abs=1e-5)
-    (answer,) = mechanism.decide(mechanism.effects(study))
-    assert answer.high < 0 and answer.verdict == "" and len(answer.tasks) == len(frame)
+    fresh = dataclasses.replace(study, runs=study.runs.assign(studies=[("fresh",)] * len(study.runs)))
+    for read in (study, fresh):  # its rule is registered for no sample
+        (answer,) = mechanism.decide(mechanism.effects(read))
+        assert answer.high < 0 and answer.verdict == "" and len(answer.tasks) == len(frame)
     assert len(analysis.figure("diagonal", study, 3.3).axes) == 1  # as it was called
 
 

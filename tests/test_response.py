@@ -324,6 +324,17 @@ def test_what_two_fits_have_in_common_is_paired(fitted):
     assert paired.high / paired.low < 0.7 * unpaired.high / unpaired.low
 
 
+def test_an_interval_of_nearly_the_same_optima_is_that_of_their_difference(fitted):
+    """By the delta method: the profiles' top lies between two of their points, and little of them is cut."""
+    again = response.fit(made(OPTIMA, seed=1), "bump")
+    (one, moved), (two, others) = again.influence("spread"), fitted.influence("spread")
+    both = pd.concat([moved, -others], axis=1)
+    cut = response._cut([one, two], both, "task", 0.95, response.WIDER["ratio"])
+    assert both.corr().to_numpy()[0, 1] < -0.9
+    found = response.ratio(again, fitted)
+    assert np.log(found.high / found.low) / 2 == pytest.approx(np.sqrt(cut * (one + two)), rel=0.3)
+
+
 def test_copies_of_a_task_in_one_family_are_one_task_to_the_interval_by_families():
     scores = made(OPTIMA[:12])
     copies = pd.concat([scores.assign(task=scores["task"] + end, family=scores["task"]) for end in "abcd"])

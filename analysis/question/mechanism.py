@@ -11,7 +11,7 @@ from ..arms import NotApplicable
 from ..data import KNOBS
 from ..names import task_name
 from ..style import FAINT, FIXED, INK, available, legend_below, log_axis
-from . import CONTRARY, OLD, SAMPLES, SHOWN, UNDECIDED, Answer, answer, fits, knob_name, rows, shares
+from . import CONTRARY, SAMPLES, SHOWN, UNDECIDED, Answer, answer, fits, knob_name, rows, shares
 
 QUESTION = "Does the β that TRPO implies in its first ten iterations predict the best β better than a constant?"
 FEWEST = 6  # tasks for a verdict
@@ -54,7 +54,7 @@ def effects(data) -> Effects:
         values = frame["task"].map(scores.groupby("task")["x"].nunique())
         effect = error_beyond_constant(frame["measured"].to_numpy(), frame["best"].to_numpy())
         frame = frame.assign(effect=effect, candidates_first=values, candidates_second=values, command="")
-        frames.append(frame.assign(sample=sample.name, registered=sample.registered and sample is not OLD))
+        frames.append(frame.assign(sample=sample.name, registered=False))  # for none of these samples
     if not frames:
         raise NotApplicable("needs TRPO and three values of β on raw advantages on three learned tasks")
     return Effects(pd.concat(frames, ignore_index=True))

@@ -15,19 +15,19 @@ from . import CONTRARY, SAMPLES, SHOWN, UNDECIDED, Answer, estimated, fits, inte
 QUESTION = "How far does the best value of a knob differ between tasks?"
 HARDER = 1.0  # ratio of two difficulties above which one knob is harder to choose than the other
 NO_HARDER = 1.5  # ratio below which one knob is no harder to choose than the other
-ALIKE = 2.0  # factor within which two difficulties are alike; 30 tasks cannot tell more
+TWICE = 2.0  # ratio below which one knob is as easy to choose as the other; 30 tasks cannot tell less
 RULE = f"""
 Difficulty is the standard deviation of the best value over tasks, in units of the width of a response. Raw β against
 normalised β: shown that one is harder to choose if the ratio's interval is above {HARDER:g}; the contrary if it is
-below {NO_HARDER:g}. Normalised β against δ: shown that they are alike if the ratio's interval is within a factor
-{ALIKE:g}; the contrary if it is outside. Intervals over tasks.
+below {NO_HARDER:g}. Normalised β against normalised δ: shown that one is as easy to choose, up to a factor of
+{TWICE:g}, if the ratio's interval is below {TWICE:g}; the contrary if it is above {NO_HARDER:g}. Intervals over tasks.
 """
 KNOBS = (("kl_fixed", "raw"), ("kl_fixed", "normalised"), ("trpo", "raw"), ("trpo", "normalised"))
-RATIOS = (  # first, second, whether it is asked if they are alike
-    (("kl_fixed", "raw"), ("kl_fixed", "normalised"), False),
-    (("kl_fixed", "normalised"), ("trpo", "normalised"), True),
-    (("kl_fixed", "raw"), ("trpo", "raw"), False),
-    (("trpo", "raw"), ("trpo", "normalised"), True),
+RATIOS = (  # first, second, what is asked of the first by the rule: whether it is "harder", or as "easy"
+    (("kl_fixed", "raw"), ("kl_fixed", "normalised"), "harder"),
+    (("kl_fixed", "normalised"), ("trpo", "normalised"), "easy"),
+    (("kl_fixed", "raw"), ("trpo", "raw"), None),
+    (("trpo", "raw"), ("trpo", "normalised"), None),
 )
 OF = {"spread": "standard deviation of the best value", "difficulty": "difficulty"}
 
@@ -56,7 +56,8 @@ def effects(data) -> Effects:
 
 def _by_task(sample, knob, fit, scores):
     ran = scores.groupby("task")["x"].agg(["min", "max", "nunique"])
-    frame = fit.optimum.rename(columns={"median": "optimum"})
+    frame = fit.optimum.drop(columns=["median", "low", "high"])  # which are no interval of one task
+    frame = frame.rename(columns={"flat_median": "optimum", "flat_low": "low", "flat_high": "high"})
     sd, difficulty = fit.spread, fit.difficulty
     return frame.assign(
         sample=sample.name, algorithm=knob[0], advantages=knob[1], smallest=frame["task"].map(ran["min"]),
@@ -74,30 +75,27 @@ def decide(found: Effects) -> list[Answer]:
             estimate = partial(fit.estimate, of)
             answers.append(estimated("spread", contrast, sample, unit, estimate, 0.0, {knob: (fit, scores)}, RULE))
     for sample in sorted({sample for sample, _ in found.fits}, key=lambda sample: sample.name):
-        for first, second, alike in RATIOS:
+        for first, second, asked in RATIOS:
             if {(sample, first), (sample, second)} <= set(found.fits):
                 pair = {knob: found.fits[sample, knob] for knob in (first, second)}
-                answers += [_ratio(sample, pair, of, words, alike) for of, words in OF.items()]
+                answers += [_ratio(sample, pair, of, words, asked) for of, words in OF.items()]
     return answers
 
 
-def _ratio(sample, pair, of, words, alike):
+def _ratio(sample, pair, of, words, asked):
     (first, (one, _)), (second, (two, _)) = pair.items()
     # beta ~ delta^-1/2 makes the ratio of two spreads another unit's
-    judge = partial(judged, alike=alike) if of == "difficulty" else None
+    judge = partial(judged, asked=asked) if asked and of == "difficulty" else None
     return estimated(
         "spread", f"{words}: {knob_name(*first)} / {knob_name(*second)}", sample, "ratio",
         partial(response.ratio, one, two, of), 1.0, pair, RULE, judge,
     )  # fmt: skip
 
 
-def judged(low, high, alike):
-    """The verdict on a ratio of two difficulties with its interval."""
-    if alike:
-        if low > 1 / ALIKE and high < ALIKE:
-            return SHOWN
-        return CONTRARY if low > ALIKE or high < 1 / ALIKE else UNDECIDED
-    return SHOWN if low > HARDER else CONTRARY if high < NO_HARDER else UNDECIDED
+def judged(low, high, asked):
+    """The verdict on a ratio of two difficulties with its interval; asked: of `RATIOS`."""
+    shown, contrary = (low > HARDER, high < NO_HARDER) if asked == "harder" else (high < TWICE, low > NO_HARDER)
+    return SHOWN if shown else CONTRARY if contrary else UNDECIDED
 
 
 def sentence(answer) -> str:
@@ -110,7 +108,7 @@ def sentence(answer) -> str:
 
 
 def imagine(
-    raw=0.63, normalised=0.31, width=1.25, tasks=30, values=9, count=2, noise=0.1, studies=20, seed=0, alike=False
+    raw=0.63, normalised=0.31, width=1.25, tasks=30, values=9, count=2, noise=0.1, studies=20, seed=0, asked="harder"
 ):
     """(share shown, share contrary shown) of studies in which the best values spread by `raw` and `normalised` decades.
 
@@ -120,7 +118,7 @@ def imagine(
     for _ in range(studies):
         scores = [imagined(sd, width, tasks, values, count, noise, generator) for sd in (raw, normalised)]
         ratio = response.ratio(*(response.fit(own, *response.BETA) for own in scores), of="difficulty")
-        verdicts.append(judged(ratio.low, ratio.high, alike))
+        verdicts.append(judged(ratio.low, ratio.high, asked))
     return shares(verdicts)
 
 
