@@ -288,7 +288,7 @@ def beta_colours(betas):
 
 def task_colours(tasks):
     """{task: colour} in alphabetical order."""
-    return dict(zip(sorted(set(tasks)), TASK_COLOURS * 10))
+    return dict(zip(sorted(set(tasks)), cycle(TASK_COLOURS)))
 
 
 def task_markers(tasks):

@@ -7,6 +7,7 @@ import yaml
 from conftest import ROOT
 
 import analysis
+from analysis import style
 from analysis.__main__ import main
 from analysis.panel import PANELS
 
@@ -137,3 +138,10 @@ def test_every_figure_that_a_page_shows_is_drawn_by_make_report():
     for path in shown:
         assert path.is_file(), path
         assert path.with_suffix("") in made or path.parent == ROOT / "results/report/figures", path
+
+
+def test_any_number_of_tasks_has_colours_and_markers():
+    tasks = [f"t{number:03d}" for number in range(200)]
+    colours, markers = style.task_colours(tasks), style.task_markers(tasks)
+    assert set(colours) == set(markers) == set(tasks)
+    assert len({(colours[task], markers[task]) for task in tasks[:16]}) == 16

@@ -2,6 +2,8 @@
 of its runs' medians, nats) and "algorithm" (the ratio of worst state to mean, geometric mean over tasks).
 """
 
+from itertools import cycle
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -51,7 +53,7 @@ def draw(frame) -> Figure:
     whole = frame[frame["kind"] == "algorithm"].sort_values("worst").reset_index(drop=True)
     arms = frame[frame["kind"] == "arm"]
     figure, (each, ratio) = side_by_side(2, max(2.4, 0.8 + 0.19 * len(whole)), least=2.6)
-    others = iter(OTHER_COLOURS * 10)
+    others = cycle(OTHER_COLOURS)
     span = np.array([arms["kl"].min() / 1.5, arms["kl"].max() * 1.5])
     for y, row in enumerate(whole.itertuples()):
         colour = (ALGORITHM_STYLE.get(row.algorithm) or (next(others),))[0]
