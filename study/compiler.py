@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils import cpp_extension
 
 from study.console import console
 
@@ -56,6 +55,7 @@ def _first(function: Callable, arguments: tuple) -> tuple[Callable, Any]:
         _quote_library_path()
         busy = True
         try:
+            torch._inductor.config.compile_threads = 1  # a fleet has one core
             fast = torch.compile(function, dynamic=True)
             return fast, fast(*arguments)
         except Exception as error:  # no compiler, or one that fails: whatever it raises
@@ -97,5 +97,7 @@ def lost(error: Exception) -> None:
 
 def _quote_library_path() -> None:
     """torch 2.13 quotes the folders it includes but not the one it links: a space in it would end the argument."""
+    from torch.utils import cpp_extension  # with setuptools: a third of a second
+
     if " " in cpp_extension.TORCH_LIB_PATH and not cpp_extension.TORCH_LIB_PATH.startswith("'"):
         cpp_extension.TORCH_LIB_PATH = shlex.quote(cpp_extension.TORCH_LIB_PATH)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ValidationError, field_validator
 
-from study import algorithm, spelling
+from study import algorithm, simulators, spelling
 from study.files import CONF, shown
 from study.settings import (
     AlgorithmSettings,
@@ -349,9 +349,7 @@ def backend(task: Task) -> str:
     """envpool where it has the id, else gymnasium."""
     if task.backend != "auto":
         return task.backend
-    import envpool
-
-    return "envpool" if task.id in envpool.list_all_envs() else "gymnasium"
+    return "envpool" if task.id in simulators.envpool().list_all_envs() else "gymnasium"
 
 
 def hashed(value: dict | list) -> str:

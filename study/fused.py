@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
+from torch._appdirs import user_cache_dir
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils import cpp_extension
 
 from study import compiler
 from study.policy import Categorical, Gaussian, Network, Policy, StateGaussian
@@ -35,7 +35,7 @@ FLAGS = ["-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping
 
 def build(folder: Path) -> Path:
     """The shared library in the folder; made if no process has made it from this source on such a machine."""
-    cxx = cpp_extension.get_cxx_compiler()
+    cxx = os.environ.get("CXX", "c++")
     macros = _run([cxx, "-march=native", "-dM", "-E", "-x", "c++", os.devnull])  # the compiler and the processor
     key = hashlib.sha256("\0".join([cxx, *FLAGS, macros, SOURCE.read_text()]).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def _run(command: list[str]) -> str:
 @cache
 def library() -> ctypes.CDLL | None:
     """The loaded library, from torch's folder for extensions; None, and one line once, where it cannot be had."""
-    folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root())
+    folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or user_cache_dir("torch_extensions"))
     try:
         return ctypes.CDLL(str(build(folder)))
     except (OSError, RuntimeError) as error:

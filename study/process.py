@@ -5,6 +5,7 @@ import random
 import sys
 import warnings
 from contextlib import contextmanager
+from types import ModuleType
 
 
 def fit() -> None:
@@ -17,7 +18,6 @@ def fit() -> None:
     import torch
 
     torch.set_num_threads(1)
-    torch._inductor.config.compile_threads = 1
     if hasattr(libc := _libc(), "mallopt"):
         trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # malloc.h; all in bytes
         libc.mallopt(mmap_threshold, 2**25)  # the most that glibc takes
@@ -36,7 +36,7 @@ def kept():
     import torch
 
     threads, dtype, device = torch.get_num_threads(), torch.get_default_dtype(), torch.get_default_device()
-    compiling = torch._inductor.config.compile_threads
+    compiling = getattr(_inductor(), "compile_threads", None)
     bits, draws, python = np.random.get_bit_generator(), torch.get_rng_state(), random.getstate()
     numpy = bits.state
     try:
@@ -57,11 +57,17 @@ def kept():
         torch.set_default_dtype(dtype)
         if device.type != "cpu":
             torch.set_default_device(device)
-        torch._inductor.config.compile_threads = compiling
+        if (inductor := _inductor()) is not None:
+            inductor.compile_threads = compiling or inductor.decide_compile_threads()
         np.random.set_bit_generator(bits)
         bits.state = numpy
         torch.set_rng_state(draws)
         random.setstate(python)
+
+
+def _inductor() -> ModuleType | None:
+    """The compiler's settings, if it is loaded: that takes a second, and few fleets are compiled."""
+    return sys.modules.get("torch._inductor.config")
 
 
 def trim() -> None:

@@ -131,12 +131,13 @@ def option(name: str, options: Sequence[str]) -> str | None:
 
 def environment(name: str) -> str | None:
     """The id of Gymnasium's or EnvPool's that is meant, the latest where no version is given."""
-    import envpool
     import gymnasium
+
+    from study import simulators
 
     if ":" in name:  # module:Id
         return name
-    ids = sorted({*gymnasium.registry, *envpool.list_all_envs()})
+    ids = sorted({*gymnasium.registry, *simulators.envpool().list_all_envs()})
     same = [each for each in ids if each.lower() == name.lower()]
     if not same and "-v" not in name:
         same = [each for each in ids if each.lower().rpartition("-v")[0] == name.lower()]

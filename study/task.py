@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from study import apart, arrays, origin, spaces
+from study import apart, arrays, origin, simulators, spaces
 from study.config import Task, backend
 from study.console import console
 from study.policy import Categorical, Categoricals, Gaussian, Policy
@@ -271,8 +271,7 @@ class _EnvPool:
     """C++ environments. reset(ids) right after an end makes the new episode start without a lost step."""
 
     def __init__(self, task: Task, seeds: list[int]):
-        import envpool
-
+        envpool = simulators.envpool()
         if task.id not in envpool.list_all_envs():
             raise ConfigError(f"task.id={task.id}: EnvPool has no such environment (try task.backend=gymnasium)")
         if taken := OWN & task.kwargs.keys():

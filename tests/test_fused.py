@@ -497,7 +497,7 @@ def test_processes_that_start_at_once_share_one_library(tmp_path):
 
 def test_without_a_compiler_training_goes_on_and_one_line_says_so(monkeypatch, capfd):
     monkeypatch.setattr(fused, "library", fused.library.__wrapped__)
-    monkeypatch.setattr(fused.cpp_extension, "get_cxx_compiler", lambda: "no-such-compiler")
+    monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setattr(compiler, "_lost", [])
     runs = [
         configuration(seed=seed, horizon=96, total_steps=96, minibatch_size=48, execution={"compile": "auto"})
