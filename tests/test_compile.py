@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from conftest import ROOT, configuration
 from torch.utils import cpp_extension
 
-from study import compiler
+from study import compiler, process
 from study.fleet import Trainer
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
@@ -59,7 +60,7 @@ def test_without_a_working_compiler_training_goes_on_and_one_line_says_so(monkey
 
 HALF = """
 import torch
-from study import compiler
+from study import compiler, process
 fast = compiler.compiled(lambda x: (x.sin() + x.exp()).cos(), "half")
 x = torch.linspace(0, 1, 5000)
 assert torch.allclose(fast(x), (x.sin() + x.exp()).cos(), atol=1e-6)
@@ -90,3 +91,15 @@ def test_a_space_in_the_path_does_not_end_the_linkers_argument(monkeypatch):
     for _ in range(2):
         compiler._quote_library_path()
     assert shlex.split(f"-L{cpp_extension.TORCH_LIB_PATH}") == ["-L/a folder/lib"]
+
+
+def test_the_compilers_settings_are_the_callers_again(monkeypatch):
+    """Also where it was loaded meanwhile; nothing loads it where nothing is compiled."""
+    settings = SimpleNamespace(compile_threads=7, decide_compile_threads=lambda: 3)
+    for before in (None, settings):
+        monkeypatch.setitem(sys.modules, "torch._inductor.config", before)
+        with process.kept():
+            monkeypatch.setitem(sys.modules, "torch._inductor.config", settings)
+            settings.compile_threads = 1
+        assert settings.compile_threads == (3 if before is None else 7)
+        settings.compile_threads = 7
