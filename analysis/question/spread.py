@@ -29,13 +29,15 @@ RATIOS = (  # first, second, what is asked of the first by the rule: whether it 
     (("kl_fixed", "raw"), ("trpo", "raw"), None),
     (("trpo", "raw"), ("trpo", "normalised"), None),
 )
+FAINTLY = 0.3  # how opaque a task is drawn that does not tell its best value
 OF = {"spread": "standard deviation of the best value", "difficulty": "difficulty"}
 
 TITLE = "How far the best value differs between tasks"
 CAPTION = """
 A dot is the best value of a task with its 95 % interval; the band is one standard deviation of the best values over
 tasks (SD, in decades) about their mean. Decades are equally wide in all plots. An arrow: the interval goes on beyond
-the plot. SD / width says how hard it is to choose one value for all tasks: the width is that of a task's response.
+the plot; faint: on either side. SD / width says how hard it is to choose one value for all tasks: the width is that of
+a task's response.
 """
 PART, ORDER = "windows_of_values", 5
 NEEDS = ()
@@ -175,15 +177,16 @@ def draw(frame) -> Figure:
         for row in part.itertuples():
             y = tasks.index(row.task)
             ends = np.clip([row.low, row.high], left, right)
-            ax.plot(10**ends, [y, y], color=colour, lw=0.7 if narrow else 0.9, solid_capstyle="butt")
-            ax.plot(10**row.optimum, y, "o", color=colour, ms=2.2 if narrow else 3)
+            told = {"color": colour, "alpha": 1.0 if row.low > left or row.high < right else FAINTLY}
+            ax.plot(10**ends, [y, y], lw=0.7 if narrow else 0.9, solid_capstyle="butt", **told)
+            ax.plot(10**row.optimum, y, "o", ms=2.2 if narrow else 3, mew=0, **told)
             for end, limit, marker in ((row.low, left, "<"), (row.high, right, ">")):
                 if (
                     abs(end) > abs(limit)
                     and np.sign(end - middle) == np.sign(limit - middle)
                     and not left <= end <= right
                 ):
-                    ax.plot(10**limit, y, marker, color=colour, ms=2.5, clip_on=False)
+                    ax.plot(10**limit, y, marker, ms=2.5, mew=0, clip_on=False, **told)
         ax.set_xscale("log")
         ax.set_xlim(10**left, 10**right)
         log_axis(ax.xaxis, ticks=4)
