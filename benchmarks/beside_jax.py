@@ -16,7 +16,7 @@ Departures. rejax: 20 runs under one vmap and jit, four iterations per call; no 
 normalisation, time limits count as ends, clipped value loss, advantages normalised per minibatch, Pendulum is its
 version v0's. SBX: one run per process, gymnasium's environments stepped in Python, no observation normalisation,
 gradients clipped, advantages normalised per minibatch. Ours: a fleet of 20 runs of `clip` with observation
-normalisation and with the diagnostics of beta, which neither has; Pendulum is gymnasium's, stepped in Python.
+normalisation and with the diagnostics of beta, which neither has; Pendulum is gymnasium's, stepped as arrays.
 """
 
 import argparse
