@@ -20,7 +20,7 @@ looks for the highest score, so an optimum outside of the values run is as uncer
     slope(raw, normalised, log_sigma).slope
 
 Intervals are those of profile likelihoods (`_cut`). results/response_coverage.csv has how often they hold the truth in
-simulated studies of 30 tasks (benchmarks/response_coverage.py): 93 to 97 % by tasks, 96 to 99 % by families.
+simulated studies of 30 tasks (benchmarks/response_coverage.py): 94 to 97 % by tasks, 96 to 99 % by families.
 
 The width w is half the width at exp(-1/2) = 61 % of the height; a raised side counts as falling like the other.
 """
