@@ -143,9 +143,14 @@ def stratified_mean(scores, shares=None):
 
 def _stratified_half_width(parts, counts):
     """Half of Student's interval; parts [..., E]: what each task adds to the variance, from its `counts` [E] runs."""
-    with np.errstate(invalid="ignore"):
-        freedom = parts.sum(-1) ** 2 / (parts**2 / (counts - 1)).sum(-1)
-    return half_width(np.sqrt(parts.sum(-1)), freedom)
+    return half_width(np.sqrt(parts.sum(-1)), satterthwaite(parts, counts - 1))
+
+
+def satterthwaite(parts, freedom):
+    """Degrees of freedom of a sum of independent estimates; parts [..., K]: their variances, known with `freedom` [K]
+    or [..., K] degrees."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return parts.sum(-1) ** 2 / (parts**2 / freedom).sum(-1)
 
 
 def optimality_gap_interval(scores, target=1.0):
@@ -308,7 +313,7 @@ def welch(x, y, margin=0.0):
         warnings.simplefilter("ignore", RuntimeWarning)
         part_x = np.nanvar(x, axis=-1, ddof=1) / count_x
         part_y = np.nanvar(y, axis=-1, ddof=1) / count_y
-        freedom = (part_x + part_y) ** 2 / (part_x**2 / (count_x - 1) + part_y**2 / (count_y - 1))
+        freedom = (part_x + part_y) ** 2 / (part_x**2 / (count_x - 1) + part_y**2 / (count_y - 1))  # of any two shapes
         difference = np.nanmean(x, axis=-1) - np.nanmean(y, axis=-1) - margin
     return difference, np.sqrt(part_x + part_y), freedom
 

@@ -1,7 +1,6 @@
 """One thread, as in a worker; and configurations built from the same files a user composes."""
 
 import gc
-import logging
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,6 @@ ROOT = Path(__file__).parent.parent
 EMPTY = '<svg width="504pt" height="100pt" viewBox="0 0 504 100"></svg>'
 
 torch.set_num_threads(1)
-logging.raiseExceptions = False  # Hydra's handlers outlive the captured streams that they were made with
 
 CONTINUOUS = ("projection",)  # algorithms that discrete actions are refused
 

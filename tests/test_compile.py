@@ -60,7 +60,7 @@ def test_without_a_working_compiler_training_goes_on_and_one_line_says_so(monkey
 
 HALF = """
 import torch
-from study import compiler, process
+from study import compiler
 fast = compiler.compiled(lambda x: (x.sin() + x.exp()).cos(), "half")
 x = torch.linspace(0, 1, 5000)
 assert torch.allclose(fast(x), (x.sin() + x.exp()).cos(), atol=1e-6)

@@ -336,15 +336,15 @@ def test_a_changed_definition_is_the_one_that_is_learned_from(rng):
 
 @same_torch
 @pytest.mark.slow
-@pytest.mark.parametrize("torchs", ["avx2", "avx512"])
-def test_processors_without_avx512_have_known_slopes_too(torchs, tmp_path):
+@pytest.mark.parametrize("capability", ["avx2", "avx512"])
+def test_processors_without_avx512_have_known_slopes_too(capability, tmp_path):
     """Built for them; torch uses what it would use there, or here."""
     words = (
         "from study import fused; from study.algorithm import kl_fixed; from study.rollout import Batch;"
         "fused.FLAGS.append('-mno-avx512f'); assert fused.library().lanes() == 8;"
         "print(*(fused._same(kl_fixed.loss, Batch, of, 6, 100, 1) for of in fused.FAMILIES))"
     )
-    own = {"TORCH_EXTENSIONS_DIR": str(tmp_path), "ATEN_CPU_CAPABILITY": torchs}
+    own = {"TORCH_EXTENSIONS_DIR": str(tmp_path), "ATEN_CPU_CAPABILITY": capability}
     made = subprocess.run(
         [sys.executable, "-c", words], env=os.environ | own, check=True, capture_output=True, text=True
     )

@@ -167,7 +167,7 @@ def _contrast(weights, cells, units):
         ]
     value, variance, freedom = (np.array(part, dtype=float) for part in zip(*parts))
     known = (variance > 0) & (freedom > 0)
-    freedom = variance.sum() ** 2 / (variance[known] ** 2 / freedom[known]).sum() if known.any() else np.nan
+    freedom = statistics.satterthwaite(np.where(known, variance, 0.0), np.where(known, freedom, 1))
     return value.sum(), np.sqrt(variance.sum()), freedom + 1
 
 
@@ -184,7 +184,7 @@ def _beside(mine, theirs, margin, verdicts):
     """ours, low, high, theirs, low, high, difference, low, high, verdict."""
     variances = np.array([mine[1] ** 2, theirs[1] ** 2])
     freedoms = np.array([mine[2] - 1, theirs[2] - 1], dtype=float)
-    freedom = variances.sum() ** 2 / (variances**2 / np.maximum(freedoms, 1)).sum() if variances.sum() > 0 else np.nan
+    freedom = statistics.satterthwaite(variances, np.maximum(freedoms, 1))
     difference, low, high = _ends((mine[0] - theirs[0], np.sqrt(variances.sum()), freedom + 1))
     verdict = "" if np.isnan(low) else judged(low, high, margin, *verdicts)
     return (*_ends(mine), *_ends(theirs), difference, low, high, verdict)
