@@ -16,7 +16,7 @@ import yaml
 
 from . import scale
 from .defaults import defaults
-from .names import spaced
+from .names import know_arm, spaced
 
 # The number each algorithm is tuned by, and the value its authors recommend.
 KNOBS = {
@@ -451,10 +451,17 @@ def _describe(runs):
 def _describe_arm(algorithm, arm, config, condition, overrides):
     """(arm without its condition, family, condition, advantages, overrides, changes)."""
     config, words = json.loads(config), json.loads(overrides)
-    label = arm.removesuffix(f" {condition}") if condition else arm
-    family = re.sub(rf" {KNOBS.get(algorithm, (None,))[0]}=\S+", "", label)
-    changes = _changes(words, config)
-    return label, family, condition, _advantages(config.get("advantage_normalization")), _shell(words), changes
+    own, changes = _own(words, config), _changes(words, config)
+    knob = KNOBS.get(algorithm, (None,))[0]
+    others = [key for key in own if key != knob]
+    bare = arm.removesuffix(f" {condition}") if condition else arm
+    texts = dict(_split(word) for word in words)
+    family = " ".join([algorithm, *(f"{key}={texts[f'algorithm.{key}']}" for key in others)])
+    for called, keys in ((bare, own), (family, others)):
+        settings = {key: own[key] for key in keys}
+        know_arm(called, algorithm, settings, {})
+        know_arm(f"{called} {condition}", algorithm, settings, changes)
+    return bare, family, condition, _advantages(config.get("advantage_normalization")), _shell(words), changes
 
 
 def _advantages(normalization):
@@ -462,18 +469,32 @@ def _advantages(normalization):
     return {"none": "raw", "false": "raw", "centre": "centred"}.get(str(normalization).lower(), "normalised")
 
 
+def _split(word):
+    """(key, text) of a word of a command line."""
+    key, _, text = word.lstrip("+").partition("=")
+    return key, text
+
+
+def _own(words, config):
+    """{setting: value} of the algorithm that a run's overrides give."""
+    return {key: value for of, key, value in _given(words, config) if of == "algorithm" and key}
+
+
 def _changes(words, config):
     """{setting: value} of the protocol's settings that a run's overrides change, nested settings with dots."""
-    found = {}
+    given = (item for item in _given(words, config) if item[0] not in ("task", "algorithm", "total_steps"))
+    return {f"{of}.{key}" if key else of: value for of, key, value in given}
+
+
+def _given(words, config):
+    """(group, setting, value) of each word of a run's overrides: ("algorithm", "beta", 3.0), ("horizon", "", 512)."""
     for word in words:
-        key, _, text = word.lstrip("+").partition("=")
-        if key.split(".")[0] in ("task", "algorithm", "total_steps"):
-            continue
+        key, text = _split(word)
         value = config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        found[key] = yaml.safe_load(text) if value is None else value
-    return found
+        group, _, setting = key.partition(".")
+        yield group, setting, yaml.safe_load(text) if value is None else value
 
 
 def _missing(runs):

@@ -69,38 +69,59 @@ def algorithm_name(algorithm):
     return ALGORITHMS.get(algorithm, algorithm)
 
 
-UNIT = ", rewards × "  # between a task's name and the number that its rewards are multiplied by
-
-
 def task_name(task):
-    name, *unit = str(task).split(UNIT)
-    return UNIT.join([TASKS.get(name, name), *unit])
+    return TASKS.get(task, str(task))
 
 
-ADVANTAGES = {"advantage_normalization=none": "raw advantages", "advantage_normalization=centre": "centred advantages"}
+ADVANTAGES = {"none": "raw advantages", "centre": "centred advantages"}
+_arms = {}  # {an arm as frames have it: what a legend calls it}, of all that were read
+
+
+def know_arm(arm, algorithm, own, changes):
+    """Remember what `arm` is, so that `arm_name` can say it.
+
+    own      {setting: value} of the algorithm, as far as the arm's name has them
+    changes  {setting: value} of the protocol's settings that differ from the defaults
+    """
+    name, numbers = algorithm_name(algorithm), [_setting(key, value) for key, value in own.items()]
+    if algorithm == "custom" and "module" in own:
+        name, numbers = own["module"].split(".")[-1], [_setting(key, own[key]) for key in own if key != "module"]
+    if algorithm == "kl_replay" and "source" in own:  # the arm that it replays is named, not the file
+        name += f" of {arm_name(own.get('source_arm'))}"
+        numbers = ["geometric mean"] if own.get("mean") == "geometric" else []
+    numbers += [_change(key, value) for key, value in changes.items()]
+    _arms[arm.strip()] = ", ".join(numbers if algorithm == "kl_fixed" and "beta" in own else [name, *numbers])
 
 
 def arm_name(arm):
-    """An arm's label for a legend: "kl_fixed beta=3" is "β=3", "trpo max_kl=0.01" is "TRPO, δ=0.01".
+    """An arm's label for a legend: "kl_fixed beta=3" is "β=3", "trpo max_kl=0.01" is "TRPO, δ=0.01"."""
+    return _arms.get(arm.strip(), algorithm_name(arm))
 
-    Of a replay the arm that it replays is named, not the file.
-    """
-    algorithm, *numbers = re.split(r" (?=[^\s=]+=)", arm)  # values may hold spaces
-    for number, symbol in SYMBOLS.items():
-        numbers = [part.replace(f"{number}=", f"{symbol}=") for part in numbers]
-    numbers = [ADVANTAGES.get(part, part) for part in numbers]
-    numbers = [part.replace("reward_scale=", "rewards × ") for part in numbers]
-    name = algorithm_name(algorithm)
-    if algorithm == "custom" and numbers and numbers[0].startswith("module="):
-        name = numbers.pop(0).removeprefix("module=").split(".")[-1]
-    if algorithm == "kl_replay":
-        for part in numbers:
-            name += f" of {algorithm_name(part.removeprefix('source_arm='))}" if part.startswith("source_arm=") else ""
-        numbers = ["geometric mean" if part == "mean=geometric" else part for part in numbers]
-        numbers = [part for part in numbers if part != "β=none" and not part.startswith("source")]
-    if algorithm == "kl_fixed" and numbers:
-        return ", ".join(numbers)
-    return ", ".join([name, *numbers])
+
+def _setting(key, value):
+    return f"{SYMBOLS.get(key, key)}={spelled(value)}"
+
+
+def _change(key, value):
+    if key == "advantage_normalization" and value in ADVANTAGES:
+        return ADVANTAGES[value]
+    if key == "fork" and value:
+        return f"begun after {spaced(value['at'])} steps of {arm_name(value['arm'])}"
+    return f"rewards × {spelled(value)}" if key == "reward_scale" else _setting(key, value)
+
+
+KINDS = ("none", "true", "false", "nan", "inf")  # words that are no letters
+
+
+def spelled(value):
+    """A setting's value: "0.3", "256x256", "true", "none"; letters that could be another kind's are quoted."""
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[A-Za-z_][^\s]*", value) and value.lower() not in KINDS else repr(value)
+    if isinstance(value, list):
+        return "x".join(map(spelled, value))
+    if isinstance(value, float):
+        return short if float(short := f"{value:g}") == value else repr(value)
+    return str(value).lower()
 
 
 def percent(share):

@@ -12,7 +12,7 @@ from conftest import ROOT
 from scipy import stats
 from synthetic import ADAPTIVE, CLIP, TRPO, Arm, Task, fixed
 
-from analysis import data, panel, statistics, style, table
+from analysis import data, names, panel, statistics, style, table
 from analysis.arms import NotApplicable
 from analysis.names import arm_name
 from analysis.report import first, page
@@ -406,14 +406,35 @@ def test_on_a_dark_page_every_beta_is_seen_and_told_from_its_neighbour():
     assert (seen[:-1] / seen[1:] > 1.1).all()
 
 
-def test_an_arm_is_called_by_what_it_is_and_not_by_its_files():
-    replay = "kl_replay beta=none source=results/causal/curves.parquet source_arm=trpo max_kl=0.01"
-    assert arm_name(replay) == "replayed β of TRPO, δ=0.01"
-    assert arm_name(f"{replay} mean=geometric horizon=512") == "replayed β of TRPO, δ=0.01, geometric mean, horizon=512"
-    assert arm_name("kl_replay beta=3") == "replayed β, β=3"
-    assert arm_name("kl_fixed beta=3 advantage_normalization=none") == "β=3, raw advantages"
-    assert arm_name("kl_fixed beta=3 advantage_normalization=centre") == "β=3, centred advantages"
-    assert arm_name("trpo max_kl=0.01 reward_scale=100") == "TRPO, δ=0.01, rewards × 100"
+@pytest.mark.parametrize(
+    "algorithm, own, changes, name",
+    [
+        ("kl_fixed", {"beta": 3.0}, {}, "β=3"),
+        ("kl_fixed", {}, {"advantage_normalization": "none"}, "fixed β, raw advantages"),
+        ("kl_fixed", {"beta": 3.0}, {"advantage_normalization": "centre"}, "β=3, centred advantages"),
+        ("trpo", {"max_kl": 0.01}, {"reward_scale": 100.0}, "TRPO, δ=0.01, rewards × 100"),
+        ("trpo", {"max_kl": 0.01}, {"hidden": [256, 256], "tricks": None}, "TRPO, δ=0.01, hidden=256x256, tricks=none"),
+        ("kl_replay", {"beta": 3.0}, {}, "replayed β, β=3"),
+        ("custom", {"module": "my.own_page", "word": "a =b"}, {}, "own_page, word='a =b'"),
+        ("custom", {"word": "1", "n": 1}, {"on": True, "off": "true"}, "custom, word='1', n=1, on=true, off='true'"),
+    ],
+)  # fmt: skip
+def test_an_arm_is_called_by_its_settings_and_no_label_is_taken_apart(monkeypatch, algorithm, own, changes, name):
+    monkeypatch.setattr(names, "_arms", {})
+    names.know_arm("x y=z, é", algorithm, own, changes)
+    assert arm_name("x y=z, é") == name
+
+
+def test_a_replay_and_a_fork_are_called_by_the_arm_that_they_go_on_from(monkeypatch):
+    monkeypatch.setattr(names, "_arms", {})
+    names.know_arm("the source", "trpo", {"max_kl": 0.01}, {})
+    own = {"beta": None, "source": "results/causal/curves.parquet", "source_arm": "the source", "mean": "geometric"}
+    names.know_arm("a replay", "kl_replay", own, {"horizon": 512})
+    assert arm_name("a replay") == "replayed β of TRPO, δ=0.01, geometric mean, horizon=512"
+    fork = {"source": "results/x", "arm": "the source", "at": 51200}
+    names.know_arm("a fork", "kl_fixed", {"beta": 1.0}, {"fork": fork})
+    assert arm_name("a fork") == "β=1, begun after 51\N{NO-BREAK SPACE}200 steps of TRPO, δ=0.01"
+    assert arm_name("never read") == "never read"
 
 
 def test_latex_table_escapes_and_balances():

@@ -17,7 +17,7 @@ from .. import statistics
 from ..arms import NotApplicable, several_seeds
 from ..data import KNOBS
 from ..names import SYMBOLS, algorithm_name, task_name
-from ..question import CONDITIONS, LEAST_TASKS, LEAST_VALUES, Sample, kind_name, swept
+from ..question import CONDITIONS, KINDS, LEAST_TASKS, LEAST_VALUES, Sample, swept
 from ..style import ALGORITHM_STYLE, FIXED, INK, available, log_axis, side_by_side
 
 TITLE = "Which values serve which task"
@@ -62,7 +62,7 @@ def numbers(study, runs) -> pd.DataFrame:
                 continue
             tasks, settings, values = scores(chosen)
             single, found = windows(values, settings)
-            head = {"algorithm": algorithm, "advantages": kind_name(advantages)}
+            head = {"algorithm": algorithm, "advantages": KINDS[advantages]}
             ends = {"smallest": settings[0], "largest": settings[-1]}
             for task, window in zip(tasks, found):
                 rows.append(head | {"task": task, "single": single} | asdict(window) | ends)

@@ -35,13 +35,25 @@ CONDITIONS = {  # by what is done to the advantages and gradients: nothing else 
     "normalised": {},
     "clipped": {"max_grad_norm": 0.5},
 }
-PROTOCOLS = {  # what else may be changed in every arm of a comparison; "raw, tricks" is raw advantages with tricks
+KINDS = {kind: f"{kind} advantages" for kind in CONDITIONS} | {"clipped": "normalised advantages, gradient clipping"}
+PROTOCOLS = {  # what else may be changed in every arm of a comparison
     "tricks": {
         "reward_scaling": True, "reward_clip": 10, "observation_clip": 10, "anneal_learning_rate": True,
         "max_grad_norm": 0.5, "value_clip": 0.2,
     },
     "larger": {"hidden": [256, 256], "horizon": 16384, "minibatch_size": 256},
 }  # fmt: skip
+
+
+def under(kind, protocol):
+    """The key of a kind of advantages under a changed protocol, in `CHANGES` and `KINDS`."""
+    return f"{kind}, {protocol}"
+
+
+CHANGES = CONDITIONS | {
+    under(kind, protocol): CONDITIONS[kind] | PROTOCOLS[protocol] for kind in CONDITIONS for protocol in PROTOCOLS
+}
+KINDS |= {under(kind, protocol): f"{KINDS[kind]}, {protocol}" for kind in CONDITIONS for protocol in PROTOCOLS}
 SHAPES = {"trpo": response.DELTA}  # of responses to a knob; to any other response.BETA
 LEAST_TASKS = 3
 LEAST_FITTED = 6  # tasks: of fewer the model of the response tells no spread
@@ -162,9 +174,7 @@ def rows(data, sample, algorithm, advantages, studies=None):
     runs = data.runs
     keep = (runs["family"] == algorithm) & (runs["learned"] | sample.screened) & runs["fork"].isna()
     runs = runs[keep]
-    kind, _, protocol = advantages.partition(", ")
-    changes = CONDITIONS[kind] | PROTOCOLS.get(protocol, {})
-    return runs[only_changes(runs, changes) & belong(runs, studies)]
+    return runs[only_changes(runs, CHANGES[advantages]) & belong(runs, studies)]
 
 
 def belong(runs, studies):
@@ -240,14 +250,7 @@ def _fit(columns, shapes):
 
 def knob_name(algorithm, advantages):
     """ "β, raw advantages"."""
-    return f"{SYMBOLS[KNOBS[algorithm][0]]}, {kind_name(advantages)}"
-
-
-def kind_name(advantages):
-    """ "raw advantages", "raw advantages, tricks", "normalised advantages, gradient clipping"."""
-    kind, comma, protocol = advantages.partition(", ")
-    kind = "normalised advantages, gradient clipping" if kind == "clipped" else f"{kind} advantages"
-    return f"{kind}{comma}{protocol}"
+    return f"{SYMBOLS[KNOBS[algorithm][0]]}, {KINDS[advantages]}"
 
 
 def span(counts):

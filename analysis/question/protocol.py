@@ -10,6 +10,7 @@ from .. import response
 from ..arms import NotApplicable
 from . import (
     CONTRARY,
+    KINDS,
     LEAST_FITTED,
     LEAST_TASKS,
     SHOWN,
@@ -19,7 +20,6 @@ from . import (
     answer,
     fork,
     interval_text,
-    kind_name,
     knob_name,
     paired,
     registered,
@@ -29,6 +29,7 @@ from . import (
     shares,
     span,
     tuned,
+    under,
 )
 
 QUESTION = "Do the best β, its spread over tasks, and the lead of TRPO change with the protocol around them?"
@@ -71,7 +72,7 @@ def effects(data) -> Effects:
     for protocol, (known, kinds) in SAMPLES.items():
         (sample,) = samples(data, (known,))
         for kind in kinds:
-            both = kind, f"{kind}, {protocol}"
+            both = kind, under(kind, protocol)
             try:
                 points = [
                     responses(data, sample, "kl_fixed", own, LEAST_TASKS).assign(at=at) for at, own in enumerate(both)
@@ -124,7 +125,7 @@ def changed_leads(data, sample, *both):
 def decide(found: Effects) -> list[Answer]:
     answers = []
     for (protocol, kind), (move, plain, changed, scores) in found.fits.items():
-        sample, where = found.samples[protocol], f"{protocol}, {kind_name(kind)}"
+        sample, where = found.samples[protocol], f"{protocol}, {KINDS[kind]}"
         units = plain.units.intersection(changed.units)
         estimates = [("move of the best β", "decades", move, 0.0, fork.judged(move.low, move.high))]
         if len(units) >= LEAST_FITTED:
@@ -134,7 +135,7 @@ def decide(found: Effects) -> list[Answer]:
         counts = scores.groupby(["task", "at"])["x"].nunique()
         sides = {
             knob_name("kl_fixed", own): span(counts.xs(at, level="at"))
-            for at, own in enumerate((kind, f"{kind}, {protocol}"))
+            for at, own in enumerate((kind, under(kind, protocol)))
         }
         answers += [
             Answer(

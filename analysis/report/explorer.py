@@ -64,12 +64,8 @@ def content(study):
         values = sorted(here["setting"].dropna().unique())
         symbol = SYMBOLS[KNOBS[here["algorithm"].iloc[0]][0]] if values else ""
         place[condition, family] = len(arms), {value: i for i, value in enumerate(values)}
-        name = arm_name(f"{family} {condition}".strip())
-        if family == "kl_fixed":
-            name = f"fixed β{', ' if condition else ''}{name.removeprefix('fixed β') if not condition else name}"
-        arms.append(
-            {"name": markup.visible(name), "symbol": symbol, "values": [float(value) for value in values] or [None]}
-        )
+        name = markup.visible(arm_name(f"{family} {condition}"))
+        arms.append({"name": name, "symbol": symbol, "values": [float(value) for value in values] or [None]})
     rows = []
     for number, run in runs.iterrows():
         arm, at = place[run["condition"], run["family"]]
