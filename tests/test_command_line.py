@@ -220,6 +220,8 @@ def test_launcher_and_sweeper_are_listed_by_info_plugins():
             ["task.id=CartPole: an id without its version; give task.id=CartPole-v1"],
         ),
         (["task=null"], ["task=null", "name of a file"]),
+        (["statu", "results/mine"], ["statu: must be KEY=VALUE", "train, sweep, status, ", "did you mean status?"]),
+        (["task=hopper", "results/mine"], ["results/mine: must be KEY=VALUE, or first of all one of train, "]),
         (["name='${hydra:job.num}'"], ["${hydra:job.num}: Hydra has no such value", "a run alone"]),
         (["-m", "seed=range(5,5)"], ["seed=range(5,5): has no value"]),
         (["-m", "task=glob(nosuch*)", "execution.dry_run=true"], ["task=glob(nosuch*): matches nothing"]),

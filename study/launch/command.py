@@ -156,6 +156,10 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         return f"Could not find '{missing[1]}'{f'; did you mean {close}?' if close else ''}{there}"
     if "to append to your config" in str(error).lower():
         return _unknown(message.split("'")[1], overrides)
+    if word := re.match(r"Error parsing override '([\w./-]+)'", message):  # without =
+        close = spelling.option(word[1], FIRST)
+        suggested = f"; did you mean {close}?" if close else ""
+        return f"{word[1]}: must be KEY=VALUE, or first of all one of {', '.join(FIRST)}{suggested}"
     if message.startswith("Error parsing override"):
         quoted = (
             "; an interpolation within another one needs quotes, KEY='\"${...}\"' in a shell" if "${" in message else ""
@@ -239,6 +243,7 @@ def _overrides() -> list[str]:
 
 
 OTHERS = ("status", "merge", "remove", "play")  # python -m study.status ... is python -m study status ...
+FIRST = ("train", "sweep", *OTHERS)
 
 
 def main() -> None:
