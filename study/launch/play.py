@@ -206,6 +206,7 @@ def play(folder: Path, words: list[str], episodes: int, video: Path | None = Non
         raise ConfigError(f"--video {video}: shows one run, {len(files)} are chosen: give arm=... seed=... too")
     if video is not None and sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
         os.environ.setdefault("MUJOCO_GL", "egl")  # how MuJoCo draws without a display; read when it is imported
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame; else it says "error" of displays it looks for
     process.fit()
     hear_gymnasium()
     out, shared = printer(), {}
