@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -110,6 +111,27 @@ def test_the_wheel_trains_in_a_folder_of_another_repository(wheel, tmp_path):
     assert runs["task"].tolist() == ["mine id=CartPole-v1 backend=gymnasium"] and runs["commit"].tolist() == [""]
     script = "import study, analysis, hydra_plugins.fleet as f; print(study.__file__, f.__file__)"
     assert run(sys.executable, "-c", script, **options).count(str(folder / "site")) == 2
+
+
+@pytest.mark.slow
+def test_uvx_runs_both_commands_from_the_wheel(wheel, tmp_path):
+    """This environment's packages stand in for what uv would download."""
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = [re.match(r"[\w-]+", dependency)[0] for dependency in dependencies]
+    (tmp_path / "none.txt").write_text("".join(f"{name} ; python_version < '0'\n" for name in names))
+    (tmp_path / "empty").mkdir()
+    python = getattr(sys, "_base_executable", sys.executable)
+    uvx = [Path(sys.executable).with_name("uvx"), "--offline", "--no-index", "--no-config", "--python", python]
+    uvx += ["--overrides", tmp_path / "none.txt", "--from", wheel]
+    own = {"PYTHONPATH": sysconfig.get_path("purelib"), "UV_CACHE_DIR": str(tmp_path / "cache")}
+    options = {"cwd": tmp_path / "empty", "env": os.environ | own}
+    for name, module in (("penalty-study", "study"), ("penalty-report", "analysis")):
+        assert run(*uvx, name, "--help", **options) == run(sys.executable, "-m", module, "--help", cwd=ROOT)
+    words = [*uvx, "penalty-study", "algorithm=trpo", "algorithm.beta=1"]
+    refused = subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
+    file = re.search(r"\((\S*/study/conf/algorithm/trpo.yaml)\)", refused.stderr)
+    assert refused.returncode == 2 and tmp_path / "cache" in Path(file[1]).parents, refused.stderr
+    assert not any(options["cwd"].iterdir())
 
 
 @pytest.fixture
