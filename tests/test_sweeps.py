@@ -1,6 +1,7 @@
 """Sweeps survive what breaks them: kills, damage, a full disk, company; what they leave equals an undisturbed sweep."""
 
 import errno
+import json
 import multiprocessing
 import os
 import random
@@ -17,12 +18,12 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from conftest import ROOT
+from conftest import ROOT, configuration
 from filelock import FileLock
 from test_command_line import command
 
 from study.fleet import Trainer
-from study.launch import checkpoint, disk, merge, runner
+from study.launch import checkpoint, disk, merge, preview, runner
 from study.launch.cluster import Here, Work
 from study.launch.plan import Group, Plan, pack
 from study.launch.store import Store
@@ -520,6 +521,35 @@ def test_a_dry_run_tells_all_and_does_nothing(tmp_path, finished, monkeypatch, c
     assert "there is none yet of acrobot clip, acrobot trpo, cartpole clip" in said
     assert before == sorted((file, file.stat().st_mtime_ns) for file in tmp_path.rglob("*"))
     assert not list(tmp_path.glob("t*"))
+
+
+def test_the_dry_run_says_which_words_set_runs_apart_from_those_in_the_folder():
+    def there(*configs):
+        return pd.DataFrame(
+            [{"task": own.task_label, "condition": own.condition, "total_steps": own.total_steps,
+              "config": json.dumps(own.identity)} for own in configs]
+        )  # fmt: skip
+
+    small = {"total_steps": 20480, "hidden": [64, 64]}
+    known = there(*(configuration(seed=seed, **small, horizon=1024) for seed in range(3)))
+    again = [configuration("cartpole", "kl_fixed", seed=seed, **small, horizon=1024) for seed in range(2)]
+    assert preview.apart(again, known) == []
+    assert preview.apart([*again, configuration("acrobot", **small)], known) == []
+    ends = "in the folder (3 of the task) have"
+    (line,) = preview.apart([configuration(**small)], known)
+    assert line.startswith(f"1 run of cartpole with the default protocol; those {ends} horizon=1024: a figure")
+    (line,) = preview.apart([configuration(**small | {"total_steps": 4096}, horizon=1024)] * 2, known)
+    assert line.startswith(f"2 runs of cartpole with 4,096 steps; those {ends} 20,480 steps: ")
+    (line,) = preview.apart([configuration(horizon=512, hidden=[8, 8], total_steps=4096)], known)
+    assert f"with horizon=512 hidden=8x8 and 4,096 steps; those {ends} horizon=1024 and 20,480 steps: " in line
+    raw = configuration(**small, horizon=1024, advantage_normalization="none")
+    (line,) = preview.apart([raw], there(configuration(**small, horizon=1024), configuration(**small)))
+    assert "most of those in the folder (2 of the task)" in line and "advantage_normalization=none;" in line
+    limited = configuration(**small, horizon=1024)
+    limited = limited.model_copy(update={"task": limited.task.model_copy(update={"max_episode_steps": 50})})
+    assert preview.apart([limited], known) == [
+        "1 run of cartpole max_episode_steps=50: another task than cartpole, which the folder has"
+    ]
 
 
 def test_status_of_a_stopped_and_of_a_finished_study(tmp_path, finished, monkeypatch, capfd):

@@ -2,10 +2,12 @@
 
 import heapq
 import json
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from rich.table import Table
 
 from study.config import Config
@@ -67,6 +69,8 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
     for reason, jobs in reasons.items():
         others = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
         out.print(f"[red]refused:[/] {reason}\n         {' '.join(jobs[0])}{others}", highlight=False)
+    for line in apart(usable, store.peek()):
+        out.print(f"[yellow]apart:[/] {line}", highlight=False)
     execution = configs[0].execution
     width = min(execution.workers or cores(), max(len(fleets), 1))
     where = f"{width} worker{'' if width == 1 else 's'}" if execution.cluster == "local" else "the cluster"
@@ -92,6 +96,41 @@ def show(configs: list[Config], refused: list[tuple[list[str], str]]) -> bool:
         size = sum(len(f.configs) * policies.size(f.configs[0], shapes[f.configs[0].run_id]) for f in fleets)
         out.print(f"the {execution.policies} policy of each is kept: {_size(size)} in {store.shown}/policies")
     return not refused
+
+
+def apart(configs: list[Config], runs: pd.DataFrame) -> list[str]:
+    """A line for each task, protocol and budget that none of the folder's runs of the task has; runs: of `record.RUNS`.
+
+    A report compares runs of one protocol and budget, so such runs would stand apart from those there.
+    """
+    new = Counter((config.task_label, config.condition, config.total_steps) for config in configs)
+    base = {config.task_label: _versionless(config.task.id) for config in configs}
+    ids = runs["config"].map(lambda config: _versionless(json.loads(config)["task"]["id"]))
+    lines = []
+    for (task, condition, steps), count in new.items():
+        there = runs[(runs["task"] == task) & runs["condition"].notna()]
+        these = f"{count} {'run' if count == 1 else 'runs'} of {task}"
+        if there.empty:
+            others = sorted(set(runs.loc[ids == base[task], "task"]))
+            if others:
+                lines.append(f"{these}: another task than {', '.join(others)}, which the folder has")
+            continue
+        known = there.groupby(["condition", "total_steps"]).size()
+        if (condition, steps) in known.index:
+            continue
+        nearest = known[known.index.get_level_values("condition") == condition]
+        theirs, their_steps = (known if nearest.empty else nearest).idxmax()
+        pairs = [[own or "the default protocol" for own in (condition, theirs)]]
+        pairs.append([f"{own:,} steps" for own in (steps, their_steps)])
+        mine, yours = (" and ".join(side) for side in zip(*(pair for pair in pairs if pair[0] != pair[1])))
+        most = "those" if len(known) == 1 else "most of those"
+        most = f"{most} in the folder ({len(there)} of the task)"
+        lines.append(f"{these} with {mine}; {most} have {yours}: a figure shows one of both")
+    return lines
+
+
+def _versionless(environment: str) -> str:
+    return re.sub(r"-v\d+$", "", environment)
 
 
 def _size(number: int) -> str:
