@@ -19,7 +19,7 @@ looks for the highest score, so an optimum outside of the values run is as uncer
     ratio(raw, normalised, of="difficulty", by="family")
     slope(raw, normalised, log_sigma).slope
 
-Intervals are those of profile likelihoods (`_cut`). results/response_coverage.csv has how often they hold the truth in
+Intervals are those of profile likelihoods (`_cut`). results/response_coverage.csv has how often they cover the truth in
 simulated studies of 30 tasks (benchmarks/response_coverage.py): 94 to 97 % by tasks, 96 to 99 % by families.
 
 The width w is half the width at exp(-1/2) = 61 % of the height; a raised side counts as falling like the other.
@@ -34,7 +34,7 @@ import pandas as pd
 from scipy import interpolate, optimize, special, stats
 
 LEVEL = 0.95
-TAILS = 0.98  # share of an optimum's posterior that its range holds, because 0.95 hold the truth too seldom
+TAILS = 0.98  # share of an optimum's posterior that its range holds, because 0.95 cover the truth too seldom
 HEIGHT = (1.5, 1.0)  # e, d of the heights' prior, ranges
 # What the variances of estimates are multiplied by for what profiles leave out (shape, lambda, e, d): by simulation.
 WIDER = {"spread": 1.2, "difficulty": 1.45, "slope": 1.2, "scatter": 1.3, "ratio": 1.2}
@@ -356,7 +356,7 @@ class Fit(_Estimates):
         """Frame, a task a row, log10: median and range of its posterior under N(mu, tau^2), theta as uncertain as its
         covariance says (median, low, high), and under a flat prior (flat_median, flat_low, flat_high).
 
-        Infinite beyond the grid; both hold TAILS of the posterior. The flat prior's is an interval: it holds the truth
+        Infinite beyond the grid; both hold TAILS of the posterior. The flat prior's is an interval: it covers the truth
         in 95 to 97 % of tasks (93 or 94 where a third of the optima lies beyond the values run). The other is none: it
         holds it in 94 to 96 % where no optimum lies there, down to 88 where a tenth does, and to 73 where a third does.
         """

@@ -16,7 +16,7 @@ normalised = (score - floor) / (reference - floor), where a score is the area un
 
 A task is a name, an environment id and a budget. The floor and the spread are those of the name and id, whatever the
 budget. Where nothing is learned a run's mean over training varies by spread / sqrt(n), n being the number of
-independent iterations in it; a task with 50 arms of two seeds is called learned in less than 1 % of imagined studies,
+independent iterations in it; a task with 50 arms of two seeds is called learned in less than 1 % of simulated studies,
 and one arm of two seeds that rises by four spreads in more than 95 % (tests/test_analysis_scale.py).
 """
 

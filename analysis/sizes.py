@@ -1,4 +1,4 @@
-"""How often the rules of the questions decide, wrongly and rightly, in imagined studies whose truth is known.
+"""How often the rules of the questions decide, wrongly and rightly, in simulated studies whose truth is known.
 
     python -m analysis.sizes [NAME ...] [--studies 1000]
 
@@ -35,7 +35,7 @@ def main(arguments=None):
     pages = {name(page): page for page in modules(question.__name__, question.__path__) if hasattr(page, "WORLDS")}
     parser = argparse.ArgumentParser(prog="python -m analysis.sizes", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"questions: {', '.join(pages)} (default: all)")
-    parser.add_argument("--studies", type=int, default=1000, help="imagined studies of each world")
+    parser.add_argument("--studies", type=int, default=1000, help="simulated studies of each world")
     given = parser.parse_args(arguments)
     if unknown := set(given.names) - set(pages):
         parser.error(f"no question {', '.join(sorted(unknown))} with WORLDS; there are {', '.join(pages)}")

@@ -1,7 +1,7 @@
 """Statistics of a few runs on a few tasks.
 
 Scores travel as a list with one array per task, runs on the last axis: `[n]` for the data, `[B, n]` for B simulated
-studies. Aggregates and their intervals work on both. What is called an interval holds the truth in 93 % of simulated
+studies. Aggregates and their intervals work on both. What is called an interval covers the truth in 93 % of simulated
 studies or more at 3, 5 and 10 runs (tests/test_analysis_statistics.py): Student's or Wilson's. Where no method does so
 there is none, but what changes with one seed or one task left out, or the settings that no other is shown to beat.
 """

@@ -78,8 +78,8 @@ def invent(folder: Path, seeds: int) -> None:
                         number = config.iterations
                         progress = np.arange(1, number + 1) / number
                         returns = level * (progress + 0.05 * rng.normal(size=number))
-                        facts = {name: np.full(number, 0.01) for name in CURVES}
-                        facts |= {
+                        metrics = {name: np.full(number, 0.01) for name in CURVES}
+                        metrics |= {
                             "run_id": config.run_id,
                             "iteration": np.arange(number),
                             "env_steps": np.arange(1, number + 1) * config.horizon,
@@ -92,7 +92,7 @@ def invent(folder: Path, seeds: int) -> None:
                             "sigma_advantage": rng.lognormal(0, 0.1, number),
                             "beta": np.full(number, getattr(config.algorithm, "beta", np.nan)),
                         }
-                        frame = pd.DataFrame(facts).astype({name: dtype(name) for name in CURVES})
+                        frame = pd.DataFrame(metrics).astype({name: dtype(name) for name in CURVES})
                         final, mean = float(returns[-1]), float(returns.mean())
                         result = Result(config, "complete", final, mean, rng.uniform(50, 60), None)
                         runs.append(row(result))

@@ -35,7 +35,7 @@ CURVES = {
     "kl_attempted": "the same for the full step, before any backtracking; kl_after where there is no line search",
     "kl_max": "largest KL(old || new) of a state of the batch after the update, nats; null in studies older than it",
     "kl_p99": "99th percentile of the same over the batch's states, nats",
-    "surrogate_gain": "surrogate after the update less before, in units of the advantages the algorithm sees",
+    "surrogate_gain": "surrogate after the update minus before, in units of the advantages the algorithm sees",
     "entropy": "mean entropy of the new policy, nats",
     "beta": "penalty coefficient used in this update; null where there is none",
     "implied_beta": "sqrt(g^T F^-1 g / (2 delta)) before the update, per nat, in units of the advantages the "
@@ -44,7 +44,7 @@ CURVES = {
     "sigma_advantage": "standard deviation of the raw advantages, in units of the scaled reward",
     "score_share": "R = sqrt(g^T F^-1 g / mean A^2), the share of the advantage that the score explains",
     "gradient_norm": "norm of the surrogate's gradient before the update",
-    "cg_residual": "|g - F s| / |g| after the conjugate gradients that gave implied_beta",
+    "cg_residual": "|g - F s| / |g| by the recursion of the conjugate gradients that gave implied_beta",
     "backtracks": "times the line search shortened the step; null where there is none",
     "accepted": "1 if the line search accepted a step, beta was solved for within its tolerance, or "
     "the fix-up left no state beyond its bound, else 0; null where there is none of these",

@@ -55,7 +55,7 @@ def test_trpo_is_the_dense_update(family, rng):
         for damping in (0.1, 0.001)
     ]
     fleet, theta, rollout = random_fleet("trpo", family, rng, numbers)
-    new, state, facts = trpo.update(fleet, theta, (), rollout)
+    new, state, metrics = trpo.update(fleet, theta, (), rollout)
     shortened = 0
     for run, number in enumerate(numbers):
         batch = one(rollout.batch, run)
@@ -63,9 +63,9 @@ def test_trpo_is_the_dense_update(family, rng):
         candidate, lagrange, backtracks, accepted, attempted = expected
         assert accepted
         torch.testing.assert_close(new[run], candidate, rtol=0, atol=1e-8)
-        torch.testing.assert_close(facts["implied_beta"][run], lagrange, rtol=1e-8, atol=0)
-        torch.testing.assert_close(facts["kl_attempted"][run], attempted, rtol=1e-6, atol=1e-12)
-        assert facts["backtracks"][run] == backtracks and facts["accepted"][run]
+        torch.testing.assert_close(metrics["implied_beta"][run], lagrange, rtol=1e-8, atol=0)
+        torch.testing.assert_close(metrics["kl_attempted"][run], attempted, rtol=1e-6, atol=1e-12)
+        assert metrics["backtracks"][run] == backtracks and metrics["accepted"][run]
         shortened += backtracks > 0
     assert 0 < shortened < len(numbers), "some runs must backtrack and some not"
 
@@ -74,9 +74,9 @@ def test_trpo_is_the_dense_update(family, rng):
 def test_trpo_never_exceeds_max_kl_and_gains(family, rng):
     numbers = [{"max_kl": 10**exponent} for exponent in (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0)]
     fleet, theta, rollout = random_fleet("trpo", family, rng, numbers)
-    new, _, facts = trpo.update(fleet, theta, (), rollout)
+    new, _, metrics = trpo.update(fleet, theta, (), rollout)
     after = fleet.each(change)(new, rollout.batch)
-    assert facts["accepted"].all()
+    assert metrics["accepted"].all()
     assert (after.kl <= fleet.settings.max_kl).all() and (after.surrogate_gain > 0).all()
     small = fleet.settings.max_kl <= 1e-3
     assert (after.kl[small] > 0.1 * fleet.settings.max_kl[small]).all(), "a small step nearly fills its bound"
@@ -85,26 +85,26 @@ def test_trpo_never_exceeds_max_kl_and_gains(family, rng):
 @families
 def test_trpos_full_step_lies_on_the_boundary_of_the_damped_quadratic_model(family, rng):
     fleet, theta, rollout = random_fleet("trpo", family, rng, [{"max_kl": 1e-6, "damping": 0.1}] * 3)
-    new, _, facts = trpo.update(fleet, theta, (), rollout)
-    assert (facts["backtracks"] == 0).all()
+    new, _, metrics = trpo.update(fleet, theta, (), rollout)
+    assert (metrics["backtracks"] == 0).all()
     for run in range(3):
         step = new[run] - theta[run]
         fisher = dense_fisher(fleet.policy, theta[run], rollout.batch.observation[run])
         quadratic = 0.5 * (step @ fisher @ step + 0.1 * step @ step)
         torch.testing.assert_close(quadratic.item(), 1e-6, rtol=1e-6, atol=0)
         # The true KL is what damping leaves of it.
-        torch.testing.assert_close(facts["kl_attempted"][run], 0.5 * step @ fisher @ step, rtol=1e-2, atol=0)
+        torch.testing.assert_close(metrics["kl_attempted"][run], 0.5 * step @ fisher @ step, rtol=1e-2, atol=0)
 
 
 @families
 def test_trpos_step_is_the_quadratic_penaltys_with_beta_its_multiplier(family, rng):
     """argmax g^T s - beta s^T F s / 2 at beta = lambda* is the very step."""
     fleet, theta, rollout = random_fleet("trpo", family, rng, [{"max_kl": 1e-5, "cg_iterations": 100}])
-    new, _, facts = trpo.update(fleet, theta, (), rollout)
+    new, _, metrics = trpo.update(fleet, theta, (), rollout)
     g = policy_gradient(fleet.policy, theta[0], one(rollout.batch))
     fisher = dense_fisher(fleet.policy, theta[0], rollout.batch.observation[0])
     fisher = fisher + 0.1 * torch.eye(len(g), dtype=g.dtype)
-    torch.testing.assert_close(new[0] - theta[0], torch.linalg.solve(facts["implied_beta"][0] * fisher, g))
+    torch.testing.assert_close(new[0] - theta[0], torch.linalg.solve(metrics["implied_beta"][0] * fisher, g))
 
 
 @families
@@ -115,10 +115,10 @@ def test_trpo_rejects_what_it_cannot_improve_and_stays_bit_for_bit(family, rng):
     advantage = rollout.batch.advantage.clone()
     advantage[1], advantage[2, 0] = 0, torch.nan
     batch = rollout.batch._replace(advantage=advantage)
-    new, _, facts = trpo.update(fleet, theta, (), type(rollout)(batch, rollout.order))
-    assert facts["accepted"].tolist() == [False, False, False, True]
+    new, _, metrics = trpo.update(fleet, theta, (), type(rollout)(batch, rollout.order))
+    assert metrics["accepted"].tolist() == [False, False, False, True]
     assert torch.equal(new[:3], theta[:3]) and not torch.equal(new[3], theta[3])
-    assert facts["backtracks"].tolist()[:3] == [10, 10, 10]
+    assert metrics["backtracks"].tolist()[:3] == [10, 10, 10]
     after = fleet.each(change)(new, batch)
     assert (after.kl[:3] == 0).all()
 
@@ -128,12 +128,12 @@ def test_a_rejected_step_reports_the_kl_it_attempted(family, rng):
     """With no shortening allowed, steps that leave the bound are undone: kl_after 0, kl_attempted above max_kl."""
     numbers = [{"max_kl": 5.0, "backtracks": 1, "damping": 0.0001}] * 12
     fleet, theta, rollout = random_fleet("trpo", family, rng, numbers)
-    new, _, facts = trpo.update(fleet, theta, (), rollout)
-    rejected = ~facts["accepted"]
+    new, _, metrics = trpo.update(fleet, theta, (), rollout)
+    rejected = ~metrics["accepted"]
     assert rejected.any()
     assert torch.equal(new[rejected], theta[rejected])
     assert (fleet.each(change)(new, rollout.batch).kl[rejected] == 0).all()
-    assert (facts["kl_attempted"][rejected] > 0).all()
+    assert (metrics["kl_attempted"][rejected] > 0).all()
 
 
 # SGD arms
@@ -204,10 +204,10 @@ def test_a_larger_beta_moves_the_policy_less(family, rng):
     theta = theta[:1].expand(5, -1)
     batch = type(rollout.batch)(*(field[:1].expand(5, *field.shape[1:]) for field in rollout.batch))
     rollout = type(rollout)(batch, rollout.order[:1].expand(5, -1, -1))
-    new, _, facts = kl_fixed.update(fleet, theta, kl_fixed.start(fleet, theta), rollout)
+    new, _, metrics = kl_fixed.update(fleet, theta, kl_fixed.start(fleet, theta), rollout)
     kl = fleet.each(change)(new, batch).kl
     assert (kl[1:] < kl[:-1]).all() and kl[0] > 10 * kl[-1]
-    assert torch.equal(facts["beta"], fleet.settings.beta)
+    assert torch.equal(metrics["beta"], fleet.settings.beta)
 
 
 @families
@@ -272,12 +272,12 @@ def test_beta_follows_the_kl_of_the_full_batch_after_all_epochs_and_acts_on_the_
     probe, _, _ = kl_adaptive.update(fleet, theta, state, rollout)
     kl = torch.stack([mean_terms(fleet.policy, probe[run], one(rollout.batch, run))[1] for run in range(3)])
     fleet.settings.kl_target = kl * torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64)  # below, inside, above
-    new, after, facts = kl_adaptive.update(fleet, theta, state, rollout)
+    new, after, metrics = kl_adaptive.update(fleet, theta, state, rollout)
     assert torch.equal(new, probe), "the target does not act on this update"
-    torch.testing.assert_close(facts["beta"], torch.full((3,), 2.0, dtype=torch.float64))
+    torch.testing.assert_close(metrics["beta"], torch.full((3,), 2.0, dtype=torch.float64))
     torch.testing.assert_close(torch.exp2(after.log2_beta), torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
-    _, _, facts = kl_adaptive.update(fleet, new, after, rollout)
-    torch.testing.assert_close(facts["beta"], torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
+    _, _, metrics = kl_adaptive.update(fleet, new, after, rollout)
+    torch.testing.assert_close(metrics["beta"], torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
 
 
 def test_the_adaptive_update_at_one_beta_is_the_fixed_one(rng):
@@ -295,10 +295,10 @@ def test_an_update_together_is_each_run_alone_and_writes_to_nothing_it_was_given
     fleet, theta, rollout = random_fleet(algorithm, family, rng, [{}] * 3)
     made = page(algorithm)
     kept = [theta.clone()] + [field.clone() for field in rollout.batch]
-    together, _, facts = made.update(fleet, theta, made.start(fleet, theta), rollout)
+    together, _, metrics = made.update(fleet, theta, made.start(fleet, theta), rollout)
     assert all(torch.equal(a, b) for a, b in zip(kept, [theta, *rollout.batch]))
     assert together.shape == theta.shape and together.isfinite().all()
-    assert all(fact.shape == (3,) for fact in facts.values())
+    assert all(metric.shape == (3,) for metric in metrics.values())
     rng.manual_seed(0)
     single, _, _ = random_fleet(algorithm, family, rng, [{}])
     batch = type(rollout.batch)(*(field[1:2] for field in rollout.batch))

@@ -34,7 +34,7 @@ SGD_ARMS = [name for name in NAMES if name not in ("trpo", "natural_gradient")]
 
 
 def updated(fleet, theta, rollout, algorithm, state=None):
-    """theta, state and facts after one update of an algorithm's page."""
+    """theta, state and metrics after one update of an algorithm's page."""
     made = page(algorithm)
     return made.update(fleet, theta, made.start(fleet, theta) if state is None else state, rollout)
 
@@ -152,13 +152,13 @@ def test_updates_of_kl_measured_are_the_slow_loop_with_the_dense_solves_beta_whi
     fleet, theta, rollout = random_fleet("kl_measured", family, rng, numbers, **MEASURED)
     state, squares = None, [[], []]
     for k in range(3):
-        new, state, facts = updated(fleet, theta, rollout, "kl_measured", state)
+        new, state, metrics = updated(fleet, theta, rollout, "kl_measured", state)
         for run in range(2):
             if k < 2:
                 squares[run].append(slow_implied(fleet, theta, rollout, run, 0.02))
             crossed, squared = (sum(values) / len(values) for values in zip(*squares[run]))
             beta = numbers[run]["factor"] * math.sqrt(max(crossed, 0.01 * squared))
-            assert facts["beta"][run].item() == pytest.approx(beta, rel=1e-7)
+            assert metrics["beta"][run].item() == pytest.approx(beta, rel=1e-7)
             if k == 0:
                 slow = slow_descent(fleet, theta, rollout, run, penalised(beta))
                 torch.testing.assert_close(new[run], slow, rtol=0, atol=1e-8)
@@ -179,10 +179,10 @@ def test_kl_measured_is_the_fixed_penalty_once_it_has_measured(family, rng):
     state = page("kl_measured").start(fleet, theta)
     ten = torch.full((4,), 10.0, dtype=torch.float64)
     state = state._replace(crossed=90 * torch.tensor([1, 1, -1, 0]).double(), squared=10 * ten, count=ten)
-    new, after, facts = updated(fleet, theta, rollout, "kl_measured", state)
-    torch.testing.assert_close(facts["beta"], torch.tensor([3, 3, 0.1 * 10**0.5, 0.1 * 10**0.5]).double())
+    new, after, metrics = updated(fleet, theta, rollout, "kl_measured", state)
+    torch.testing.assert_close(metrics["beta"], torch.tensor([3, 3, 0.1 * 10**0.5, 0.1 * 10**0.5]).double())
     assert all(torch.equal(a, b) for a, b in zip(after[1:], state[1:]))
-    fixed = random_fleet("kl_fixed", family, rng, [{"beta": beta} for beta in facts["beta"].tolist()], **MEASURED)[0]
+    fixed = random_fleet("kl_fixed", family, rng, [{"beta": beta} for beta in metrics["beta"].tolist()], **MEASURED)[0]
     fixed.policy = fleet.policy
     torch.testing.assert_close(new, updated(fixed, theta, rollout, "kl_fixed")[0], rtol=0, atol=1e-12)
     larger = Rollout(rollout.batch._replace(advantage=7 * rollout.batch.advantage), rollout.order)
@@ -208,11 +208,11 @@ def slow_weights(advantage, bound):
 def test_first_update_of_vmpo_is_the_slow_loop_with_the_temperature_that_minimises_the_dual(family, rng):
     numbers = [{"temperature_bound": bound, "beta": beta} for bound, beta in ((0.05, 0.7), (1.0, 3.0))]
     fleet, theta, rollout = random_fleet("vmpo", family, rng, numbers, learning_rate=0.01)
-    new, state, facts = updated(fleet, theta, rollout, "vmpo")
+    new, state, metrics = updated(fleet, theta, rollout, "vmpo")
     for run, number in enumerate(numbers):
         batch = one(rollout.batch, run)
         eta, weights = slow_weights(batch.advantage.numpy(), number["temperature_bound"])
-        assert facts["temperature"][run].item() == pytest.approx(eta, rel=1e-4)
+        assert metrics["temperature"][run].item() == pytest.approx(eta, rel=1e-4)
         parameter = torch.nn.Parameter(theta[run].clone())
         adam = torch.optim.Adam([parameter], 0.01, eps=1e-5)
         for some in rollout.order[run].reshape(-1, 8):
@@ -371,7 +371,7 @@ def test_first_update_of_projection_is_the_slow_loop_with_numerical_derivatives(
 def test_first_update_of_lr_adaptive_is_the_slow_loop_whose_rate_moves_before_every_step(optimizer, family, rng):
     numbers = [{"kl_target": 1e-4, "rate_max": 0.02}, {"kl_target": 1e-5}]
     fleet, theta, rollout = random_fleet("lr_adaptive", family, rng, numbers, optimizer=optimizer, learning_rate=0.01)
-    new, state, facts = updated(fleet, theta, rollout, "lr_adaptive")
+    new, state, metrics = updated(fleet, theta, rollout, "lr_adaptive")
     for run in range(2):
         parameter, rate, seen = torch.nn.Parameter(theta[run].clone()), 0.01, set()
         made = (
@@ -390,7 +390,7 @@ def test_first_update_of_lr_adaptive_is_the_slow_loop_whose_rate_moves_before_ev
             made.step()
         assert len(seen) > 1
         torch.testing.assert_close(new[run], parameter.detach(), rtol=0, atol=1e-8)
-        assert facts["learning_rate"][run].item() == pytest.approx(rate)
+        assert metrics["learning_rate"][run].item() == pytest.approx(rate)
     small = state._replace(rate=torch.full_like(state.rate, 1e-5))
     again = updated(fleet, theta, rollout, "lr_adaptive", small)[2]["learning_rate"]
     assert (again <= 1e-5 * 1.5**8 * (1 + 1e-12)).all()  # it goes on from the state's rate, by 1.5 per step at most
@@ -401,8 +401,8 @@ def test_first_update_of_lr_adaptive_is_the_slow_loop_whose_rate_moves_before_ev
 def test_first_update_of_fixpo_is_the_slow_loop_with_its_fixup(statistic, family, rng):
     numbers = {"kl_bound": 3e-4, "statistic": statistic, "fixup_size": 16, "fixup_passes": 3, "beta_rate": 0.1}
     fleet, theta, rollout = random_fleet("fixpo", family, rng, [numbers, numbers], learning_rate=0.003)
-    new, state, facts = updated(fleet, theta, rollout, "fixpo")
-    assert facts["fixup_steps"].sum() > 0
+    new, state, metrics = updated(fleet, theta, rollout, "fixpo")
+    assert metrics["fixup_steps"].sum() > 0
     for run in range(2):
         parameter, beta = torch.nn.Parameter(theta[run].clone()), torch.nn.Parameter(torch.ones(()).double())
         adam = torch.optim.Adam([parameter], 0.003, eps=1e-5)
@@ -436,7 +436,7 @@ def test_first_update_of_fixpo_is_the_slow_loop_with_its_fixup(statistic, family
                 if not far:
                     break
         torch.testing.assert_close(new[run], parameter.detach(), rtol=0, atol=1e-8)
-        assert facts["fixup_steps"][run] == steps and facts["accepted"][run] == (not far)
+        assert metrics["fixup_steps"][run] == steps and metrics["accepted"][run] == (not far)
         assert state.beta[run].item() == pytest.approx(beta.item())
 
 
@@ -444,8 +444,8 @@ def test_first_update_of_fixpo_is_the_slow_loop_with_its_fixup(statistic, family
 def test_fixpo_leaves_no_state_beyond_its_bound(family, rng):
     numbers = {"kl_bound": 0.01, "fixup_size": 8, "fixup_passes": 500, "beta_rate": 0.1}
     fleet, theta, rollout = random_fleet("fixpo", family, rng, [numbers], learning_rate=0.01)
-    new, _, facts = updated(fleet, theta, rollout, "fixpo")
-    assert facts["accepted"].all() and facts["fixup_steps"] > 0
+    new, _, metrics = updated(fleet, theta, rollout, "fixpo")
+    assert metrics["accepted"].all() and metrics["fixup_steps"] > 0
     assert slow_terms(fleet.policy, new[0], one(rollout.batch))[1].max() <= 0.01
     free = random_fleet("kl_fixed", family, rng, [{"beta": 1.0}], learning_rate=0.01)[0]
     free.policy = fleet.policy
@@ -508,10 +508,10 @@ def test_both_directions_of_the_kl_agree_for_small_steps_and_not_for_large_ones(
 @families
 def test_first_update_of_kl_theory_is_the_slow_loop_with_the_theorys_beta(family, rng):
     fleet, theta, rollout = random_fleet("kl_theory", family, rng, [{}, {}], gamma=0.9)
-    new, _, facts = updated(fleet, theta, rollout, "kl_theory")
+    new, _, metrics = updated(fleet, theta, rollout, "kl_theory")
     for run in range(2):
         beta = 4 * max(abs(a) for a in rollout.batch.advantage[run].tolist()) * 0.9 / (1 - 0.9)
-        assert facts["beta"][run].item() == pytest.approx(beta)
+        assert metrics["beta"][run].item() == pytest.approx(beta)
         slow = slow_descent(fleet, theta, rollout, run, penalised(beta))
         torch.testing.assert_close(new[run], slow, rtol=0, atol=1e-8)
 
@@ -527,7 +527,7 @@ def test_kl_theory_refuses_gamma_one(rng):
 def test_first_update_of_natural_gradient_is_the_dense_solve(stride, family, rng):
     numbers = [{"beta": beta, "damping": 0.1, "cg_iterations": 60, "fisher_stride": stride} for beta in (0.5, 20.0)]
     fleet, theta, rollout = random_fleet("natural_gradient", family, rng, numbers)
-    new, _, facts = updated(fleet, theta, rollout, "natural_gradient")
+    new, _, metrics = updated(fleet, theta, rollout, "natural_gradient")
     for run, beta in enumerate((0.5, 20.0)):
         batch = one(rollout.batch, run)
         fisher = dense_fisher(fleet.policy, theta[run], batch.observation[::stride])
@@ -536,15 +536,15 @@ def test_first_update_of_natural_gradient_is_the_dense_solve(stride, family, rng
         s = torch.linalg.solve(fisher, gradient)
         torch.testing.assert_close(new[run], theta[run] + s / beta, rtol=0, atol=1e-8)
         implied = math.sqrt(gradient @ s / (2 * 0.01))
-        assert facts["implied_beta"][run].item() == pytest.approx(implied, rel=1e-8)
+        assert metrics["implied_beta"][run].item() == pytest.approx(implied, rel=1e-8)
 
 
 @families
 def test_trpo_without_line_search_takes_the_full_step_of_the_dense_solve(family, rng):
     numbers = [{"max_kl": delta, "line_search": False, "cg_iterations": 60} for delta in (0.01, 1.0)]
     fleet, theta, rollout = random_fleet("trpo", family, rng, numbers)
-    new, _, facts = updated(fleet, theta, rollout, "trpo")
-    assert "accepted" not in facts
+    new, _, metrics = updated(fleet, theta, rollout, "trpo")
+    assert "accepted" not in metrics
     for run, delta in enumerate((0.01, 1.0)):
         batch = one(rollout.batch, run)
         fisher = dense_fisher(fleet.policy, theta[run], batch.observation)
@@ -592,22 +592,22 @@ def test_clipped_share_counts_the_samples_without_a_gradient(algorithm, family, 
     fleet, theta, rollout = random_fleet(
         algorithm, family, rng, [{"clip_epsilon": 0.05}, {"clip_epsilon": 0.2}], epochs=20, learning_rate=0.01
     )
-    new, _, facts = updated(fleet, theta, rollout, algorithm)
+    new, _, metrics = updated(fleet, theta, rollout, algorithm)
     for run, epsilon in enumerate((0.05, 0.2)):
         batch, dead = one(rollout.batch, run), 0
         for n in range(32):
             parameter = new[run].clone().requires_grad_()
             clip.loss(fleet.policy, parameter, Batch(*(f[n : n + 1] for f in batch)), epsilon).backward()
             dead += int((parameter.grad == 0).all())
-        assert facts["clipped_share"][run].item() == dead / 32
+        assert metrics["clipped_share"][run].item() == dead / 32
         assert 0 < dead < 32
 
 
 @families
 def test_natural_gradient_with_the_implied_beta_is_trpos_step_before_the_line_search(family, rng):
     fleet, theta, rollout = random_fleet("trpo", family, rng, [{"line_search": False}] * 2)
-    trpo, _, facts = updated(fleet, theta, rollout, "trpo")
-    numbers = [{"beta": beta} for beta in facts["implied_beta"].tolist()]
+    trpo, _, metrics = updated(fleet, theta, rollout, "trpo")
+    numbers = [{"beta": beta} for beta in metrics["implied_beta"].tolist()]
     rng.manual_seed(0)
     other, same_theta, same_rollout = random_fleet("natural_gradient", family, rng, numbers)
     torch.testing.assert_close(theta, same_theta)
@@ -621,10 +621,10 @@ def test_natural_gradient_with_both_safeguards_is_trpo(family, rng):
     trpo, _, trpo_facts = updated(fleet, theta, rollout, "trpo")
     numbers = [{"max_kl": delta, "rescale": True, "line_search": True} for delta in (0.01, 0.5)]
     fleet = random_fleet("natural_gradient", family, rng, numbers)[0]
-    new, _, facts = updated(fleet, theta, rollout, "natural_gradient")
+    new, _, metrics = updated(fleet, theta, rollout, "natural_gradient")
     torch.testing.assert_close(new, trpo, rtol=0, atol=0)
-    torch.testing.assert_close(facts["beta"], trpo_facts["implied_beta"])
-    assert {name: facts[name].tolist() for name in trpo_facts} == {k: v.tolist() for k, v in trpo_facts.items()}
+    torch.testing.assert_close(metrics["beta"], trpo_facts["implied_beta"])
+    assert {name: metrics[name].tolist() for name in trpo_facts} == {k: v.tolist() for k, v in trpo_facts.items()}
 
 
 @families
@@ -710,8 +710,8 @@ def test_beta_moves_once_per_update_by_the_kl_of_the_full_batch(algorithm, famil
     """A rule applied in every minibatch moves beta hundreds of times (torchrl adapts inside its forward pass)."""
     numbers = [{"beta": 2.0, "kl_target": target} for target in (1e-9, 1e3)]
     fleet, theta, rollout = random_fleet(algorithm, family, rng, numbers)
-    new, state, facts = updated(fleet, theta, rollout, algorithm)
-    assert facts["beta"].tolist() == [2, 2]
+    new, state, metrics = updated(fleet, theta, rollout, algorithm)
+    assert metrics["beta"].tolist() == [2, 2]
     if algorithm == "kl_adaptive":
         assert state.log2_beta.exp2().tolist() == [4, 1]
     else:
@@ -724,8 +724,8 @@ def test_kl_scheduled_anneals_from_beta_to_the_number_of_updates_times_beta(rng)
     fleet, theta, rollout = random_fleet("kl_scheduled", FAMILIES[0], rng, [{"beta": 0.5}], total_steps=4 * 32)
     state, betas = None, []
     for _ in range(4):
-        theta, state, facts = updated(fleet, theta, rollout, "kl_scheduled", state)
-        betas.append(facts["beta"].item())
+        theta, state, metrics = updated(fleet, theta, rollout, "kl_scheduled", state)
+        betas.append(metrics["beta"].item())
     assert betas == pytest.approx([0.5, 0.5 / 0.75, 0.5 / 0.5, 0.5 / 0.25])
 
 
@@ -737,8 +737,8 @@ def test_kl_stop_holds_parameters_and_adam_of_stopped_runs_only(family, rng):
     targets = [0.0, 0.02, 1e9]
     numbers = [{"kl_target": 1e-12 if t == 0 else t} for t in targets]
     fleet, theta, rollout = random_fleet("kl_stop", family, rng, numbers, epochs=12, learning_rate=0.01)
-    new, adam, facts = updated(fleet, theta, rollout, "kl_stop")
-    run_epochs = [int(x) for x in facts["epochs_run"]]
+    new, adam, metrics = updated(fleet, theta, rollout, "kl_stop")
+    run_epochs = [int(x) for x in metrics["epochs_run"]]
     assert run_epochs[0] == 1 < run_epochs[1] < run_epochs[2] == 12
     assert adam.count.tolist() == [4 * n for n in run_epochs]
     for run, n in enumerate(run_epochs):
@@ -761,13 +761,13 @@ def test_kl_bisect_ends_on_the_constraint_by_the_inner_loop_of_kl_fixed(optimize
     slow = [slow_descent(fleet, theta, rollout, run, penalised(beta)) for run, beta in enumerate(betas)]
     targets = [slow_kl(fleet, new, rollout, run).item() for run, new in enumerate(slow)]
     fleet.settings.kl_target = torch.tensor(targets, dtype=torch.float64)
-    new, state, facts = updated(fleet, theta, rollout, "kl_bisect")
-    assert facts["accepted"].all() and (facts["tries"] <= 10).all()
+    new, state, metrics = updated(fleet, theta, rollout, "kl_bisect")
+    assert metrics["accepted"].all() and (metrics["tries"] <= 10).all()
     for run, target in enumerate(targets):
         assert slow_kl(fleet, new[run], rollout, run).item() == pytest.approx(target, rel=0.01)
-        slow = slow_descent(fleet, theta, rollout, run, penalised(facts["beta"][run].item()))
+        slow = slow_descent(fleet, theta, rollout, run, penalised(metrics["beta"][run].item()))
         torch.testing.assert_close(new[run], slow, rtol=0, atol=1e-7)
-    assert facts["beta"].tolist() == pytest.approx(betas, rel=0.4)
+    assert metrics["beta"].tolist() == pytest.approx(betas, rel=0.4)
     assert (state.adam.count == (0 if optimizer == "sgd" else 6 * 4)).all()  # of one try, not of all
     again = updated(fleet, theta, rollout, "kl_bisect", state._replace(adam=Adam.start(theta)))
     assert (again[2]["tries"] == 1).all()  # the search starts at the last beta
@@ -814,23 +814,23 @@ def test_bisection_keeps_the_nearest_try_where_there_is_no_root():
 def test_kl_bisect_together_is_alone(rng):
     numbers = [{"kl_target": target, "beta": beta} for target, beta in ((0.003, 1.0), (0.01, 300.0), (10.0, 1.0))]
     fleet, theta, rollout = random_fleet("kl_bisect", FAMILIES[0], rng, numbers, **BISECT)
-    together, _, facts = updated(fleet, theta, rollout, "kl_bisect")
+    together, _, metrics = updated(fleet, theta, rollout, "kl_bisect")
     for run in range(3):
         alone_fleet = random_fleet("kl_bisect", FAMILIES[0], rng, numbers[run : run + 1], **BISECT)[0]
         alone_fleet.policy = fleet.policy
         alone_rollout = Rollout(Batch(*(f[run : run + 1] for f in rollout.batch)), rollout.order[run : run + 1])
         alone, _, alone_facts = updated(alone_fleet, theta[run : run + 1], alone_rollout, "kl_bisect")
         torch.testing.assert_close(together[run], alone[0], rtol=0, atol=1e-9)
-        assert facts["tries"][run] == alone_facts["tries"][0]
+        assert metrics["tries"][run] == alone_facts["tries"][0]
 
 
 @families
 def test_kl_bisect_says_so_where_the_optimizer_and_not_the_penalty_limits_the_step(family, rng):
     numbers = [{"kl_target": 10.0}, {"kl_target": 0.005}]
     fleet, theta, rollout = random_fleet("kl_bisect", family, rng, numbers, **BISECT)
-    new, state, facts = updated(fleet, theta, rollout, "kl_bisect")
-    assert facts["accepted"].tolist() == [False, True]
-    assert facts["beta"][0].item() == 2.0**-40
+    new, state, metrics = updated(fleet, theta, rollout, "kl_bisect")
+    assert metrics["accepted"].tolist() == [False, True]
+    assert metrics["beta"][0].item() == 2.0**-40
     slow = slow_descent(fleet, theta, rollout, 0, unpenalised)
     torch.testing.assert_close(new[0], slow, rtol=0, atol=1e-7)
     again = updated(fleet, theta, rollout, "kl_bisect", state)[2]
@@ -843,12 +843,12 @@ def test_a_broken_run_leaves_its_neighbours_bit_for_bit_unchanged(algorithm, rng
     clean, _, _ = updated(fleet, theta, rollout, algorithm)
     advantage = rollout.batch.advantage.clone()
     advantage[1] = math.nan
-    broken, _, facts = updated(
+    broken, _, metrics = updated(
         fleet, theta, Rollout(rollout.batch._replace(advantage=advantage), rollout.order), algorithm
     )
     assert torch.equal(broken[0], clean[0]) and torch.equal(broken[2], clean[2])
-    if "accepted" in facts:
-        assert not facts["accepted"][1]
+    if "accepted" in metrics:
+        assert not metrics["accepted"][1]
         if algorithm != "fixpo":  # whose first step is taken before anything is tested; Trainer freezes what it broke
             assert torch.equal(broken[1], theta[1])  # rejected, not silently stepped (rllab#24, sb3-contrib#38)
 
@@ -860,13 +860,13 @@ def test_a_step_too_long_is_shortened_and_both_kls_are_kept(algorithm, rng):
     if algorithm == "natural_gradient":
         numbers = [n | {"beta": 0.1} for n in numbers]
     fleet, theta, rollout = random_fleet(algorithm, FAMILIES[0], rng, numbers)
-    new, _, facts = updated(fleet, theta, rollout, algorithm)
+    new, _, metrics = updated(fleet, theta, rollout, algorithm)
     for run, delta in enumerate((1.0, 1e-4)):
         kl = slow_kl(fleet, new[run], rollout, run).item()
         assert kl <= delta
-        if facts["backtracks"][run] > 0:
-            assert facts["kl_attempted"][run] > kl
-    assert facts["backtracks"].max() > 0
+        if metrics["backtracks"][run] > 0:
+            assert metrics["kl_attempted"][run] > kl
+    assert metrics["backtracks"].max() > 0
 
 
 def test_no_gradient_means_no_step_and_nothing_broken(rng):

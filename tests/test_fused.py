@@ -467,9 +467,9 @@ def test_a_fused_inner_loop_and_value_fit_are_the_runs_own_bits(algorithm, monke
 
     def update(trainer, rollout):
         before = trainer.theta
-        facts = real(trainer, rollout)
+        metrics = real(trainer, rollout)
         seen.append((before, rollout.batch, rollout.order, trainer.theta))
-        return facts
+        return metrics
 
     monkeypatch.setattr(Trainer, "_update", update)
     trainer = trained("invertedpendulum", algorithm, "auto", seeds=range(20))

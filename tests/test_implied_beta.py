@@ -161,7 +161,7 @@ def test_the_diagnostic_of_a_run_in_a_fleet_is_its_own(rng):
 def test_trpos_own_multiplier_is_the_diagnostic_with_its_settings(rng):
     """TRPO reports sqrt(s^T F s / 2 delta); after any number of iterations that is sqrt(g^T s / 2 delta)."""
     fleet, theta, rollout = random_fleet("trpo", FAMILIES[0], rng, [{}], diagnostics={"cg_iterations": 10})
-    _, _, facts = trpo.update(fleet, theta, (), rollout)
+    _, _, metrics = trpo.update(fleet, theta, (), rollout)
     made = implied_beta(fleet, theta, rollout.batch, fleet.settings.max_kl)
-    torch.testing.assert_close(facts["implied_beta"], made.implied_beta)
-    torch.testing.assert_close(facts["cg_residual"], made.cg_residual)
+    torch.testing.assert_close(metrics["implied_beta"], made.implied_beta)
+    torch.testing.assert_close(metrics["cg_residual"], made.cg_residual)

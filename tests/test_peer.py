@@ -117,8 +117,8 @@ def test_trpos_step_is_sb3_contribs_with_its_kl_summed(family, delta, rng, monke
     torch.manual_seed(0)
     model.train()
 
-    new, _, facts = trpo.update(fleet, theta, (), rollout)
-    assert facts["accepted"].item() and model.logger.name_to_value["train/is_line_search_success"] == 1
+    new, _, metrics = trpo.update(fleet, theta, (), rollout)
+    assert metrics["accepted"].item() and model.logger.name_to_value["train/is_line_search_success"] == 1
     step = new[0] - theta[0]
     direction = order_of(model, searched["direction"])
     cosine = torch.nn.functional.cosine_similarity(step, direction, dim=0)

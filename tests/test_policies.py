@@ -70,7 +70,7 @@ def test_a_stored_policy_is_the_trained_function_to_the_bit(task, tmp_path):
     noise = np.stack([trainer.fleet.policy.family.noise(rng, 2) for _ in observation])
     actions = np.stack(list(map(act, observation, noise)))
     for run, each in enumerate(stored(trainer, keeper, tmp_path / "p")):
-        assert torch.equal(each.theta, trainer.theta[run]) and each.facts["iteration"] == 2
+        assert torch.equal(each.theta, trainer.theta[run]) and each.metadata["iteration"] == 2
         assert np.array_equal(each.actor(50)(observation[:, run], noise[:, run]), actions[:, run])
 
 
@@ -81,9 +81,9 @@ def test_every_family_is_read_as_it_was_and_loads_into_a_plain_sequential(family
     mean, scale = rng.normal(size=6), rng.uniform(1, 2, 6)
     file = tmp_path / "a.safetensors"
     of = config(tmp_path, hidden=[8, 5])
-    facts = {"kind": "last", "iteration": 3}
-    file.write_bytes(policies.content(of, policy, theta, mean, scale, facts))
-    assert policies.content(of, policy, theta, mean, scale, facts) == file.read_bytes()
+    metadata = {"kind": "last", "iteration": 3}
+    file.write_bytes(policies.content(of, policy, theta, mean, scale, metadata))
+    assert policies.content(of, policy, theta, mean, scale, metadata) == file.read_bytes()
     held = policies.read(file)
     assert torch.equal(held.theta, theta) and held.policy.network == policy.network and held.task == of.task
     assert np.array_equal(held.mean, mean) and np.array_equal(held.scale, scale)
@@ -114,9 +114,9 @@ def test_the_best_policy_is_the_one_that_acted_when_the_return_was_highest(tmp_p
     assert len(best) == 3 and len(set(at)) > 1 and (at < 5).any()
     for run, each in enumerate(best):
         returns, (theta, mean, scale) = acted[at[run]]
-        assert torch.equal(each.theta, theta[run]) and each.facts["return"] == returns[run]
+        assert torch.equal(each.theta, theta[run]) and each.metadata["return"] == returns[run]
         assert np.array_equal(each.mean, mean[run]) and np.array_equal(each.scale, scale[run])
-        assert each.facts["iteration"] == at[run] and each.facts["env_steps"] == at[run] * 128
+        assert each.metadata["iteration"] == at[run] and each.metadata["env_steps"] == at[run] * 128
 
 
 @pytest.mark.parametrize("kind", ["last", "best"])
@@ -151,7 +151,7 @@ def test_a_checkpoint_made_before_the_best_was_asked_for_says_from_where_on_it_w
     with pytest.raises(KeyboardInterrupt):
         checkpoint.train(plain, kill, path)
     (best,) = stored(*trained([config(tmp_path, "best")], path=path), tmp_path / "p")
-    assert best.facts["since"] == 4 and best.facts["iteration"] >= 4
+    assert best.metadata["since"] == 4 and best.metadata["iteration"] >= 4
 
 
 def test_a_diverged_run_has_no_last_policy_and_the_best_before_it_broke(tmp_path):
@@ -173,7 +173,7 @@ def test_the_stochastic_return_agrees_with_the_last_returns_in_training(tmp_path
         (kept,) = stored(trainer, keeper, tmp_path / kind)
         made, last = play.returns(kept, 400, True), np.array(trainer.episodes.last[0])
         error = np.hypot(made.std() / 20, last.std() / 10)
-        assert abs(made.mean() - kept.facts["return"]) < 3 * error
+        assert abs(made.mean() - kept.metadata["return"]) < 3 * error
         spoiled = dataclasses.replace(kept, mean=kept.mean + kept.scale)
         assert abs(play.returns(spoiled, 400, True).mean() - made.mean()) > 4 * error  # which would be seen
         assert play.returns(kept, 400, False).mean() > made.mean()

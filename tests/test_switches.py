@@ -191,11 +191,11 @@ def test_with_nothing_to_gain_trpo_widens_the_policy(rng):
         "trpo", Gaussian(2), rng, [{"damping": 0.0, "max_kl": 0.02}], entropy_coefficient=0.3
     )
     still = rollout.batch._replace(advantage=torch.zeros_like(rollout.batch.advantage))
-    new, _, facts = trpo.update(fleet, theta, (), dataclasses.replace(rollout, batch=still))
+    new, _, metrics = trpo.update(fleet, theta, (), dataclasses.replace(rollout, batch=still))
     moved = torch.zeros_like(theta)
     moved[:, -2:] = (0.02 / 2) ** 0.5
     torch.testing.assert_close(new - theta, moved, rtol=1e-6, atol=1e-9)
-    assert facts["backtracks"].item() == 0 and facts["accepted"].item() == 1
+    assert metrics["backtracks"].item() == 0 and metrics["accepted"].item() == 1
 
 
 def test_the_fix_up_is_no_objective(rng, monkeypatch):

@@ -39,8 +39,8 @@ def steps(made, settings):
         number = [{"beta": s[0]} if module is natural_gradient else {"max_kl": s[1]} for s in settings]
         configs = [configuration("cartpole", algorithm, plain | n, seed=i) for i, n in enumerate(number)]
         fleet = Fleet(configs, made["POLICY"], torch.float64)
-        new, _, facts = module.update(fleet, theta, (), Rollout(batch, None))
-        divisor = facts["beta" if module is natural_gradient else "implied_beta"]
+        new, _, metrics = module.update(fleet, theta, (), Rollout(batch, None))
+        divisor = metrics["beta" if module is natural_gradient else "implied_beta"]
         found.append((divisor, (new - theta)[:, made["MOVED"]], fleet.each(change)(new, batch).kl))
     return found
 

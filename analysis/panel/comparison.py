@@ -1,6 +1,6 @@
 """Score distributions over tasks and runs: per arm rows of kind "profile" (share of runs above a threshold), one for
 each of AGGREGATES and "P(TRPO > arm)", with 95 % intervals; "profile", "median" and "iqm" have none, because with few
-runs no method holds the truth as often as it says.
+runs no method covers the truth as often as it says.
 """
 
 import numpy as np

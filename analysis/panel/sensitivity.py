@@ -19,7 +19,7 @@ together.
 
 Black lines, in the table parentheses, go from the smallest to the largest Φ with one task left out; they are no
 intervals. Scores are scaled per task to the 5th and 95th percentile of all runs. Φ grows with the number of values and
-with noise, because a maximum is taken; the diamonds, selected and evaluated on different seeds, are free of that. “To
+with noise, because a maximum is taken; the diamonds, selected and evaluated on different seeds, do not. “To
 tune per task” is whether the knob needs tuning per task to reach 95 % of the tuned score.
 """
 PART, ORDER = "windows_of_values", 60

@@ -1,4 +1,4 @@
-"""How often the rule of each question decides wrongly and rightly, in imagined studies (`analysis.sizes`)."""
+"""How often the rule of each question decides wrongly and rightly, in simulated studies (`analysis.sizes`)."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from ..names import percent
 
 TITLE = "How the rules decide when the truth is known"
 CAPTION = """
-Imagined studies whose truth is known, judged by the rules of this report (python -m analysis.sizes): how often a claim
+Simulated studies whose truth is known, judged by the rules of this report (python -m analysis.sizes): how often a claim
 or its contrary is shown. The keywords of a world are those of the question’s module; true effect: where they do not say
 it.
 """

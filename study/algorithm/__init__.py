@@ -4,11 +4,11 @@ A page has
 
     Settings                                 its numbers, with bounds; a float may differ per run
     start(fleet, theta) -> state             a NamedTuple of [R, ...] tensors, kept between updates
-    update(fleet, theta, state, rollout) -> (theta, state, facts)
+    update(fleet, theta, state, rollout) -> (theta, state, metrics)
 
 A page may be outside of the package: algorithm=custom algorithm.module=my_package.my_algorithm.
 
-theta is [R, P]; facts are columns of curves.parquet, [R] each. Losses are written for one run.
+theta is [R, P]; metrics are columns of curves.parquet, [R] each. Losses are written for one run.
 """
 
 import importlib

@@ -27,7 +27,7 @@ start = trpo.start
 
 
 def update(fleet, theta, state, rollout):
-    s, lagrange, facts = trpo.natural_gradient(fleet, theta, rollout.batch)
+    s, lagrange, metrics = trpo.natural_gradient(fleet, theta, rollout.batch)
     beta = lagrange if fleet.settings.rescale else fleet.settings.beta
     theta, found = trpo.search(fleet, theta, rollout.batch, trpo.quotient(s, beta))
-    return theta, state, facts | found | {"beta": beta}
+    return theta, state, metrics | found | {"beta": beta}

@@ -8,8 +8,9 @@
     theta + 2^-k step     the first k = 0, 1, ... that gains and keeps the true KL within delta
 
 F is the analytic Fisher matrix of every fisher_stride-th state, plus damping on its diagonal; g is of the
-full batch. Without line_search the full step is taken: the truncated natural gradient with the constraint
-in its quadratic model only.
+full batch. The line search is the paper's. That of modular_rl, whose numbers are the defaults, asks for a tenth
+of the gain that the gradient foretells and does not test the KL. Without line_search the full step is taken: the
+truncated natural gradient with the constraint in its quadratic model only.
 """
 
 from functools import partial
@@ -30,7 +31,7 @@ class Settings(AlgorithmSettings):
 
 
 def natural_gradient(fleet, theta, batch):
-    """s = F^-1 g [R, P], lambda* [R], and the facts of them; these replace the coarser diagnostic's."""
+    """s = F^-1 g [R, P], lambda* [R], and the metrics of them; these replace the coarser diagnostic's."""
     settings = fleet.settings
     product = fleet.fisher(theta, batch.observation[:, :: settings.fisher_stride])
 
@@ -51,7 +52,7 @@ def quotient(s, beta):
 
 
 def search(fleet, theta, batch, step):
-    """The line search's theta [R, P] and its facts, or theta + step without the setting line_search."""
+    """The line search's theta [R, P] and its metrics, or theta + step without the setting line_search."""
     settings = fleet.settings
     if not settings.line_search:
         return theta + step, {}
@@ -69,6 +70,6 @@ def start(fleet, theta):
 
 
 def update(fleet, theta, state, rollout):
-    s, lagrange, facts = natural_gradient(fleet, theta, rollout.batch)
+    s, lagrange, metrics = natural_gradient(fleet, theta, rollout.batch)
     theta, found = search(fleet, theta, rollout.batch, quotient(s, lagrange))
-    return theta, state, facts | found
+    return theta, state, metrics | found

@@ -151,7 +151,7 @@ def _line(error: BaseException) -> str:
 
 
 def _generator(stored, purpose: int) -> np.random.Generator:
-    return np.random.default_rng([stored.facts["seed"], STREAM, purpose])
+    return np.random.default_rng([stored.metadata["seed"], STREAM, purpose])
 
 
 def _environments(stored, task, seeds: list[int]):
@@ -160,14 +160,14 @@ def _environments(stored, task, seeds: list[int]):
     from study.task import Copies
 
     made, policy = Copies(task, seeds), stored.policy
-    family = with_std(made.family, stored.facts["distribution"] == "state_gaussian")
+    family = with_std(made.family, stored.metadata["distribution"] == "state_gaussian")
     there = made.observation_size, type(family), family.outputs
     if there != (policy.network.sizes[0], type(policy.family), policy.family.outputs):
         made.close()
         raise ConfigError(
             f"task.id={task.id}: {made.observation_size} observed numbers and actions of {family.outputs}; the "
             f"policy has {policy.network.sizes[0]} and {policy.family.outputs}: another environment (it was "
-            f"{stored.facts['environment']}, it is {made.origin} now)"
+            f"{stored.metadata['environment']}, it is {made.origin} now)"
         )
     return made
 
@@ -217,16 +217,17 @@ def play(folder: Path, words: list[str], episodes: int, video: Path | None = Non
             raise ConfigError(
                 f"{file}: {damage}; take the run out (python -m study.remove) and train it again"
             ) from None
-        task = stored.facts["task"]
+        task = stored.metadata["task"]
         if task not in shared:
             shared[task] = probe(stored.task).shares
         copies = 1 if shared[task] else COPIES
         made = [Interval.of(returns(stored, episodes, stochastic, copies)) for stochastic in (False, True)]
-        facts = stored.facts
-        since = f" of those from iteration {facts['since']} on" if facts["since"] else ""
+        metadata = stored.metadata
+        since = f" of those from iteration {metadata['since']} on" if metadata["since"] else ""
         out.print(
-            f"{task} {facts['arm']} seed={facts['seed']}: {facts['kind']} policy{since}, after {facts['env_steps']:,} "
-            f"steps\n  deterministic {made[0]}  stochastic {made[1]}  in training {facts['return']:.4g}",
+            f"{task} {metadata['arm']} seed={metadata['seed']}: {metadata['kind']} policy{since}, "
+            f"after {metadata['env_steps']:,} steps\n"
+            f"  deterministic {made[0]}  stochastic {made[1]}  in training {metadata['return']:.4g}",
             highlight=False,
         )
     out.print(

@@ -99,7 +99,7 @@ class Keeper:
             if not known and not trainer.alive[row]:
                 continue
             acting = self.best if known else last  # where no episode ended, the last one is the best known
-            facts = {
+            metadata = {
                 "kind": self.kind,
                 "iteration": int(acting.iteration[row]),
                 "env_steps": int(acting.iteration[row]) * config.horizon,
@@ -108,12 +108,12 @@ class Keeper:
                 "environment": trainer.copies.origin,
             }
             held = acting.theta[row].cpu(), acting.mean[row], acting.scale[row]
-            made[policy_name(config.run_id, self.kind)] = content(config, trainer.fleet.policy, *held, facts)
+            made[policy_name(config.run_id, self.kind)] = content(config, trainer.fleet.policy, *held, metadata)
         return made
 
 
 def content(
-    config: Config, policy: Policy, theta: Tensor, mean: np.ndarray, scale: np.ndarray, facts: dict[str, Any]
+    config: Config, policy: Policy, theta: Tensor, mean: np.ndarray, scale: np.ndarray, metadata: dict[str, Any]
 ) -> bytes:
     """A policy's file: its layers by the names that torch.nn.Sequential gives them, log_std, and the normaliser."""
     from safetensors.torch import save
@@ -125,7 +125,7 @@ def content(
     tensors |= {"observation.mean": torch.from_numpy(mean), "observation.scale": torch.from_numpy(scale)}
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
     family = next(name for name, kind in FAMILIES.items() if type(policy.family) is kind)
-    facts = facts | {
+    metadata = metadata | {
         "run_id": config.run_id,
         "task": config.task_label,
         "arm": config.arm,
@@ -135,8 +135,8 @@ def content(
         "hidden": list(policy.network.sizes[1:-1]),
         "config": config.model_dump(mode="json", exclude={"execution"}, serialize_as_any=True),
     }
-    facts["sha256"] = _digest(tensors, facts)
-    return save(tensors, {"study": json.dumps(facts, sort_keys=True)})  # one key: the order of several is not fixed
+    metadata["sha256"] = _digest(tensors, metadata)
+    return save(tensors, {"study": json.dumps(metadata, sort_keys=True)})  # one key: the order of several is not fixed
 
 
 def _named(layers: list[Tensor]) -> list[tuple[int, str, Tensor]]:
@@ -144,8 +144,8 @@ def _named(layers: list[Tensor]) -> list[tuple[int, str, Tensor]]:
     return [(2 * (place // 2), ("weight", "bias")[place % 2], part) for place, part in enumerate(layers)]
 
 
-def _digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
-    sha = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
+    sha = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         sha.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}\n".encode())
         sha.update(tensors[name].numpy().tobytes())
@@ -161,12 +161,12 @@ class Stored:
     mean: np.ndarray  # [D] of the observations
     scale: np.ndarray  # [D]
     task: Task
-    facts: dict[str, Any]  # run_id, task, arm, seed, kind, iteration, env_steps, return, environment, config, ...
+    metadata: dict[str, Any]  # run_id, task, arm, seed, kind, iteration, env_steps, return, environment, config, ...
 
     def actor(self, copies: int) -> Actor:
         """Actions [copies, A] of raw observations [copies, D] and noise [copies, .]; noise 0 gives the mode."""
         mean, scale = (np.repeat(array[None], copies, 0) for array in (self.mean, self.scale))
-        bound = self.facts["config"].get("observation_clip", 5.0)
+        bound = self.metadata["config"].get("observation_clip", 5.0)
         return actor(self.policy, self.theta.repeat(copies, 1), mean, scale, math.inf if bound is None else bound)
 
 
@@ -176,26 +176,26 @@ def read(path: Path) -> Stored:
 
     try:
         with safe_open(path, framework="pt") as held:
-            facts = json.loads((held.metadata() or {})["study"])
+            metadata = json.loads((held.metadata() or {})["study"])
             tensors = {name: held.get_tensor(name) for name in held.keys()}
-        written = facts.pop("sha256")
+        written = metadata.pop("sha256")
     except FileNotFoundError:
         raise
     except Exception as error:  # damaged bytes may raise anything; nothing in them is executed
         raise disk.Damaged(
             f"is no kept policy ({' '.join(f'{type(error).__name__}: {error}'.split())[:120]})"
         ) from None
-    if _digest(tensors, facts) != written:
+    if _digest(tensors, metadata) != written:
         raise disk.Damaged("does not agree with its digest")
-    family: Family = FAMILIES[facts["distribution"]](
-        tuple(facts["actions"]) if facts["distribution"] == "categoricals" else facts["actions"][0]
+    family: Family = FAMILIES[metadata["distribution"]](
+        tuple(metadata["actions"]) if metadata["distribution"] == "categoricals" else metadata["actions"][0]
     )
     mean, scale = (tensors[f"observation.{name}"].numpy() for name in ("mean", "scale"))
-    policy = Policy.make(len(mean), family, tuple(facts["hidden"]), facts["config"].get("activation", "tanh"))
-    count = 2 * (len(facts["hidden"]) + 1)
+    policy = Policy.make(len(mean), family, tuple(metadata["hidden"]), metadata["config"].get("activation", "tanh"))
+    count = 2 * (len(metadata["hidden"]) + 1)
     parts = [tensors[f"network.{2 * (i // 2)}.{('weight', 'bias')[i % 2]}"].reshape(-1) for i in range(count)]
     theta = torch.cat([*parts, tensors.get("log_std", parts[0][:0])])
-    return Stored(policy, theta, mean, scale, Task(**facts["config"]["task"]), facts)
+    return Stored(policy, theta, mean, scale, Task(**metadata["config"]["task"]), metadata)
 
 
 def size(config: Config, shape: Policy) -> int:
@@ -203,6 +203,6 @@ def size(config: Config, shape: Policy) -> int:
     family = with_std(shape.family, config.state_dependent_std)
     policy = Policy.make(shape.network.sizes[0], family, config.hidden, config.activation)
     mean = np.zeros(policy.network.sizes[0])
-    facts = {"kind": config.execution.policies, "iteration": config.iterations, "environment": "x" * 20}
-    facts |= {"env_steps": config.total_steps, "return": 1 / 3, "since": 0}
-    return len(content(config, policy, torch.zeros(policy.parameters), mean, mean, facts))
+    metadata = {"kind": config.execution.policies, "iteration": config.iterations, "environment": "x" * 20}
+    metadata |= {"env_steps": config.total_steps, "return": 1 / 3, "since": 0}
+    return len(content(config, policy, torch.zeros(policy.parameters), mean, mean, metadata))
