@@ -4,7 +4,7 @@
     python -m analysis.dataset OUT.zip [FOLDER]   packs results/, or a study's folder, for Zenodo or a hub
 
 croissant.json is metadata in MLCommons' Croissant 1.0: the types of the Parquet files' columns, with the meanings that
-results/README.md gives them. figures.sha256 has the digests of the figures that README.md and docs/ show, in the form
+study/record.py gives them. figures.sha256 has the digests of the figures that README.md and docs/ show, in the form
 of `sha256sum -c`. An archive has a SHA256SUMS of the same form.
 """
 
@@ -71,7 +71,7 @@ SHOWN = re.compile(r"!\[[^\]]*\]\(([^)]*report/figures/[^)]*\.png)\)")
 
 
 def croissant(results: Path) -> dict:
-    """The metadata of a folder of studies that has a README.md like results/, beside a CITATION.cff.
+    """The metadata of a folder of studies, beside a CITATION.cff.
 
     Raises StudyError for a column without a meaning.
     """
@@ -125,11 +125,13 @@ def _older(lacking):
 
 
 def _record_set(results, name, kind, files, lacking):
-    meanings = _meanings(results, kind)
+    from study.record import CURVES, RUNS
+
+    meanings = {"runs": RUNS, "curves": CURVES}[kind]
     types = _types(files)
     unknown = [column for column in types if column not in meanings]
     if unknown:
-        raise StudyError(f"{results / 'README.md'} says nothing of the columns {', '.join(unknown)} of {kind}.parquet")
+        raise StudyError(f"study/record.py says nothing of the columns {', '.join(unknown)} of {kind}.parquet")
     study = {"extract": {"fileProperty": "fullpath"}, "transform": {"regex": rf"^(.*)/{kind}\.parquet$"}}
     fields = [_field(name, "study", "folder of the study", "sc:Text", study)]
     for column, meaning in meanings.items():
@@ -155,13 +157,6 @@ def _field(record_set, column, meaning, type_, source):
         "dataType": type_,
         "source": {"fileSet": {"@id": f"{record_set}-files"}, **source},
     }
-
-
-def _meanings(results, kind):
-    """{column: meaning}, of the table in README.md."""
-    text = (results / "README.md").read_text(encoding="utf-8")
-    table = text.split(f"\n## {kind}.parquet")[1].split("\n## ")[0]
-    return {name: meaning.replace(r"\|", "|") for name, meaning in re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.M)}
 
 
 def _types(files):

@@ -47,7 +47,6 @@ def small(tmp_path):
     for name, seeds, drop in (("one", 2, []), ("two", 1, ["kl_p99"])):
         runs, curves = synthetic.study([synthetic.Task(name)], [synthetic.TRPO], seeds=seeds, iterations=3)
         synthetic.write(results / name, runs, curves.drop(columns=drop))
-    shutil.copy(RESULTS / "README.md", results)
     shutil.copy(ROOT / "CITATION.cff", tmp_path)
     return results
 
@@ -107,7 +106,7 @@ def test_every_record_is_a_row_of_the_files(small):
 def test_a_column_without_a_meaning_is_refused(small):
     runs = pd.read_parquet(small / "one/runs.parquet").assign(mood=1)
     runs.to_parquet(small / "one/runs.parquet")
-    with pytest.raises(analysis.StudyError, match="README.md says nothing of the columns mood of runs.parquet"):
+    with pytest.raises(analysis.StudyError, match="record.py says nothing of the columns mood of runs.parquet"):
         dataset.croissant(small)
 
 

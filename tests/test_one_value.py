@@ -97,7 +97,9 @@ def test_a_sweep_of_one_s_own_has_no_verdict_and_the_demonstration_has(tmp_path)
     )
     assert one_value.sentence(fixed).startswith(words)
     (unjudged,) = one_value.decide(one_value.effects(own))
-    assert one_value.sentence(unjudged).startswith("Of β on normalised advantages, the best of 4 values keeps 0.")
+    assert one_value.sentence(unjudged).startswith(
+        "Of 3 tasks and β on normalised advantages, the best of 4 values keeps 0."
+    )
 
 
 def test_the_two_tasks_shown_are_those_whose_best_values_differ_most(tmp_path):

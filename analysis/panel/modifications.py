@@ -48,6 +48,9 @@ def numbers(study, runs) -> pd.DataFrame:
     if constant not in means.index.droplevel("arm"):
         raise NotApplicable("needs kl_fixed with at least 2 values of beta on three tasks")
     cells = everything.groupby([*keys, "task"]).groups
+    bounds = {
+        name: own.get("max_grad_norm", np.nan) for name, own in zip(everything["condition"], everything["changes"])
+    }
     usual = everything[everything["algorithm"] == "kl_fixed"].groupby("task")["wall_seconds"].median()
     time = np.log10(everything["wall_seconds"] / everything["task"].map(usual))
     kl, worst = log_median_kl(study), log_median_kl(study, "kl_max")
@@ -62,7 +65,7 @@ def numbers(study, runs) -> pd.DataFrame:
         chosen = np.concatenate([cells[*name, ours[task], task] for task in common])
         mean, low, high = statistics.mean_interval(effect)
         error = effect.std(ddof=1) / np.sqrt(len(effect))
-        head = {"algorithm": name[0], "condition": name[1], "values": len(own)}
+        head = {"algorithm": name[0], "condition": name[1], "clipped": bounds[name[1]], "values": len(own)}
         medians = [10 ** x.reindex(chosen).mean() for x in (kl, worst, time)]
         rows.append(
             head
@@ -96,7 +99,7 @@ def draw(frame) -> Figure:
     single = dict(list(frame[frame["kind"] == "task"].groupby(["algorithm", "condition"])))
     names = []
     for y, row in enumerate(whole.itertuples()):
-        clipped = row.condition.replace("max_grad_norm=", "gradient clipped to ")
+        clipped = f"gradient clipped to {row.clipped:g}" if np.isfinite(row.clipped) else ""
         names.append(", ".join(filter(None, [ALGORITHMS.get(row.algorithm, row.algorithm), clipped])))
         for point in single[row.algorithm, row.condition].itertuples():
             colour, label = colours[point.task], task_name(point.task)

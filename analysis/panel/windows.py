@@ -7,6 +7,7 @@ run, weighted by a Gaussian (Nadaraya and Watson 1964).
 """
 
 from dataclasses import asdict, dataclass
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -187,8 +188,9 @@ def draw(frame) -> Figure:
         symbol = SYMBOLS[KNOBS[algorithm][0]]
         ax.set_xlabel(symbol)
         ax.annotate(f"{single:.2g}", (single, len(tasks) - 0.5), ha="center", va="bottom", fontsize=6.5)
-        kind = advantages.replace(" advantages, ", ",\n")
-        ax.set_title(f"{algorithm_name(algorithm)}\n{kind}", pad=13, fontsize=8)  # over the single value
+        ax.set_title(
+            f"{algorithm_name(algorithm)}\n{fill(advantages, 24)}", pad=13, fontsize=8
+        )  # over the single value
         ax.set_yticks(range(len(tasks)), [task_name(task) for task in tasks])
         ax.set_ylim(-0.6, len(tasks) - 0.4)
         ax.grid(axis="y", visible=False)

@@ -14,6 +14,7 @@ from ..names import SYMBOLS, task_name
 from ..style import INK, NARROW, TASK_COLOURS, available, legend_below, log_axis
 from . import (
     CONTRARY,
+    KINDS,
     LEAST_TASKS,
     SHOWN,
     UNDECIDED,
@@ -133,8 +134,9 @@ def decide(found: Effects) -> list[Answer]:
         effect, low, high = kept(scores)
         answers.append(
             Answer(
-                "one_value", knob_name(*knob), sample.name, "of the best score", effect, low, high, np.nan, np.nan, 1.0,
-                tuple(tasks), len(tasks), span([scores.shape[-1]]), {knob_name(*knob): str(len(settings))},
+                "one_value", f"{SYMBOLS[NUMBERS[knob[0]][0]]} on {KINDS[knob[1]]}", sample.name, "of the best score",
+                effect, low, high, np.nan, np.nan, 1.0, tuple(tasks), len(tasks),
+                span([scores.shape[-1]]), {knob_name(*knob): str(len(settings))},
                 judged(low, high) if sample.registered else "", RULE,
             )
         )  # fmt: skip
@@ -143,19 +145,19 @@ def decide(found: Effects) -> list[Answer]:
 
 def sentence(answer) -> str:
     """One answer in words."""
-    knob, count = answer.contrast.replace(", ", " on "), next(iter(answer.candidates.values()))
+    (count,) = answer.candidates.values()
     enough = f"{KEEPS:.0%} of the best score on all {len(answer.tasks)} tasks"
-    best = f"the best of {count} values keeps {interval_text(answer)} of it on the task that it suits least"
     finding = {
-        SHOWN: f"No value of {knob} keeps {enough}: {best}",
-        CONTRARY: f"One value of {knob} keeps {enough}: {best}",
-        UNDECIDED: f"Whether one value of {knob} keeps {enough} is undecided: {best}",
-    }.get(answer.verdict, f"Of {knob}, {best.replace(' of it', ' of the best score')} of {len(answer.tasks)}")
-    return f"{finding} ({answer.seeds} seeds)."
+        SHOWN: f"No value of {answer.contrast} keeps {enough}: the",
+        CONTRARY: f"One value of {answer.contrast} keeps {enough}: the",
+        UNDECIDED: f"Whether one value of {answer.contrast} keeps {enough} is undecided: the",
+    }.get(answer.verdict, f"Of {len(answer.tasks)} tasks and {answer.contrast}, the")
+    of, where = "it" if answer.verdict else "the best score", "the task that it suits least"
+    return f"{finding} best of {count} values keeps {interval_text(answer)} of {of} on {where} ({answer.seeds} seeds)."
 
 
 def imagine(means, noise=0.1, count=3, studies=1000, seed=0):
-    """(share shown, share contrary shown) of imagined studies.
+    """(share shown, share contrary shown) of simulated studies.
 
     means  [T, V] true scores; noise: standard deviation between seeds, a number or [T, V]; count: seeds
     """

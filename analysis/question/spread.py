@@ -125,7 +125,7 @@ def imagine(
 
 
 def imagined(sd, width, tasks, values, count, noise, generator):
-    """Scores of imagined tasks as `response.fit` takes them; see `imagined_scores`."""
+    """Scores of simulated tasks as `response.fit` takes them; see `imagined_scores`."""
     x, scores = imagined_scores(sd, width, tasks, values, count, noise, generator)
     index = np.indices(scores.shape).reshape(3, -1)
     return pd.DataFrame(
@@ -135,7 +135,7 @@ def imagined(sd, width, tasks, values, count, noise, generator):
 
 
 def imagined_scores(sd, width, tasks, values, count, noise, generator):
-    """(x [H], scores [E, H, S]) of imagined tasks, half-decade grid about 0; `sd` may be the best values."""
+    """(x [H], scores [E, H, S]) of simulated tasks, half-decade grid about 0; `sd` may be the best values."""
     x = 0.5 * (np.arange(values) - (values - 1) / 2)
     best = generator.normal(0, sd, tasks) if np.ndim(sd) == 0 else sd
     widths = width * np.exp(generator.normal(0, 0.3, tasks))

@@ -104,6 +104,7 @@ def changes(frame, words):
     names = [SYMBOLS[KNOBS[name][0]] for name in by_task["algorithm"]]
     return pd.DataFrame(
         {
+            "algorithm": by_task["algorithm"],
             "contrast": [f"step (median KL of an update) of one {name} {words}" for name in names],
             "unit": "decades", "task": by_task["task"], "family": by_task["family_of_task"], "effect": by_task["mean"],
             "seeds": by_task["seeds"], "name_first": names, "name_second": names,
@@ -200,9 +201,10 @@ def numbers(study, runs) -> pd.DataFrame:
     found = effects(study)
     frame = found.steps[found.steps["sample"] == found.steps["sample"].iloc[0]].reset_index(drop=True)
     moved = found.by_task[(found.by_task["unit"] == "decades") & (found.by_task["sample"] == frame["sample"].iloc[0])]
-    for symbol, own in moved.groupby("name_first"):
-        ours = [SYMBOLS[KNOBS[name][0]] == symbol for name in frame["algorithm"]]
-        frame.loc[ours, ["fold", "fold_low", "fold_high"]] = 10 ** np.array(statistics.mean_interval(own["effect"]))
+    for algorithm, own in moved.groupby("algorithm"):
+        frame.loc[frame["algorithm"] == algorithm, ["fold", "fold_low", "fold_high"]] = 10 ** np.array(
+            statistics.mean_interval(own["effect"])
+        )
     return frame
 
 

@@ -131,7 +131,7 @@ def sentence(answer) -> str:
 
 
 def imagine(slope=1.0, scatter=0.15, sigma=0.8, normalised=0.35, tasks=30, studies=20, seed=0, **of_responses):
-    """(share shown, share contrary shown) of imagined studies in which the best raw beta follows the advantages' scale
+    """(share shown, share contrary shown) of simulated studies in which the best raw beta follows the advantages' scale
     by `slope`; sigma: SD of log10 of that scale over tasks. Others: see `spread.imagined_scores`."""
     from .spread import imagined
 
