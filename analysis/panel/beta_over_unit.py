@@ -6,14 +6,15 @@ from matplotlib.figure import Figure
 
 from ..arms import NotApplicable
 from ..names import task_name
-from ..style import available, facets, legend_below, log_axis, log_beta_axis, task_colours
+from ..style import available, facets, legend_below, log_axis, log_beta_axis, possible, task_colours
 from .reward_scales import mean_returns, rescaled
 
 TITLE = "β in the task’s own unit"
 CAPTION = """
 Raw advantages, rewards multiplied by c (colours): final return and median KL of an update (geometric mean over runs) of
 fixed β against β / c (points) and of TRPO (dashed lines). The penalty’s objective depends on β / c alone, so that
-without the value fit points of all colours would lie on one curve.
+without the value fit points of all colours would lie on one curve. An interval that leaves the plot goes beyond every
+single run.
 """
 PART, ORDER = "unit", 60
 NEEDS = ("kl_fixed", "trpo")
@@ -55,6 +56,9 @@ def draw(frame) -> Figure:
         axes["mean", task].errorbar(x, curve["mean"], error, fmt="none", ecolor=colour, elinewidth=1)
     for (quantity, task), ax in axes.items():
         log_beta_axis(ax, frame["beta_over_unit"].dropna())
+        if quantity == "mean":
+            own = frame[frame["task"] == task]
+            possible(ax, own["least"].min(), own["most"].max())
         if quantity == "median_kl":
             ax.set_yscale("log")
             log_axis(ax.yaxis)

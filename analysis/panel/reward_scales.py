@@ -8,12 +8,13 @@ from matplotlib.ticker import StrMethodFormatter
 from .. import statistics
 from ..arms import NotApplicable, log_median_kl
 from ..names import task_name
-from ..style import arm_styles, facets, labels, legend_below, log_axis
+from ..style import arm_styles, facets, labels, legend_below, log_axis, possible
 
 TITLE = "Rewards multiplied by a number"
 CAPTION = """
 Final return when every reward the algorithm sees is multiplied by a number. Only a penalty on raw advantages changes
-its step with the number; other arms change through the value fit, whose Adam has a fixed rate.
+its step with the number; other arms change through the value fit, whose Adam has a fixed rate. An interval that leaves
+the plot goes beyond every single run.
 """
 PART, ORDER = "unit", 70
 NEEDS = ("kl_fixed", "trpo")
@@ -39,13 +40,18 @@ def rescaled(study) -> pd.DataFrame:
 
 
 def mean_returns(study, runs, keys) -> pd.DataFrame:
-    """Per cell of `keys` the mean final return with its interval, and the median KL (geometric mean over runs)."""
+    """Per cell of `keys` the mean final return with its interval, and the median KL (geometric mean over runs).
+
+    least and most: of the task's single runs.
+    """
     log_kl = log_median_kl(study)
     rows = [
         (*key, *statistics.mean_interval(cell["score"].to_numpy()), 10 ** log_kl.reindex(cell.index).mean(), len(cell))
         for key, cell in runs.groupby(keys)
     ]
-    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "median_kl", "runs"])
+    frame = pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "median_kl", "runs"])
+    ends = runs.groupby("task")["score"].agg(["min", "max"])
+    return frame.assign(least=frame["task"].map(ends["min"]), most=frame["task"].map(ends["max"]))
 
 
 def draw(frame) -> Figure:
@@ -76,6 +82,7 @@ def draw(frame) -> Figure:
         ax.set_xscale("log")
         log_axis(ax.xaxis)
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        possible(ax, curve["least"].min(), curve["most"].max())
     labels(axes.values(), "rewards multiplied by", "final return")
     legend_below(figure, axes.values())
     return figure

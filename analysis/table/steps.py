@@ -1,5 +1,6 @@
 """What the updates of each arm are like, in the mean over runs and tasks: a row per arm and quantity of `updates`."""
 
+import numpy as np
 import pandas as pd
 
 from .. import statistics
@@ -62,7 +63,8 @@ def updates(study) -> dict:
 
 def text(frame) -> pd.DataFrame:
     def share(cell):
-        return f"{100 * cell['mean']:.1f} % [{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"
+        low, high = np.clip([cell["low"], cell["high"]], 0, 1)  # of no share goes an interval below 0 or above 1
+        return f"{100 * cell['mean']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
     def nats(cell):
         return "{:.2g} [{:.2g}, {:.2g}]".format(*10 ** cell[["mean", "low", "high"]].astype(float))
