@@ -7,6 +7,7 @@ import pandas as pd
 
 from . import statistics
 from .data import KNOBS
+from .names import ALGORITHMS
 
 
 class NotApplicable(Exception):
@@ -33,22 +34,25 @@ def default_arm(runs, algorithm):
 
 
 def headline(runs):
-    """Each algorithm at its authors' setting; of one that has none, as fixed beta or one's own, every arm."""
-    return pd.concat([_shown(runs, algorithm) for algorithm in sorted(set(runs["algorithm"]) | {"kl_fixed"})])
+    """Each algorithm at its authors' setting, with each value of its other settings; without such one, every arm."""
+    return pd.concat([_shown(own) for _, own in runs.groupby("family")])
 
 
-def _shown(runs, algorithm):
-    _, default = KNOBS.get(algorithm, (None, None))
-    if default is not None:
-        return default_arm(runs, algorithm)
-    return plain(runs, algorithm) if algorithm in KNOBS else runs[runs["algorithm"] == algorithm]
+def _shown(runs):
+    """Of one family."""
+    _, default = KNOBS.get(runs["algorithm"].iloc[0], (None, None))
+    if default is None:
+        return runs
+    distance = np.abs(np.log(runs["setting"] / default))
+    return runs[distance == distance.min()]
 
 
-def every_value(runs):
-    """`headline`, and every value of each algorithm's knob."""
-    known = [plain(runs, algorithm) for algorithm in KNOBS]
-    every = pd.concat([headline(runs), *known])
-    return every[~every.index.duplicated()]
+def knobs(runs):
+    """{family: knob} of those whose knob takes several values: known algorithms, then one's own."""
+    several = runs.groupby("family")["setting"].nunique()
+    known = {name: knob for name, (knob, _) in KNOBS.items() if several.get(name, 0) > 1}
+    own = runs[~runs["algorithm"].isin(ALGORITHMS)].groupby("family")["knob"].first()
+    return known | {family: knob for family, knob in own.items() if several[family] > 1}
 
 
 def sweep(runs, algorithm="kl_fixed", least=2):

@@ -16,7 +16,7 @@ import yaml
 
 from . import scale
 from .defaults import defaults
-from .names import know_arm, spaced
+from .names import counted, know_arm, spaced
 
 # The number each algorithm is tuned by, and the value its authors recommend.
 KNOBS = {
@@ -60,17 +60,19 @@ class Study:
     """Runs and curves on one set of row numbers.
 
     - `runs`: one row per usable run; its index is the number that `curves.run` refers to. `arm` is without its
-      condition, `label` with it. Beside the columns of runs.parquet: `condition` (settings of the protocol that differ
-      from the default, "" for none), `family` (the algorithm and its settings other than the knob), `knob`, `setting`
-      (the knob's value), `changes` (the settings of `condition` as a dict), `advantages` ("normalised", "centred" or
-      "raw"), `untrained` (return of the untrained policy of the task), `score` (final return; a diverged run scores as
-      the untrained policy), `study` (the folder it is in), `studies` (all folders it is in), `registered` (commit of
-      the study's registration, "" without one), `evidence` (whether the study's README.md has that entry), `fork`
-      (steps of the source at which a fork begins, NaN for other runs) and the task's scale (`analysis.scale`).
+      condition, `label` with it. Beside the columns of runs.parquet: `condition` (settings of the protocol that
+      differ from the default, "" for none), `family` (the algorithm and its settings other than the knob), `knob` (of
+      an algorithm of one's own the number that was swept), `setting` (the knob's value), `changes` (the settings of
+      `condition` as a dict), `advantages` ("normalised", "centred" or "raw"), `untrained` (return of the untrained
+      policy of the task), `score` (final return; a diverged run scores as the untrained policy), `horizon` (steps of
+      a rollout), `study` (the folder it is in), `studies` (all folders it is in), `registered` (commit of the study's
+      registration, "" without one), `evidence` (whether the study's README.md has that entry), `fork` (steps of the
+      source at which a fork begins, NaN for other runs) and the task's scale (`analysis.scale`).
     - `curves`: one row per run and iteration, sorted; beside the columns of curves.parquet `run` and `progress` (0 to
       1: the share of the run's budget already used).
     - `missing`: one row per run that the grid implies and the files lack, with the command that makes it.
-    - `notes`, `left_out`: lines for the reader; `left_out` says which runs of the files are not among `runs`, and why.
+    - `notes`, `warnings`, `left_out`: lines for the reader. `left_out` says which runs of the files are not among
+      `runs`, and why; a report's first screen has these and `warnings`.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Study:
     curves: pd.DataFrame
     missing: pd.DataFrame
     notes: list = field(default_factory=list)
+    warnings: list = field(default_factory=list)
     left_out: list = field(default_factory=list)
     whole: "Study | None" = None  # the study with every budget, of one that has had others taken out
 
@@ -98,8 +101,8 @@ class Study:
         """ "kl_fixed (3 values of beta; horizon=1024), trpo (1 value of max_kl)": what there is, by condition."""
         parts = []
         for (algorithm, condition), runs in self.runs.groupby(["algorithm", "condition"]):
-            count, knob = runs["setting"].nunique(), KNOBS.get(algorithm, (None,))[0]
-            what = [f"{count} {'value' if count == 1 else 'values'} of {knob}"] if knob else []
+            count, knob = runs["setting"].nunique(), runs["knob"].iloc[0]
+            what = [f"{counted(count, 'value')} of {knob}"] if knob else []
             parts.append(f"{algorithm} ({'; '.join([*what, *filter(None, [condition])])})".replace(" ()", ""))
         return ", ".join(parts[:12]) + (f" and {len(parts) - 12} more" if len(parts) > 12 else "")
 
@@ -121,6 +124,7 @@ class Study:
             runs=self.runs[keep].reset_index(drop=True),
             curves=curves,
             notes=list(self.notes),
+            warnings=list(self.warnings),
             left_out=list(self.left_out),
         )
 
@@ -139,7 +143,7 @@ class Study:
         study = replace(self.of(keep), whole=self)
         study.missing = self.missing[self.missing["total_steps"] == self.missing["task"].map(best)]
         lines = [
-            f"{len(rest)} {'run' if len(rest) == 1 else 'runs'} of {task} with {spaced(steps)} steps left out: most "
+            f"{counted(len(rest), 'run')} of {task} with {spaced(steps)} steps left out: most "
             f"runs of the task have {spaced(best[task])}."
             for (task, steps), rest in self.runs[~keep].groupby(["task", "total_steps"])
         ]
@@ -147,8 +151,8 @@ class Study:
             study.notes += lines
             tasks = self.runs.loc[~keep, "task"].nunique()
             lines = [
-                f"{(~keep).sum()} runs of {tasks} tasks left out, because most runs of their task have more or fewer "
-                "steps; the end of the report lists them. The questions read every budget."
+                f"{counted((~keep).sum(), 'run')} of {counted(tasks, 'task')} left out, because most runs of their "
+                "task have more or fewer steps; the end of the report lists them. The questions read every budget."
             ]
         study.left_out += lines
         _score(study)
@@ -193,10 +197,11 @@ class Study:
 
     @cached_property
     def steps(self):
-        """[run] environment steps of the full budget, as the longest run of it counts them."""
+        """[run] environment steps of the full budget, as the longest run of it and of the same horizon counts them."""
         last = np.zeros(len(self.runs))
         np.maximum.at(last, self.curves["run"].to_numpy(), self.curves["env_steps"].to_numpy())
-        return pd.Series(last).groupby(self.runs["total_steps"].to_numpy()).transform("max").to_numpy()
+        budget = [self.runs[name].to_numpy() for name in ("total_steps", "horizon")]
+        return pd.Series(last).groupby(budget).transform("max").to_numpy()
 
     def over_training(self, column: str | np.ndarray, parts: int | None = None) -> np.ndarray:
         """[run, part] mean of a curve's column (or of as many values) in equal parts of training; NaN where none.
@@ -230,6 +235,7 @@ def load(directories: str | Path | Iterable[str | Path] | None = None, whole_see
     """
     if isinstance(directories, str | Path):
         directories = [directories]
+    left_out = [] if directories is not None else [_in_training(folder) for folder in in_training()]
     directories = evidence() if directories is None else [Path(directory) for directory in directories]
     for directory in directories:
         if not directory.is_dir():
@@ -247,12 +253,12 @@ def load(directories: str | Path | Iterable[str | Path] | None = None, whole_see
     every_run["failed"] = every_run["status"] == "failed"
     every_run["studies"] = every_run["run_id"].map(every_run.groupby("run_id")["study"].agg(tuple))
     every_run = every_run.sort_values("failed", kind="stable").drop_duplicates("run_id")
-    described, notes, left_out = _describe(every_run), [], []
+    described, warnings = _describe(every_run), []
     # The same run under two names: trained again for another study.
     repeated = described.duplicated(NAMES)
     if repeated.any():
         _refuse_different(described)
-        notes.append(f"{repeated.sum()} runs found in two studies count once.")
+        left_out.append(f"{counted(repeated.sum(), 'run')} found in two studies, counted once.")
     described = described[~repeated]
     usable = described[~described["failed"]]
     missing = _missing(described)
@@ -260,17 +266,17 @@ def load(directories: str | Path | Iterable[str | Path] | None = None, whole_see
         ragged = set(zip(missing["condition"], missing["seed"]))
         keep = [pair not in ragged for pair in zip(usable["condition"], usable["seed"])]
         left_out.append(
-            f"Only whole seeds are used: {len(usable) - sum(keep)} runs of {len(ragged)} incomplete "
-            f"{'seed' if len(ragged) == 1 else 'seeds'} left out."
+            f"Only whole seeds are used: {counted(len(usable) - sum(keep), 'run')} of "
+            f"{counted(len(ragged), 'incomplete seed')} left out."
         )
         usable, missing = usable[keep], missing.iloc[:0]
     if usable.empty:
         raise StudyError(f"every run in {', '.join(map(str, directories))} has failed")
     endless = usable[(usable["status"] == "complete") & usable["final_return"].isna()]
     if len(endless):
-        notes.append(
-            f"No episode ended in {len(endless)} runs ({', '.join(sorted(endless['task'].unique()))}); final_return "
-            "cannot be measured: give a time limit, task.max_episode_steps=N, or task.kwargs."
+        warnings.append(
+            f"No episode ended in {counted(len(endless), 'run')} ({', '.join(sorted(endless['task'].unique()))}); "
+            "final_return cannot be measured: give a time limit, task.max_episode_steps=N, or task.kwargs."
         )
     usable = usable.sort_values(["condition", "task", "arm", "seed"]).reset_index(drop=True)
     study = Study(
@@ -279,7 +285,7 @@ def load(directories: str | Path | Iterable[str | Path] | None = None, whole_see
         runs=usable,
         curves=_read_curves(directories, usable),
         missing=missing,
-        notes=notes,
+        warnings=warnings,
         left_out=left_out,
     )
     study.curves["progress"] = (study.curves["env_steps"] / study.steps[study.curves["run"]]).astype(np.float32)
@@ -368,11 +374,26 @@ def head(directory):
 def evidence():
     """Folders of all committed studies, without those that are still being trained, which nobody is to read yet
     (`complete: false` in the head). Raises StudyError without any."""
-    heads = {path.parent: head(path.parent) for path in sorted(EVIDENCE.glob("*/runs.parquet"))}
-    found = [folder for folder, known in heads.items() if "registered" in known and known.get("complete", True)]
+    found = [folder for folder, complete in _committed() if complete]
     if not found:
         raise StudyError(f"no committed studies in {EVIDENCE}; name folders of your own")
     return found
+
+
+def in_training():
+    """Folders of committed studies that are still being trained."""
+    return [folder for folder, complete in _committed() if not complete]
+
+
+def _committed():
+    """[(folder, whether it is complete)] of the studies whose README.md has an entry of their registration."""
+    heads = {path.parent: head(path.parent) for path in sorted(EVIDENCE.glob("*/runs.parquet"))}
+    return [(folder, known.get("complete", True)) for folder, known in heads.items() if "registered" in known]
+
+
+def _in_training(folder):
+    count = pq.read_metadata(folder / "runs.parquet").num_rows
+    return f"{counted(count, 'run')} of {folder.name} left out: it is still being trained."
 
 
 def _read_curves(directories, runs):
@@ -432,15 +453,19 @@ def _once(curves, run_ids):
 
 def _describe(runs):
     """`runs` with condition, family, knob, setting and advantages, by its columns and its configuration."""
-    runs = runs.assign(label=runs["arm"])
-    given = ["algorithm", "arm", "config", "condition", "overrides"]
+    configs = [json.loads(config or "{}") for config in runs["config"]]
+    own = [config.get("algorithm") if name == "custom" else None for name, config in zip(runs["algorithm"], configs)]
+    swept = _swept([settings for settings in own if settings])
+    known = [KNOBS.get(algorithm, (None,))[0] for algorithm in runs["algorithm"]]
+    knobs = [swept.get(settings.get("module")) if settings else knob for settings, knob in zip(own, known)]
+    runs = runs.assign(label=runs["arm"], knob=knobs)
+    runs["setting"] = [settings[knob] if settings and knob else np.nan for settings, knob in zip(own, knobs)]
+    given = ["algorithm", "arm", "config", "condition", "overrides", "knob"]
     described = [_describe_arm(*row) for row in zip(*(runs[column] for column in given))]
     columns = ["arm", "family", "condition", "advantages", "overrides", "changes"]
     runs[columns] = pd.DataFrame(described, index=runs.index, columns=columns)
-    runs["knob"] = [KNOBS.get(algorithm, (None,))[0] for algorithm in runs["algorithm"]]
-    runs["setting"] = np.nan
-    configs = [json.loads(config or "{}") for config in runs["config"]]
     runs["fork"] = [float((config.get("fork") or {}).get("at", np.nan)) for config in configs]
+    runs["horizon"] = [config.get("horizon", 0) for config in configs]
     runs["id"] = [(config.get("task") or {}).get("id", "") for config in configs]
     for algorithm, (knob, _) in KNOBS.items():
         of_algorithm = runs["algorithm"] == algorithm
@@ -448,11 +473,30 @@ def _describe(runs):
     return runs
 
 
-def _describe_arm(algorithm, arm, config, condition, overrides):
+def _swept(settings):
+    """{module: the number that an algorithm of one's own was swept over}, which is its knob; that with most values.
+
+    settings  dicts of the runs, each with `module`. Numbers that are not all positive have no place on a log axis.
+    """
+    values = {}
+    for own in settings:
+        for key, value in own.items():
+            values.setdefault(own.get("module"), {}).setdefault(key, set()).add(value if _positive(value) else None)
+    swept = {
+        module: {key: len(found) for key, found in of.items() if len(found) > 1 and None not in found}
+        for module, of in values.items()
+    }
+    return {module: max(counts, key=counts.get) for module, counts in swept.items() if counts}
+
+
+def _positive(value):
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _describe_arm(algorithm, arm, config, condition, overrides, knob):
     """(arm without its condition, family, condition, advantages, overrides, changes)."""
     config, words = json.loads(config), json.loads(overrides)
     own, changes = _own(words, config), _changes(words, config)
-    knob = KNOBS.get(algorithm, (None,))[0]
     others = [key for key in own if key != knob]
     bare = arm.removesuffix(f" {condition}") if condition else arm
     texts = dict(_split(word) for word in words)
@@ -569,7 +613,7 @@ def _folder(run):
 
 
 def _with_returns(study):
-    """The study without tasks on which no run ended an episode, said in its notes; as it is if there is no other."""
+    """The study without tasks on which no run ended an episode, said in `left_out`; as it is if there is no other."""
     known = study.runs["score"].notna().groupby(study.runs["task"]).any()
     if known.all() or not known.any():
         return study
@@ -594,4 +638,6 @@ def _score(study):
     runs["auc_score"] = runs["auc_return"].where(~broken & np.isfinite(runs["auc_return"]), runs["untrained"])
     unfinished = broken & (runs["status"] == "complete") & runs["untrained"].notna()
     if unfinished.any():
-        study.notes.append(f"{unfinished.sum()} complete runs ended no episode; they score as the untrained policy.")
+        study.warnings.append(
+            f"{counted(unfinished.sum(), 'complete run')} ended no episode and scored as the untrained policy."
+        )

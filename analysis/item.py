@@ -1,6 +1,6 @@
-"""Report items: figures and tables, each described by a module of `panel/`, `table/` or `question/`, called its page.
+"""Report items: figures and tables, each described by a module of `panel/`, `table/` or `question/`.
 
-A page has
+Such a module has
 
     TITLE, CAPTION           for people; the report folds what stands below a caption's first paragraph
     PART, ORDER              its heading in the report, one of PARTS, and its place there
@@ -37,7 +37,7 @@ FINDING = ["contrast", "sample", "metric", "advantages"]  # what makes a quantit
 
 @dataclass(frozen=True)
 class Item:
-    """A figure or table as its page describes it; `more` is what the report folds of its caption."""
+    """A figure or table as its module describes it; `more` is what the report folds of its caption."""
 
     name: str
     title: str
@@ -62,15 +62,15 @@ def modules(package: str, path) -> list[ModuleType]:
 
 def found(package: str, path) -> dict[str, Item]:
     """The items of a package by name, in the order of the report."""
-    return in_order({name(page): _item(page) for page in modules(package, path)})
+    return in_order({name(module): _item(module) for module in modules(package, path)})
 
 
-def _item(page):
-    caption, _, more = page.CAPTION.strip().partition("\n\n")
-    shown = (getattr(page, name, None) for name in ("draw", "text", "findings", "NEEDS"))
-    rest = getattr(page, "PER_TASK", True), getattr(page, "WHOLE", False)
-    words = name(page), page.TITLE, one_line(caption), one_line(more)
-    return Item(*words, page.PART, page.ORDER, page.numbers, *shown, *rest)
+def _item(module):
+    caption, _, more = module.CAPTION.strip().partition("\n\n")
+    shown = (getattr(module, name, None) for name in ("draw", "text", "findings", "NEEDS"))
+    rest = getattr(module, "PER_TASK", True), getattr(module, "WHOLE", False)
+    words = name(module), module.TITLE, one_line(caption), one_line(more)
+    return Item(*words, module.PART, module.ORDER, module.numbers, *shown, *rest)
 
 
 def in_order(items: dict) -> dict:
@@ -79,13 +79,13 @@ def in_order(items: dict) -> dict:
     return dict(sorted(items.items(), key=lambda item: (headings.index(item[1].part), item[1].order)))
 
 
-def name(page: ModuleType) -> str:
+def name(module: ModuleType) -> str:
     """ "kl_law" of analysis.panel.kl_law."""
-    return page.__name__.rpartition(".")[2]
+    return module.__name__.rpartition(".")[2]
 
 
 def one_line(text: str) -> str:
-    """A text without the line breaks that the page's width puts into it."""
+    """A text without the line breaks that a source file's width puts into it."""
     return " ".join(text.split())
 
 

@@ -28,6 +28,13 @@ ALGORITHMS = {
 }
 DISPLAY_ORDER = {name: place for place, name in enumerate(("kl_fixed", "trpo", "kl_adaptive", "clip"))}
 SYMBOLS = {"beta": "β", "kl_target": "target KL", "max_kl": "δ", "clip_epsilon": "ε"}
+
+
+def symbol(knob):
+    """ "β" of beta; of the number that an algorithm of one's own was swept over its name."""
+    return SYMBOLS.get(knob, knob)
+
+
 TASKS = {
     "halfcheetah": "HalfCheetah",
     "hopper": "Hopper",
@@ -99,7 +106,7 @@ def arm_name(arm):
 
 
 def _setting(key, value):
-    return f"{SYMBOLS.get(key, key)}={spelled(value)}"
+    return f"{symbol(key)}={spelled(value)}"
 
 
 def _change(key, value):
@@ -122,6 +129,16 @@ def spelled(value):
     if isinstance(value, float):
         return short if float(short := f"{value:g}") == value else repr(value)
     return str(value).lower()
+
+
+def counted(count, word):
+    """ "1 run", "3 runs", "2 to 5 seeds"."""
+    return f"{count} {word if str(count) == '1' else f'{word}s'}"
+
+
+def lacking(missing):
+    """ "1 run is missing", "3 runs are missing"."""
+    return f"{counted(len(missing), 'run')} {'is' if len(missing) == 1 else 'are'} missing"
 
 
 def percent(share):

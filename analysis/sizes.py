@@ -20,26 +20,28 @@ TABLE = EVIDENCE / "question_sizes.csv"
 COLUMNS = ["question", "world", "studies", "shown", "contrary_shown", "true_effect"]
 
 
-def rows(page, studies):
-    """A row per world of a question's page."""
+def rows(module, studies):
+    """A row per world of a question's module."""
     found = []
-    for world in page.WORLDS:
+    for world in module.WORLDS:
         keywords = {"studies": studies} | world
-        shown, contrary, *truth = page.imagine(**keywords)
+        shown, contrary, *truth = module.imagine(**keywords)
         words = ", ".join(f"{key} = {value:g}" for key, value in world.items() if key != "studies")
-        found.append((name(page), words, keywords["studies"], shown, contrary, *(truth or [None])))
+        found.append((name(module), words, keywords["studies"], shown, contrary, *(truth or [None])))
     return pd.DataFrame(found, columns=COLUMNS)
 
 
 def main(arguments=None):
-    pages = {name(page): page for page in modules(question.__name__, question.__path__) if hasattr(page, "WORLDS")}
+    known = {
+        name(module): module for module in modules(question.__name__, question.__path__) if hasattr(module, "WORLDS")
+    }
     parser = argparse.ArgumentParser(prog="python -m analysis.sizes", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"questions: {', '.join(pages)} (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"questions: {', '.join(known)} (default: all)")
     parser.add_argument("--studies", type=int, default=1000, help="simulated studies of each world")
     given = parser.parse_args(arguments)
-    if unknown := set(given.names) - set(pages):
-        parser.error(f"no question {', '.join(sorted(unknown))} with WORLDS; there are {', '.join(pages)}")
-    made = pd.concat([rows(pages[each], given.studies) for each in given.names or pages])
+    if unknown := set(given.names) - set(known):
+        parser.error(f"no question {', '.join(sorted(unknown))} with WORLDS; there are {', '.join(known)}")
+    made = pd.concat([rows(known[each], given.studies) for each in given.names or known])
     if TABLE.exists():
         kept = pd.read_csv(TABLE)
         made = pd.concat([kept[~kept["question"].isin(made["question"])], made])

@@ -102,6 +102,19 @@ def test_over_training_equals_the_mean_by_hand(tmp_path, quick):
     np.testing.assert_allclose(by_part[4], np.nanmean(returns.reshape(7, 7), axis=1), rtol=1e-5)
 
 
+def test_parts_of_training_are_a_run_s_own_whatever_else_is_loaded(tmp_path):
+    """Of another horizon fewer whole rollouts may fit into the same budget."""
+    arms = (synthetic.TRPO, synthetic.CLIP)
+    one, other = (synthetic.study([synthetic.Task("a")], [arm], iterations=12) for arm in arms)
+    other[0]["config"] = [json.dumps(json.loads(config) | {"horizon": 5000}) for config in other[0]["config"]]
+    other[1]["env_steps"] += 424
+    folders = [synthetic.write(tmp_path / name, *study) for name, study in (("one", one), ("other", other))]
+    alone, both = load(folders[:1]), load(folders)
+    kept = both.of(both.runs["algorithm"] == "trpo")
+    np.testing.assert_array_equal(kept.over_training("return_mean", 5), alone.over_training("return_mean", 5))
+    assert (both.curves.groupby("run")["progress"].max() == 1).all()
+
+
 def test_condition_and_advantages_are_read_from_arm_and_config(tmp_path):
     arms = [*synthetic.fixed([1.0, 3.0])]
     arms += [arm for kind in ("none", "centre") for arm in synthetic.fixed([1.0], advantage_normalization=kind)]
@@ -133,6 +146,8 @@ def test_further_numbers_of_an_algorithm_make_a_family_not_a_condition(tmp_path)
     runs, curves = synthetic.study(synthetic.QUICK_TASKS[:1], [synthetic.ADAPTIVE])
     runs["arm"] = "kl_adaptive kl_target=0.01 factor=3"
     runs["config"] = [json.dumps({"algorithm": {"name": "kl_adaptive", "kl_target": 0.01, "factor": 3}})] * 3
+    words = ["task=a", "algorithm=kl_adaptive", "algorithm.kl_target=0.01", "++algorithm.factor=3"]
+    runs["overrides"] = json.dumps(words)
     study = load([synthetic.write(tmp_path / "s", runs, curves)])
     assert set(study.runs["family"]) == {"kl_adaptive factor=3"}
     assert set(study.runs["condition"]) == {""}
@@ -186,7 +201,7 @@ def test_the_same_run_trained_again_under_another_name_counts_once(tmp_path, qui
     second = synthetic.write(tmp_path / "b", runs, curves)
     study = load([first, second])
     assert len(study.runs) == len(quick[0])
-    assert "count once" in study.notes[0]
+    assert "counted once" in study.left_out[0]
 
 
 def test_a_run_that_diverged_at_once_may_have_no_curve_but_a_complete_one_may_not(tmp_path, quick):
@@ -209,7 +224,7 @@ def test_a_task_on_which_no_episode_ended_is_left_out_and_said_so(tmp_path, quic
     assert task not in study.tasks and len(study.runs) == (~endless).sum()
     assert study.runs["score"].notna().all() and set(study.curves["run"]) == set(study.runs.index)
     assert f"Left out, because no run ended an episode there: {task}." in study.left_out
-    assert not any("score as the untrained" in note for note in study.notes)
+    assert not any("as the untrained policy" in note for note in study.warnings)
 
 
 def test_without_names_all_committed_studies_are_read(tmp_path, monkeypatch, capsys):
@@ -225,6 +240,7 @@ def test_without_names_all_committed_studies_are_read(tmp_path, monkeypatch, cap
     monkeypatch.setattr(data, "EVIDENCE", tmp_path)
     found = data.load()
     assert found.tasks == ["one", "two"]
+    assert found.left_out == ["2 runs of in_training left out: it is still being trained."]
     registered = found.runs.groupby("study")["registered"].first()
     assert registered.to_dict() == {"one": "abc", "two": ""}
     built, described = [], []

@@ -71,8 +71,8 @@ def swept_to(finals, trainings, seeds=3):
     offsets = [-0.5, 0.0, 0.5] if seeds > 1 else [0.0]
     rows = [
         {"task": "a", "algorithm": "kl_fixed", "family": "kl_fixed", "arm": f"kl_fixed beta={beta:g}", "setting": beta,
-         "condition": "", "seed": seed, "score": final + offset, "auc_score": over + offset, "untrained": 0.0,
-         "learned": True}
+         "knob": "beta", "condition": "", "seed": seed, "score": final + offset, "auc_score": over + offset,
+         "untrained": 0.0, "learned": True}
         for (beta, final), over in zip(finals.items(), trainings)
         for seed, offset in enumerate(offsets)
     ]  # fmt: skip

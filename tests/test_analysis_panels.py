@@ -557,36 +557,97 @@ def test_the_worst_state_s_kl_is_set_beside_the_mean_by_hand(tmp_path):
         panel.worst_state.numbers(study, study.main)
 
 
-def test_every_value_that_an_algorithm_of_one_s_own_was_swept_over_is_shown(tmp_path):
-    """Where there is no author's setting, what was swept is the knob; the values of a known knob are in the table."""
-    growths = [
-        Arm("custom", settings=(("module", "my_page"), ("growth", value)), quality=quality)
-        for value, quality in ((1.01, 0.5), (1.1, 0.8))
-    ]
-    settings = {"name": "custom", "module": "my_page", "growth": 1.0}
+def of_own_settings(runs, algorithm, **settings):
+    """The runs with the label, configuration and overrides that settings of an algorithm give them."""
+    words = [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings.items()]
+    task = f"task={runs['task'].iloc[0]}"
+    return runs.assign(
+        arm=" ".join([algorithm, *words]),
+        algorithm=algorithm,
+        config=[
+            json.dumps(json.loads(config) | {"algorithm": {"name": algorithm} | settings}) for config in runs["config"]
+        ],
+        condition="",
+        overrides=json.dumps([task, f"algorithm={algorithm}", *(f"++algorithm.{word}" for word in words)]),
+    )
+
+
+def test_every_value_that_was_swept_is_shown_and_of_one_s_own_algorithm_it_is_the_knob(tmp_path):
     deltas = [Arm("trpo", max_kl=delta, quality=0.9) for delta in (0.01, 0.1)]
     natural = [Arm("natural_gradient", beta=beta, quality=0.4) for beta in (1.0, 10.0)]
-    arms = [*growths, *deltas, *natural, *fixed([0.3, 1, 3])]
-    runs, curves = synthetic.study([Task("a")], arms, iterations=12)
-    of_mine = runs["algorithm"] == "custom"
-    runs.loc[of_mine, "config"] = [
-        json.dumps(json.loads(config) | {"algorithm": settings}) for config in runs.loc[of_mine, "config"]
-    ]
-    runs.loc[of_mine, ["condition", "overrides"]] = "", '["task=a", "algorithm=custom"]'  # the settings are its own
-    study = load(tmp_path, runs, curves)
-    own = [f"custom module=my_page growth={value:g}" for value in (1.01, 1.1)]
-    betas = [f"natural_gradient beta={value:g}" for value in (1, 10)]
-    for item in (panel.learning_curves, table.returns, table.steps, panel.comparison, panel.kl_budget):
-        assert {*own, *betas} <= set(item.numbers(study, study.main)["arm"]), item.TITLE
-    assert {"trpo max_kl=0.01", "trpo max_kl=0.1"} <= set(table.returns.numbers(study, study.main)["arm"])
-    frame = panel.beta_profile.numbers(study, study.main)
-    bands = frame[(frame["kind"] == "band") & (frame["of"] == "kl_fixed")].set_index("arm")
-    assert set(bands.index) == {*own, "trpo max_kl=0.01"}
-    for arm in own:
-        mean = study.runs.loc[study.runs["arm"] == arm, "final_return"].mean()
-        assert bands.loc[arm, "mean"] == pytest.approx(mean)
+    growths = {value: Arm("custom", quality=quality) for value, quality in ((1.01, 0.3), (1.1, 0.8))}
+    iterations = {value: Arm("trpo", max_kl=0.01, quality=0.8 + value / 100) for value in (3, 5)}
+    names = [*growths.values(), *iterations.values()]
+    studies = [synthetic.study([Task("a")], [*deltas, *natural, *fixed([0.3, 1, 3])], iterations=12)]
+    studies += [synthetic.study([Task("a")], [arm], iterations=12, rng_seed=i) for i, arm in enumerate(names, 1)]
+    for i, value in enumerate(growths, 1):
+        runs = of_own_settings(studies[i][0], "custom", module="my.page", beta=1.0, growth=value)
+        studies[i] = runs, studies[i][1]
+    for i, value in enumerate(iterations, 3):
+        studies[i] = of_own_settings(studies[i][0], "trpo", max_kl=0.01, cg_iterations=value), studies[i][1]
+    for i, (runs, curves) in enumerate(studies):
+        studies[i] = runs.assign(run_id=runs["run_id"] + f"-{i}"), curves.assign(run_id=curves["run_id"] + f"-{i}")
+    study = load(tmp_path, *(pd.concat(frames, ignore_index=True) for frames in zip(*studies)))
+    every = set(study.runs["arm"])
+    own = {f"custom module=my.page beta=1 growth={value:g}" for value in growths}
+    betas = {f"natural_gradient beta={value:g}" for value in (1, 10)}
+    others = {f"trpo max_kl=0.01 cg_iterations={value}" for value in iterations}
+    assert own | betas | others <= every and len(every) == 11
+    for item in (panel.learning_curves, table.returns):
+        assert set(item.numbers(study, study.main)["arm"]) == every
+    for item in (table.steps, panel.comparison, panel.kl_budget):
+        assert set(item.numbers(study, study.main)["arm"]) == every - {"trpo max_kl=0.1"}, item.TITLE
+    of_own = study.runs[study.runs["algorithm"] == "custom"]
+    assert set(of_own["knob"]) == {"growth"} and set(of_own["setting"]) == {1.01, 1.1}
     styles = style.arm_styles(table.returns.numbers(study, study.main))
-    assert len(set(styles.values())) == len(styles) == len(arms)
-    style.drawn(panel.beta_profile.draw, frame)
-    _, others, *_ = first.own_sweep({"beta_profile": frame})
-    assert "my_page, growth=1.01 returns" in others.text and "my_page, growth=1.1 returns" in others.text
+    assert len(set(styles.values())) == len(styles) == len(every)
+    frame = panel.beta_profile.numbers(study, study.main)
+    mine = "custom module=my.page beta=1"
+    assert dict(zip(frame["of"], frame["knob"])) == first.swept(study) == {
+        "kl_fixed": "beta", "trpo": "max_kl", "natural_gradient": "beta", mine: "growth"
+    }  # fmt: skip
+    sweep = frame[(frame["of"] == mine) & (frame["kind"] == "sweep")].set_index("setting")
+    for value in growths:
+        mean = of_own.loc[of_own["setting"] == value, "final_return"].mean()
+        assert sweep.loc[value, "mean"] == pytest.approx(mean)
+    bands = frame[frame["kind"] == "band"].groupby("of")["arm"].agg(set)
+    assert bands["kl_fixed"] == {*own, "trpo max_kl=0.01"} and bands[mine] == {"trpo max_kl=0.01"}
+    for drawn in (panel.learning_curves, panel.beta_profile):
+        style.drawn(drawn.draw, drawn.numbers(study, study.main))
+
+    alone = study.only(arms="custom")
+    assert first.title(alone) == "growth of page, β=1 on a: 2 values, 3 seeds"
+    assert first.lead(alone).startswith("Which growth of page, β=1 is best, and what does another value cost? 6 runs: ")
+    (found,) = first.own_sweep({"beta_profile": panel.beta_profile.numbers(alone, alone.main)})
+    assert found.text.startswith("On a growth = 1.1 is best, with a final return of ")
+    assert alone.contents == "custom (2 values of growth)"
+
+
+def test_no_interval_of_returns_or_shares_goes_where_no_run_can(tmp_path):
+    """Of two seeds an interval is many times as long as what they are apart."""
+    raw = {"advantage_normalization": "none"}
+    arms = [*fixed([0.1, 1.0], **raw), *fixed([1.0, 10.0], reward_scale=10.0, **raw)]
+    arms += [
+        Arm("trpo", max_kl=0.01, settings=own) for own in (tuple(raw.items()), (("reward_scale", 10.0), *raw.items()))
+    ]
+    study = load(tmp_path, *synthetic.study([Task("a")], arms, seeds=2, noise=0.3, iterations=12))
+    for drawn in (panel.reward_scales, panel.beta_over_unit):
+        frame = drawn.numbers(study, study.main)
+        least, most = frame["least"].iloc[0], frame["most"].iloc[0]
+        assert frame["high"].max() > most + 0.2 * (most - least)
+        figure = style.drawn(drawn.draw, frame)
+        (ax, *_) = [ax for ax in figure.axes if ax.get_ylabel() == "final return"]
+        low, high = ax.get_ylim()
+        assert (low, high) == pytest.approx((least - 0.05 * (most - least), most + 0.05 * (most - least)))
+    shares = table.steps.numbers(study, study.main)
+    few = shares.assign(mean=0.001, low=-0.5, high=1.2)
+    assert table.steps.text(few[few["quantity"] == "wild_kl"])["KL above 10 medians"].iloc[0] == "0.1 % [0.0, 100.0]"
+
+
+def test_only_what_stands_on_a_log_axis_is_a_knob_of_ones_own():
+    settings = [
+        {"module": "m", "nest": x > 1, "share": x - 1.0, "word": "ab"[x > 1], "k": x, "j": 2} for x in (1, 2, 3)
+    ]
+    assert data._swept([*settings, {"module": "other", "k": 1}]) == {"m": "k"}
+    assert data._swept([own | {"k": 1} for own in settings]) == {}
+    assert data._swept([settings[0], settings[1] | {"j": 3}, settings[2] | {"j": 3}]) == {"m": "k"}

@@ -12,7 +12,7 @@ from scipy import stats
 from synthetic import Task, fixed
 
 import analysis
-from analysis import data, question, scale, sizes, statistics, tuning
+from analysis import data, question, response, scale, sizes, statistics, tuning
 from analysis.question import (
     clipping,
     constraint,
@@ -321,6 +321,31 @@ def test_a_verdict_is_refused_where_candidates_differ_or_runs_are_missing(differ
     assert with_command["command"].str.endswith(f"'seed={question.JUDGING_SEEDS}' name=fresh_judged").all()
 
 
+def test_a_verdict_of_a_fit_is_refused_where_its_grid_has_holes():
+    """A value or a seed that one task lacks; that one knob has more values than another is no hole."""
+    grid = [(task, x, seed) for task in "abc" for x in (-1.0, 0.0, 1.0) for seed in (0, 1)]
+    scores = pd.DataFrame(grid, columns=["task", "x", "seed"])
+    scores["words"] = "task=" + scores["task"] + " algorithm=trpo algorithm.max_kl=1"
+    fit = types.SimpleNamespace(units=[(task, task) for task in "abc"])
+    knobs = ("trpo", "raw"), ("trpo", "normalised")
+
+    def answered(*frames, sample=question.FRESH):
+        fits = {knob: (fit, frame) for knob, frame in zip(knobs, frames)}
+        estimate = lambda by: response.Estimate(2.0, 1.5, 3.0)  # noqa: E731
+        judge = lambda low, high: question.SHOWN  # noqa: E731
+        return question.estimated("spread", "", sample, "ratio", estimate, 1.0, fits, "", judge)
+
+    whole = answered(scores, scores[scores["x"] < 1])
+    assert (whole.verdict, whole.refused) == (question.SHOWN, "")
+    other = answered(scores, scores[(scores["x"] < 1) | (scores["task"] != "b")])
+    command = "python -m study -m task=b algorithm=trpo algorithm.max_kl=10 'seed=0' name=fresh"
+    assert (other.verdict, other.refused) == ("", f"No verdict: 2 runs of the grid lacking, the first: {command}")
+    one = answered(scores.drop(index=len(scores) - 1), scores)
+    assert one.refused.startswith("No verdict: 1 run of the grid") and "max_kl=10 'seed=1' name=fresh" in one.refused
+    old = answered(scores.drop(index=0), scores, sample=question.OLD)
+    assert (old.verdict, old.refused) == ("", "")
+
+
 def test_what_is_judged_are_both_values_that_each_task_has_chosen(differ):
     frame = question.tuned(only_runs(differ), regret.SWEPT)
     found = question.to_judge(frame)
@@ -348,7 +373,10 @@ def test_runs_of_no_registered_sample_get_no_verdict_and_both_numbers_of_candida
     for answer in within_run.decided("within_run", _within(mine), within_run.judged, ""):
         assert answer.verdict == answer.refused == "" and answer.sample == "these runs"
         assert answer.candidates == {"β, normalised advantages": "5", "β, raw advantages": "4"}
-        assert "candidates: 5 of β, normalised advantages and 4 of β, raw advantages" in question.sentence(answer)
+        words = question.sentence(answer)
+        normalised, raw = (", ".join(f"{value:g}" for value in sorted(set(own["setting"])))
+                           for own in (mine[mine["kind"] == kind] for kind in ("normalised", "raw")))  # fmt: skip
+        assert f"5 of β, normalised advantages ({normalised}) and 4 of β, raw advantages ({raw}); 2 seeds" in words
 
 
 def _within(runs):

@@ -425,7 +425,7 @@ def test_a_run_without_an_episodes_end_is_named_with_what_to_do(tmp_path, monkey
     code, said = command(monkeypatch, capfd, *arguments)
     assert code == 0 and "no episode ended in 1 run;" in said and "task.max_episode_steps=N" in said, said
     assert [
-        note for note in load([tmp_path / "s"]).notes if note.startswith("No episode ended in 1 runs (pendulum max")
+        note for note in load([tmp_path / "s"]).warnings if note.startswith("No episode ended in 1 run (pendulum max")
     ]
     code, said = command(monkeypatch, capfd, *arguments, "task.max_episode_steps=50")
     assert code == 0 and "no episode ended" not in said

@@ -68,6 +68,16 @@ def test_a_contrast_is_the_mean_over_tasks_in_units_of_their_mean():
     assert row.difference == pytest.approx(row.ours - row.theirs)
 
 
+def test_a_diverged_run_has_the_frozen_floor_whatever_else_is_loaded(tmp_path, monkeypatch):
+    runs, curves = synthetic.study([Task("a")], fixed([1.0, 3.0]), seeds=2, iterations=20)
+    runs.loc[0, "status"] = "diverged"
+    frozen = [("a", "a-v0", int(runs["total_steps"].iloc[0]), "gym", -7.0, 2.0, 93.0, True)]
+    monkeypatch.setattr(data.scale, "table", lambda: pd.DataFrame(frozen, columns=data.scale.COLUMNS))
+    study = data.load([synthetic.write(tmp_path / "s", runs, curves)])
+    found = replication.scored(study, "tail").groupby(study.runs["status"]).min()
+    assert found["diverged"] == -7 and found["complete"] > 100
+
+
 def test_verdicts_on_differences():
     assert replication.judged(-0.1, 0.2, 0.25) == question.SHOWN  # also where 0 is outside: too small to matter
     assert replication.judged(0.05, 0.2, 0.25) == question.SHOWN

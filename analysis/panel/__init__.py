@@ -1,4 +1,4 @@
-"""The figures of the report, one page each (`analysis.item` says what a page has)."""
+"""The figures of the report, a module each (`analysis.item` says what it has)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from ..arms import NotApplicable
 from ..data import Study, StudyError
 from ..defaults import defaults
 from ..item import Item, found, in_order, usable
+from ..names import lacking
 from ..style import drawn
 
 ASKED = found(question.__name__, question.__path__)
@@ -51,7 +52,7 @@ def figure(
     study = study if panel.whole else study.of_one_budget
     runs, missing = usable(study, panel)
     if runs.empty:
-        raise StudyError(f"{name}: {len(missing)} runs are missing, the first: {missing['command'].iloc[0]}")
+        raise StudyError(f"{name}: {lacking(missing)}, the first: {missing['command'].iloc[0]}")
     try:
         return drawn(panel.draw, panel.numbers(study, runs), width, style)
     except NotApplicable as reason:

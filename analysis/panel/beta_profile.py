@@ -9,9 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import statistics
-from ..arms import NotApplicable, default_arm, grid, plain, swept_algorithms
-from ..data import KNOBS
-from ..names import ALGORITHMS, SYMBOLS, arm_name, task_name
+from ..arms import NotApplicable, default_arm, grid, knobs, plain, swept_algorithms
+from ..names import ALGORITHMS, arm_name, symbol, task_name
 from ..style import FIXED, arm_styles, beta_colours, facets, labels, legend_below, log_beta_axis, possible
 
 TITLE = "One value for all tasks?"
@@ -29,20 +28,24 @@ NEEDS = ("kl_fixed", "trpo", "kl_adaptive", "clip")
 
 
 def numbers(study, runs) -> pd.DataFrame:
-    several = [name for name in KNOBS if plain(runs, name)["setting"].nunique() > 1]
-    drawn = [name for name in several if name == "kl_fixed" or name not in swept_algorithms(runs, least=3)]
+    elsewhere = [name for name in swept_algorithms(runs, least=3) if name != "kl_fixed"]
+    drawn = {name: knob for name, knob in knobs(runs).items() if name not in elsewhere}
     if not drawn:
         raise NotApplicable("needs at least 2 values of a knob")
-    return pd.concat([profile_of(_several_values(runs, name), name) for name in drawn], ignore_index=True)
+    return pd.concat(
+        [profile_of(_several_values(runs, name), name).assign(knob=knob) for name, knob in drawn.items()],
+        ignore_index=True,
+    )
 
 
 def _several_values(runs, name):
-    """Without the algorithm's runs on tasks where its knob has one value."""
+    """Without the family's runs on tasks where its knob has one value."""
     values = plain(runs, name).groupby("task")["setting"].nunique()
     return runs[(runs["family"] != name) | runs["task"].isin(values.index[values > 1])]
 
 
 def profile_of(runs, algorithm) -> pd.DataFrame:
+    """algorithm: one that has a knob, or the family of one's own."""
     swept, rows = plain(runs, algorithm), []
     for task, here in runs[runs["task"].isin(swept["task"])].groupby("task"):
         scores = grid(here, algorithm)
@@ -54,7 +57,7 @@ def profile_of(runs, algorithm) -> pd.DataFrame:
             cell = (*statistics.mean_interval(group["score"].to_numpy()), len(group), kept[0][at], kept[1][at])
             rows.append((task, "sweep", algorithm, group["arm"].iloc[0], setting, *cell))
         beside = [default_arm(here, name) for name in ("trpo", "kl_adaptive", "clip") if name != algorithm]
-        own = here[~here["algorithm"].isin(ALGORITHMS)]  # with every value of what was swept
+        own = here[~here["algorithm"].isin(ALGORITHMS) & (here["family"] != algorithm)]  # with every value
         for group in [*beside, *(group for _, group in own.groupby("arm"))]:
             if len(group):
                 cell = (*statistics.mean_interval(group["score"].to_numpy()), len(group), False, False)
@@ -70,18 +73,19 @@ def profile_of(runs, algorithm) -> pd.DataFrame:
 def draw(frame) -> Figure:
     """A plot per knob and task: final return against its value, other algorithms as bands, the best values below."""
     keys = list(frame[["of", "task"]].drop_duplicates().itertuples(index=False, name=None))
-    symbols = {name: SYMBOLS[KNOBS[name][0]] for name in frame["of"].unique()}
+    symbols = {name: symbol(knob) for name, knob in zip(frame["of"], frame["knob"])}
     one = len(symbols) == 1
     figure, axes = facets(
         keys, title=lambda key: task_name(key[1]) if one else f"{task_name(key[1])}: {symbols[key[0]]}"
     )
     for (name, task), ax in axes.items():
         own = frame[(frame["of"] == name) & (frame["task"] == task)]
-        draw_profile(ax, own, symbols[name], band_styles(frame))
+        label = "fixed β" if name == "kl_fixed" else f"mean by {symbols[name]}"
+        draw_profile(ax, own, symbols[name], label, band_styles(frame))
         if not one:
             ax.set_xlabel(symbols[name])
-    (symbol, *others) = symbols.values()
-    labels(axes.values(), None if others else "β (fixed)" if symbol == "β" else symbol, "final return")
+    ((name, number), *others) = symbols.items()
+    labels(axes.values(), None if others else "β (fixed)" if name == "kl_fixed" else number, "final return")
     legend_below(figure, axes.values())
     return figure
 
@@ -91,14 +95,13 @@ def band_styles(frame) -> dict:
     return arm_styles(frame[frame["kind"] == "band"])
 
 
-def draw_profile(ax, here, symbol, styles) -> None:
+def draw_profile(ax, here, number, label, styles) -> None:
     """Return against one number, other algorithms as bands, what may be best as a bar below."""
     sweep = here[here["kind"] == "sweep"].sort_values("setting")
     for _, band in here[here["kind"] == "band"].iterrows():
         colour, line = styles[band["arm"]]
         ax.axhspan(band["low"], band["high"], color=colour, alpha=0.13, lw=0)
         ax.axhline(band["mean"], color=colour, ls=line, lw=1.2, label=arm_name(band["arm"]))
-    label = "fixed β" if symbol == "β" else f"mean by {symbol}"
     ax.plot(sweep["setting"], sweep["mean"], color=FIXED, lw=1.4, zorder=3, label=label)
     error = np.abs([sweep["mean"] - sweep["low"], sweep["high"] - sweep["mean"]])
     ax.errorbar(sweep["setting"], sweep["mean"], np.nan_to_num(error), fmt="none", ecolor=FIXED, elinewidth=1, zorder=3)
@@ -121,6 +124,6 @@ def draw_profile(ax, here, symbol, styles) -> None:
         )
         ax.plot(
             best["setting"], 0.03, "D", ms=4, transform=transform, color="#6b2a7a", zorder=5, ls="none",
-            label=f"best {symbol} (bar: none shown better)",
+            label=f"best {number} (bar: none shown better)",
         )  # fmt: skip
     possible(ax, here["least"].min(), here["most"].max(), below=0.14)

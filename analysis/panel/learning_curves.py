@@ -12,9 +12,13 @@ from ..names import arm_name
 from ..style import arm_curves, arm_styles, facets, labels, legend_below, possible, steps_axis
 
 TITLE = "Learning curves"
-CAPTION = """
+MOST = 16  # arms that a plot has room for
+CAPTION = f"""
 Mean return of the episodes that ended in each part of training, with 95 % interval over seeds from
 three seeds on. A band that leaves the plot goes beyond what single runs returned.
+
+Of more than {MOST} arms those are drawn that have their authors' value of the knob, or whose knob has none; the numbers
+below hold all of them.
 """
 PART, ORDER = "tuned", 20
 
@@ -23,7 +27,11 @@ def numbers(study, runs) -> pd.DataFrame:
     returns = study.over_training("return_mean")
     # A part of training in which no episode ended shows the last known return.
     returns = pd.DataFrame(returns).ffill(axis=1).to_numpy()
-    curves = [curve_of(study, group, returns) for _, group in headline(runs).groupby(["task", "arm"])]
+    leading = set(headline(runs)["arm"])
+    curves = [
+        curve_of(study, group, returns).assign(leading=arm in leading)
+        for (_, arm), group in runs.groupby(["task", "arm"])
+    ]
     return pd.concat(curves, ignore_index=True)
 
 
@@ -44,6 +52,7 @@ def over_training(study, group, **columns) -> pd.DataFrame:
 
 def draw(frame) -> Figure:
     """Return over training per task; bands are 95 % intervals of the mean (Student)."""
+    frame = frame if frame["arm"].nunique() <= MOST else frame[frame["leading"]]
     figure, axes = facets(frame["task"].unique())
     for task, arm, curve, colour, line, thick in arm_curves(frame):
         axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=arm_name(arm))

@@ -6,17 +6,17 @@ A module has
     SAMPLES             which rows it reads: `Sample`s, the registered one first
     effects(data)       -> what decides, with `by_task`, a frame with a row per sample and task. Raises NotApplicable.
     decide(effects)     -> list of `Answer`
-    imagine(...)        -> how often a rule shows its claim, and the contrary, in imagined studies
+    imagine(...)        -> how often a rule shows its claim, and the contrary, in simulated studies
     WORLDS              the keywords of `imagine` whose shares results/question_sizes.csv has (`analysis.sizes`)
-    sentence(answer)    -> one finding in words, made from the answer's fields; left out: that of this page
-    TITLE, CAPTION, PART, ORDER, numbers, draw      its figure, as any page of the report has it (`analysis.item`); with
+    sentence(answer)    -> one finding in words, made from the answer's fields; left out: that of this file
+    TITLE, CAPTION, PART, ORDER, numbers, draw      its figure, as any report item has it (`analysis.item`); with
                         `text` instead of `draw` its table
 
 What several of them use is here: samples, scores, fits, candidates and answers.
 """
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -26,7 +26,7 @@ from .. import response, statistics, tuning
 from ..arms import NotApplicable
 from ..data import KNOBS
 from ..item import modules
-from ..names import SYMBOLS
+from ..names import SYMBOLS, counted
 
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 CONDITIONS = {  # by what is done to the advantages and gradients: nothing else differs from the protocol's defaults
@@ -83,7 +83,7 @@ OLD = Sample(
      "raw_delta"),
 )  # fmt: skip
 SAMPLES = (FRESH, OLD)
-ALL = "all tasks"
+ALL, OWN = "all tasks", "these runs"  # samples of several others, and of somebody's own studies
 # What is chosen from on registered tasks, as many values of each knob; on others what most tasks have
 CANDIDATES = {
     ("kl_fixed", "raw"): (0.1, 0.3, 1, 3, 10, 30, 100),
@@ -109,6 +109,7 @@ class Answer:
     candidates                  how many values each side was chosen from: {"β, raw advantages": "7", ...}
     verdict                     shown, contrary shown, undecided; "" where the sample's rule was not registered
     refused                     why a registered verdict is not given, in one line
+    values                      what each side was chosen from, where it is known: {"β, raw advantages": (0.1, 1.0)}
     """
 
     question: str
@@ -128,22 +129,23 @@ class Answer:
     verdict: str
     rule: str
     refused: str = ""
+    values: dict = field(default_factory=dict)
 
 
 def report(data):
-    """[(page, answers)] of every question that the data have runs for."""
+    """[(module, answers)] of every question that the data have runs for."""
     found = []
-    for page in modules(__name__, __path__):
+    for module in modules(__name__, __path__):
         try:
-            found.append((page, page.decide(page.effects(data))))
+            found.append((module, module.decide(module.effects(data))))
         except NotApplicable:
             continue
-    return [(page, answers) for page, answers in found if answers]
+    return [(module, answers) for module, answers in found if answers]
 
 
-def in_words(page, answer):
-    """The answer's sentence, as its page says it."""
-    return getattr(page, "sentence", sentence)(answer)
+def in_words(module, answer):
+    """The answer's sentence, as its module says it."""
+    return getattr(module, "sentence", sentence)(answer)
 
 
 # Rows -------------------------------------------------------------------------------------
@@ -162,7 +164,7 @@ def samples(data, known=SAMPLES):
         >= (len(sample.studies) if sample.registered else min(6, len(sample.studies)))
     ]
     if not whole:
-        return [Sample("these runs", tuple(sorted(there)))]
+        return [Sample(OWN, tuple(sorted(there)))]
     if known is not SAMPLES or len(whole) == 1:
         return whole
     return [*whole, Sample(ALL, sum((sample.studies for sample in whole), ()))]
@@ -219,6 +221,7 @@ def responses(data, sample, algorithm, advantages, least=LEAST_FITTED):
             "x": np.log10(runs["setting"]),
             "seed": runs["seed"],
             "score": runs["auc_return"],
+            "words": runs["overrides"],
         }
     ).reset_index(drop=True)
 
@@ -322,7 +325,8 @@ def _tuned(sample, knob, scores, choosing):
             "sample": sample.name, "registered": sample.registered, "algorithm": knob[0], "advantages": knob[1],
             "task": scores.tasks, "family": scores.families, "own": own, "carried": carried,
             "own_value": scores.settings[here], "carried_value": scores.settings[elsewhere],
-            "candidates": ran.sum(1), "seeds": seeds, "command": commands,
+            "candidates": ran.sum(1), "values": [tuple(scores.settings[own].tolist()) for own in ran], "seeds": seeds,
+            "command": commands,
         }
     )  # fmt: skip
 
@@ -365,7 +369,8 @@ def paired(frame, sides):
         {
             "family": first["family"], "effect": first["score"] - second["score"], "first": first["value"],
             "second": second["value"], "candidates_first": first["candidates"],
-            "candidates_second": second["candidates"], "seeds": np.minimum(first["seeds"], second["seeds"]),
+            "candidates_second": second["candidates"], "values_first": first["values"],
+            "values_second": second["values"], "seeds": np.minimum(first["seeds"], second["seeds"]),
             "command": first["command"].where(first["command"] != "", second["command"]),
             "registered": first["registered"],
         }
@@ -400,7 +405,15 @@ def answer(question, contrast, sample, by_task, sides, judge, rule, skewed=False
         question, contrast, sample, unit, mean, low, high,
         *statistics.clustered_mean_interval(known["effect"], known["family"]), 0.0, tuple(known["task"]),
         known["family"].nunique(), span(known["seeds"]), dict(zip(sides, counts)), verdict, rule, refused,
+        {side: _union(by_task[column]) for side, column in zip(sides, CHOSEN_FROM) if column in by_task},
     )  # fmt: skip
+
+
+CHOSEN_FROM = ("values_first", "values_second")
+
+
+def _union(values):
+    return tuple(sorted(set().union(*values)))
 
 
 def estimated(question, contrast, sample, unit, estimate, null, fits, rule, judge=None, units=None):
@@ -417,12 +430,31 @@ def estimated(question, contrast, sample, unit, estimate, null, fits, rule, judg
     except ValueError:  # fewer than three
         families = (np.nan,) * 3
     units = sorted({unit for fit, _ in fits.values() for unit in fit.units}) if units is None else units
+    verdict = registered(sample, judge(whole.low, whole.high)) if judge else ""
+    refused = holes(sample, {knob: scores for knob, (_, scores) in fits.items()}) if verdict else ""
     return Answer(
         question, contrast, sample.name, unit, *whole, *families[1:], null, tuple(task for task, _ in units),
         len({family for _, family in units}), seeds(*(scores for _, scores in fits.values())),
         {knob_name(*knob): candidates(scores) for knob, (_, scores) in fits.items()},
-        registered(sample, judge(whole.low, whole.high)) if judge else "", rule,
+        "" if refused else verdict, rule, refused,
     )  # fmt: skip
+
+
+def holes(sample, scores):
+    """Why the grids of {knob: scores of `responses`} are not whole: values and seeds that a task lacks and others have,
+    with the command that makes the first of them; "" where none is lacking."""
+    lacking = [
+        (knob, own["words"].iloc[0], cell)
+        for knob, every in scores.items()
+        for cells in [set(zip(every["x"], every["seed"]))]
+        for _, own in every.groupby("task")
+        for cell in sorted(cells - set(zip(own["x"], own["seed"])))
+    ]
+    if not lacking:
+        return ""
+    (algorithm, _), words, (x, seed) = lacking[0]
+    command = _command(words, algorithm, 10**x, seed, sample.studies[0])
+    return f"No verdict: {counted(len(lacking), 'run')} of the grid lacking, the first: {command}"
 
 
 # Verdicts ---------------------------------------------------------------------------------
@@ -444,9 +476,15 @@ def interval_text(answer, digits=2, signed=False):
     return f"{form(answer.effect)} [{form(answer.low)}, {form(answer.high)}]"
 
 
+def named(answer, side):
+    """ " (0.1, 1, 10)": what a side was chosen from, in the report of somebody's own runs."""
+    values = answer.values.get(side, ()) if answer.sample == OWN else ()
+    return f" ({', '.join(f'{value:g}' for value in values)})" if values else ""
+
+
 def sentence(answer):
     """One answer in words, made from its fields."""
-    sides = " and ".join(f"{count} of {side}" for side, count in answer.candidates.items())
+    sides = " and ".join(f"{count} of {side}{named(answer, side)}" for side, count in answer.candidates.items())
     families = f"; by families [{answer.family_low:+.2f}, {answer.family_high:+.2f}]"
     effect = f"{interval_text(answer, signed=True)} {answer.unit}"
     return (

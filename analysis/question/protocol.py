@@ -19,6 +19,7 @@ from . import (
     Sample,
     answer,
     fork,
+    holes,
     interval_text,
     knob_name,
     paired,
@@ -132,6 +133,9 @@ def decide(found: Effects) -> list[Answer]:
             whole, by_family = (_ratio(changed, plain, by) for by in ("task", "family"))
             ends = (*whole, *by_family[1:])
             estimates.append(("spread of the best β, changed / plain", "ratio", ends, 1.0, spreads(*whole[1:])))
+        lacking = holes(sample, {
+            ("kl_fixed", own): scores[scores["at"] == at] for at, own in enumerate((kind, under(kind, protocol)))
+        }) if sample.registered else ""  # fmt: skip
         counts = scores.groupby(["task", "at"])["x"].nunique()
         sides = {
             knob_name("kl_fixed", own): span(counts.xs(at, level="at"))
@@ -141,7 +145,8 @@ def decide(found: Effects) -> list[Answer]:
             Answer(
                 "protocol", f"{contrast}, {where}", sample.name, unit, *ends, null,
                 tuple(units.get_level_values("task")), len(set(units.get_level_values("family"))),
-                seeds(*(own for _, own in scores.groupby("at"))), sides, registered(sample, verdict), RULE,
+                seeds(*(own for _, own in scores.groupby("at"))), sides,
+                "" if lacking else registered(sample, verdict), RULE, lacking,
             )
             for contrast, unit, ends, null, verdict in estimates
         ]  # fmt: skip

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from .. import statistics, tuning
 from ..names import SYMBOLS
 from ..style import ALGORITHM_STYLE, NARROW, available
-from . import CONTRARY, KNOBS, SHOWN, UNDECIDED, Answer, answer, interval_text, knob_name, paired, shares, tuned
+from . import CONTRARY, KNOBS, SHOWN, UNDECIDED, Answer, answer, interval_text, knob_name, named, paired, shares, tuned
 from .spread import imagined_scores
 
 QUESTION = "What does a value of a knob cost that is best on all other tasks, against the one best on this task?"
@@ -25,6 +25,7 @@ PAIRS = (
     (("kl_fixed", "normalised"), ("trpo", "normalised")),
     (("kl_fixed", "raw"), ("trpo", "raw")),
 )
+ONE = ["best on the task", "best on all other tasks"]  # the two sides of one knob's regret
 SWEPT = (*dict.fromkeys(knob for pair in PAIRS for knob in pair), ("kl_adaptive", "normalised"), ("clip", "normalised"))
 
 TITLE = "What a value costs that is carried over from other tasks"
@@ -54,10 +55,10 @@ def decide(found: Effects) -> list[Answer]:
     for sample, frame in found.by_task.groupby("sample", sort=False):
         alone = {}
         for knob, own in frame.groupby(["algorithm", "advantages"], sort=False):
-            sides = [f"{knob_name(*knob)}, {where}" for where in ("best here", "best elsewhere")]
             alone[knob] = own
-            own = own.assign(candidates_first=own["candidates"], candidates_second=own["candidates"])
-            answers.append(answer("regret", knob_name(*knob), sample, own, sides, costs, RULE, skewed=True))
+            twice = {f"{name}_{side}": own[name] for name in ("candidates", "values") for side in ("first", "second")}
+            own = own.assign(**twice)
+            answers.append(answer("regret", knob_name(*knob), sample, own, ONE, costs, RULE, skewed=True))
         for first, second in PAIRS:
             if {first, second} <= set(alone):
                 both = difference(alone[first], alone[second])
@@ -69,8 +70,9 @@ def decide(found: Effects) -> list[Answer]:
 def sentence(answer) -> str:
     names = list(answer.candidates)
     tasks = f"{len(answer.tasks)} tasks, {answer.sample}"
-    number, chosen = interval_text(answer, signed=True), f"{answer.candidates[names[0]]} values each"
-    if answer.contrast in names[0]:  # one knob, best here and best elsewhere
+    number = interval_text(answer, signed=True)
+    chosen = f"{answer.candidates[names[0]]} values each{named(answer, names[0])}"
+    if names == ONE:
         return (
             f"{answer.contrast}: the value best on all other tasks loses {number} normalised score against the value "
             f"best on the task, mean over {tasks} (of {chosen}; read on {answer.seeds} seeds)."

@@ -83,7 +83,7 @@ def scored(data, score):
     if score == "peak":
         return curves.groupby("run")["return_mean"].max().reindex(data.runs.index).astype(float)
     last = curves[curves["progress"] > 0.9 + 1e-4].groupby("run")["return_mean"].mean().reindex(data.runs.index)
-    return last.astype(float).where(data.runs["status"] != "diverged", data.runs["untrained"])
+    return last.astype(float).where(data.runs["status"] != "diverged", data.runs["floor"])
 
 
 def _of(runs, algorithm, settings):

@@ -21,14 +21,14 @@ from ..arms import NotApplicable
 from ..data import StudyError
 from ..defaults import defaults
 from ..item import FINDING, PARTS, Item, one_line, usable
-from ..names import span, steps_name
+from ..names import counted, lacking, span, steps_name
 from ..panel import PANELS
 from ..table import TABLES, latex
 from . import explorer, first, page
 
 COMMANDS_SHOWN = 12
 LONG = 40  # rows of a table, above which it is folded
-LAST = 1000  # the order of what no page describes
+LAST = 1000  # the order of what no module describes
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def build(study, out, strict=False):
         text = page.render(f"{name}.j2", formats=style.FORMATS, long=LONG, **content)
         (out / name).write_text(text, encoding="utf-8")
     if strict and not study.missing.empty:
-        raise StudyError(f"{len(study.missing)} runs are missing, the first: {study.missing['command'].iloc[0]}")
+        raise StudyError(f"{lacking(study.missing)}, the first: {study.missing['command'].iloc[0]}")
     return out / "index.html"
 
 
@@ -188,7 +188,7 @@ def _refusal(item, refused, missing):
     commands = missing["command"].tolist()
     rest = f"\n# and {len(commands) - COMMANDS_SHOWN} more" if len(commands) > COMMANDS_SHOWN else ""
     return {
-        "refused": f"{what}: {len(commands)} {'run is' if len(commands) == 1 else 'runs are'} missing.",
+        "refused": f"{what}: {lacking(missing)}.",
         "commands": "\n".join(commands[:COMMANDS_SHOWN]) + rest,
     }
 
@@ -246,13 +246,15 @@ def _method(study):
     runs = study.runs
     seeds = runs.groupby(["condition", "task", "arm"])["seed"].nunique()
     lines = [
-        f"{len(runs)} runs of {runs.groupby(['condition', 'arm']).ngroups} arms on {len(study.tasks)} tasks "
+        f"{counted(len(runs), 'run')} of {counted(runs.groupby(['condition', 'arm']).ngroups, 'arm')} on "
+        f"{counted(len(study.tasks), 'task')} "
         f"({', '.join(study.tasks)}), "
-        f"{span(seeds)} seeds per arm and task, {steps_name(runs)} environment steps per run.",
+        f"{counted(span(seeds), 'seed')} per arm and task, {steps_name(runs)} environment steps per run.",
         "Seeds are the unit of every interval and test unless tasks are said to be. Intervals over seeds are such as "
         "covered the truth in 93 % of simulated studies or more, with 3, 5 and 10 seeds; where no method did, there is "
         "no interval, but what changes with one seed or one task left out. The score of a run is "
         "its mean return over the last 100 episodes; the floor of each task is the untrained policy’s return.",
+        *study.warnings,
         *study.notes,
     ]
     return Section("data", "Data and method", paragraphs=lines)
@@ -270,7 +272,8 @@ def _provenance(study):
     lines = [
         f"Data: {', '.join(directory.name for directory in study.directories)}; trained at commit "
         f"{', '.join(commits[:8]) or 'unknown'}{' and others' if len(commits) > 8 else ''}; "
-        f"{len(study.runs)} runs, {study.runs['seed'].nunique()} seeds, {hours:.1f} hours of run time in all.",
+        f"{counted(len(study.runs), 'run')}, {counted(study.runs['seed'].nunique(), 'seed')}, {hours:.1f} hours of run "
+        "time in all.",
         f"Report: Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}, pandas "
         f"{pd.__version__}, Matplotlib {matplotlib.__version__}, on {platform.system()} {platform.machine()}.",
     ]

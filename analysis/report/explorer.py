@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .. import markup
-from ..data import KNOBS
-from ..names import DISPLAY_ORDER, SYMBOLS, arm_name, task_name
+from ..names import DISPLAY_ORDER, arm_name, symbol, task_name
 from . import page
 
 POINTS = 40  # of a curve
@@ -62,10 +61,10 @@ def content(study):
     for condition, family in keys:
         here = runs[(runs["condition"] == condition) & (runs["family"] == family)]
         values = sorted(here["setting"].dropna().unique())
-        symbol = SYMBOLS[KNOBS[here["algorithm"].iloc[0]][0]] if values else ""
+        called = symbol(here["knob"].iloc[0]) if values else ""
         place[condition, family] = len(arms), {value: i for i, value in enumerate(values)}
         name = markup.visible(arm_name(f"{family} {condition}"))
-        arms.append({"name": name, "symbol": symbol, "values": [float(value) for value in values] or [None]})
+        arms.append({"name": name, "symbol": called, "values": [float(value) for value in values] or [None]})
     rows = []
     for number, run in runs.iterrows():
         arm, at = place[run["condition"], run["family"]]

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import question
-from ..arms import plain
-from ..data import KNOBS
+from ..arms import knobs, plain
 from ..names import (
-    ALGORITHMS,
     DISPLAY_ORDER,
-    SYMBOLS,
     algorithm_name,
     arm_name,
+    counted,
     digits,
     spaced,
     span,
     steps_name,
+    symbol,
     task_name,
 )
 from ..panel import PANELS
@@ -72,9 +71,10 @@ def both_sides(study):
 
 
 def swept(study):
-    """Algorithms of the main condition whose knob takes several values on some task."""
+    """{family: knob} of the main condition whose knob takes several values on some task."""
     runs = study.main
-    return [name for name in KNOBS if (plain(runs, name).groupby("task")["setting"].nunique() > 1).any()]
+    several = runs.groupby(["family", "task"])["setting"].nunique().groupby("family").max()
+    return {name: knob for name, knob in knobs(runs).items() if several[name] > 1}
 
 
 def title(study):
@@ -82,18 +82,18 @@ def title(study):
     algorithms = sorted(set(runs["algorithm"]), key=lambda name: (DISPLAY_ORDER.get(name, 99), name))
     tasks = [task_name(task) for task in study.tasks]
     where = _joined(tasks) if len(tasks) <= NAMED else f"{len(tasks)} tasks"
-    seeds = _counted(span(runs.groupby(["condition", "task", "arm"])["seed"].nunique()), "seed")
+    seeds = counted(span(runs.groupby(["condition", "task", "arm"])["seed"].nunique()), "seed")
     if both_sides(study):
         return f"Penalty or constraint: {_named(algorithms)} on {where}"
-    if len(algorithms) == 1 and algorithms[0] in swept(study):
-        values = study.main["setting"].nunique()
-        return f"{_knob(algorithms[0])} on {where}: {values} values, {seeds}"
+    numbers = swept(study)
+    if len(algorithms) == 1 and len(numbers) == 1:
+        return f"{_knob(*numbers.popitem())} on {where}: {study.main['setting'].nunique()} values, {seeds}"
     return f"{_capital(_named(algorithms))} on {where}: {seeds}"
 
 
-def _knob(algorithm):
+def _knob(family, knob):
     """ "β of a KL penalty", "δ of TRPO"."""
-    return f"{SYMBOLS[KNOBS[algorithm][0]]} of {'a KL penalty' if algorithm == 'kl_fixed' else ALGORITHMS[algorithm]}"
+    return f"{symbol(knob)} of {'a KL penalty' if family == 'kl_fixed' else arm_name(family)}"
 
 
 def _named(algorithms):
@@ -109,24 +109,20 @@ def _capital(text):
     return text[:1].upper() + text[1:]
 
 
-def _counted(count, word):
-    """ "1 run", "3 runs", "2 to 5 seeds"."""
-    return f"{count} {word if str(count) == '1' else f'{word}s'}"
-
-
 def lead(study):
     """The question, and how much was run to answer it."""
     numbers = swept(study)
     if both_sides(study):
         asked = "Does one coefficient β of a KL penalty serve all tasks and all of training, or is a constraint better?"
     elif numbers:
-        asked = f"Which {_joined([_knob(name) for name in numbers])} is best, and what does another value cost?"
+        which = _joined([_knob(*number) for number in numbers.items()])
+        asked = f"Which {which} is best, and what does another value cost?"
     else:
         asked = f"What {'do these arms' if study.runs['arm'].nunique() > 1 else 'does this arm'} learn?"
     runs = study.runs
     arms = runs.groupby(["condition", "arm"]).ngroups
     return (
-        f"{asked} {_counted(len(runs), 'run')}: {_counted(arms, 'arm')} on {_counted(len(study.tasks), 'task')}, "
+        f"{asked} {counted(len(runs), 'run')}: {counted(arms, 'arm')} on {counted(len(study.tasks), 'task')}, "
         f"{steps_name(runs)} environment steps per run."
     )
 
@@ -134,7 +130,7 @@ def lead(study):
 def notes(study):
     """What a reader has to know before any number: which runs are left out and why, which protocol leads."""
     lines = [short_budget(study), *study.left_out, other_conditions(study)]
-    lines += [note for note in study.notes if "episode" in note]
+    lines += study.warnings
     unlearned = study.runs[study.runs["fork"].isna()].groupby("task")["learned"].any()
     if both_sides(study) and not unlearned.all():
         names = [task_name(task) for task in unlearned.index[~unlearned]]
@@ -144,12 +140,12 @@ def notes(study):
         )
     if len(study.missing):
         lines.append(
-            f"{_counted(len(study.missing), 'run')} of the grid {'is' if len(study.missing) == 1 else 'are'} missing; "
+            f"{counted(len(study.missing), 'run')} of the grid {'is' if len(study.missing) == 1 else 'are'} missing; "
             "the figures that need them say how to make them."
         )
     diverged = int((study.runs["status"] == "diverged").sum())
     if diverged:
-        lines.append(f"{_counted(diverged, 'run')} diverged and count, with the return of the untrained policy.")
+        lines.append(f"{counted(diverged, 'run')} diverged and count, with the return of the untrained policy.")
     return [line for line in lines if line]
 
 
@@ -163,7 +159,7 @@ def other_conditions(study):
     if len(others) > NAMED:
         parts.append(f"{others[NAMED:].sum()} in {len(others) - NAMED} other conditions")
     return (
-        f"Where a figure does not say otherwise it shows the {_counted(counts[study.main_condition], 'run')} with "
+        f"Where a figure does not say otherwise it shows the {counted(counts[study.main_condition], 'run')} with "
         f"{study.main_condition or 'the default protocol'}; it leaves out {_joined(parts)}."
     )
 
@@ -208,11 +204,11 @@ def findings(study, frames, answered):
 
 
 def leading(answered, frames):
-    """The first answers of each question, as its page says them, of those with enough tasks."""
-    pages = {answers[0].question: (page, answers) for page, answers in answered}
+    """The first answers of each question, as its module says them, of those with enough tasks."""
+    modules = {answers[0].question: (module, answers) for module, answers in answered}
     return [
-        Finding(question.in_words(page, answer), name if name in frames else "", answer.verdict or answer.refused)
-        for name, (page, answers) in ((name, pages[name]) for name in QUESTIONS if name in pages)
+        Finding(question.in_words(module, answer), name if name in frames else "", answer.verdict or answer.refused)
+        for name, (module, answers) in ((name, modules[name]) for name in QUESTIONS if name in modules)
         for answer in answers[: QUESTIONS[name]]
         if (len(answer.tasks) >= ENOUGH or name in ON_ITS_TASKS) and np.isfinite([answer.low, answer.high]).all()
     ]
@@ -241,26 +237,26 @@ def own_sweep(frames):
     found = []
     if "beta_profile" in frames:
         frame = frames["beta_profile"]
-        for algorithm, rows in frame.groupby("of", sort=False):
-            found += best_values(algorithm, rows, "beta_profile")
+        for _, rows in frame.groupby("of", sort=False):
+            found += best_values(rows, "beta_profile")
     return found or best_arms(frames)
 
 
-def best_values(algorithm, frame, anchor):
+def best_values(frame, anchor):
     """What the sweep of a knob shows, by task; where several values are not shown to be worse none is called best."""
-    symbol = SYMBOLS[KNOBS[algorithm][0]]
+    number = symbol(frame["knob"].iloc[0])
     best = frame[frame["kind"] == "best"]
     sweep = frame[(frame["kind"] == "sweep") & frame["task"].isin(best["task"])]
     if best["task"].nunique() > NAMED:
         best, tasks = best.sort_values("setting"), best["task"].nunique()
         first, last = best.iloc[0], best.iloc[-1]
         ties = int((sweep.groupby("task")["not_worse"].sum() > 1).sum())
-        text = f"The {symbol} with the highest mean final return goes from {first['setting']:g} "
+        text = f"The {number} with the highest mean final return goes from {first['setting']:g} "
         text += f"({task_name(first['task'])}) to {last['setting']:g} ({task_name(last['task'])}) over {tasks} tasks"
         text += f"; on {ties} of them others are not shown to be worse." if ties else "."
         return [Finding(text, anchor)]
     found = [
-        Finding(f"{_capital(_best_value(symbol, task, values))}.", anchor)
+        Finding(f"{_capital(_best_value(number, task, values))}.", anchor)
         for task, values in sweep.groupby("task", sort=False)
     ]
     bands = frame[frame["kind"] == "band"]
@@ -270,36 +266,36 @@ def best_values(algorithm, frame, anchor):
     return found
 
 
-def _best_value(symbol, task, values):
+def _best_value(number, task, values):
     best, fastest = (values[values[column]] for column in ("not_worse", "not_slower"))
     if len(best) == 1:
         cell = best.iloc[0]
-        part = f"{symbol} = {cell['setting']:g} is best, with a final return of {_return(cell)}"
+        part = f"{number} = {cell['setting']:g} is best, with a final return of {_return(cell)}"
         if len(values) > 1 and cell["setting"] in (values["setting"].min(), values["setting"].max()):
             end = "smallest" if cell["setting"] == values["setting"].min() else "largest"
             part += f"; it is the {end} value that was run, so the best may lie beyond it"
     else:
         ends = " to ".join(dict.fromkeys(digits(best["mean"].agg(end)) for end in ("min", "max")))
-        part = f"{_values(symbol, best, values)} not shown to be worse in final return (mean {ends})"
+        part = f"{_values(number, best, values)} not shown to be worse in final return (mean {ends})"
     part = f"on {task_name(task)} {part}"
     if values["runs"].max() < 2:
         return f"{part}: one seed does not tell values apart"
     if fastest.index.equals(best.index):
         part += ", nor in speed" if len(fastest) > 1 else "; it is fastest too"
     elif len(fastest) == 1:
-        part += f"; in speed {symbol} = {fastest['setting'].iloc[0]:g} is best"
+        part += f"; in speed {number} = {fastest['setting'].iloc[0]:g} is best"
     else:
-        part += f"; in speed {_values(symbol, fastest, values)} not shown to be worse"
+        part += f"; in speed {_values(number, fastest, values)} not shown to be worse"
     return f"{part} (mean return over training)"
 
 
-def _values(symbol, kept, all_values):
+def _values(number, kept, all_values):
     """ "β from 0.1 to 10 is" where all values run between are among those kept, else "β = 0.1 and 10 are"."""
     settings = sorted(kept["setting"])
     between = all_values["setting"].between(settings[0], settings[-1]).sum()
     if len(settings) > 2 and between == len(settings):
-        return f"{symbol} from {settings[0]:g} to {settings[-1]:g} is"
-    return f"{symbol} = {_joined([f'{value:g}' for value in settings])} {'is' if len(settings) == 1 else 'are'}"
+        return f"{number} from {settings[0]:g} to {settings[-1]:g} is"
+    return f"{number} = {_joined([f'{value:g}' for value in settings])} {'is' if len(settings) == 1 else 'are'}"
 
 
 def _return(cell):

@@ -1,4 +1,4 @@
-"""The tables of the report that belong to no figure, one page each (`analysis.item` says what a page has)."""
+"""The tables of the report that belong to no figure, a module each (`analysis.item` says what it has)."""
 
 from .. import markup
 from ..item import found, in_order

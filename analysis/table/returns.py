@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from .. import statistics
-from ..arms import every_value
 from ..names import arm_name, interval_text, span, task_name
 from ..style import by_arm
 
@@ -19,9 +18,9 @@ PART, ORDER = "tuned", 50
 
 
 def numbers(study, runs) -> pd.DataFrame:
-    rows, chosen = [], every_value(runs)
-    kept = {task: _not_shown_worse(here) for task, here in chosen.groupby("task")}
-    for (task, arm), cell in chosen.groupby(["task", "arm"]):
+    kept = {task: _not_shown_worse(here) for task, here in runs.groupby("task")}
+    rows = []
+    for (task, arm), cell in runs.groupby(["task", "arm"]):
         values = cell["score"].to_numpy()
         average, low, high = statistics.mean_interval(values)
         first = cell.iloc[0]

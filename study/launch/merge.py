@@ -49,7 +49,7 @@ def merge(folder: Path, other: Path) -> str:
         disk.write_table(store.parts / f"{name}.curves.parquet", curves[curves["run_id"].isin(new["run_id"])])
         disk.write_table(store.parts / f"{name}.runs.parquet", new)
         store.merge()
-    line = f"{folder}: {len(new)} runs of {other} added, {len(both)} were there already"
+    line = f"{folder}: {len(new)} {'run' if len(new) == 1 else 'runs'} of {other} added, {len(both)} were there already"
     if damaged:
         line += f"; {len(damaged)} policies there are damaged and left out ({', '.join(damaged[:5])})"
     if without:
