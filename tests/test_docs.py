@@ -319,6 +319,18 @@ def test_code_runs_at_small_settings(page, folder, monkeypatch):
         exec(compile(code, str(page), "exec"), {"__name__": "example"})
 
 
+def test_runs_counted_on_the_page_for_libraries_are_the_committed_ones(monkeypatch, capsys):
+    page = ROOT / "docs/evidence/your_library.md"
+    (code,) = blocks(page, "python")
+    monkeypatch.chdir(ROOT)
+    exec(code, {})
+    runs, largest, below = printed = capsys.readouterr().out.split()
+    assert re.search(r"^print\(.*\)  # (.*)$", code, re.MULTILINE)[1].split() == printed
+    prose = " ".join(page.read_text().split())
+    assert f"In {runs} runs with targets" in prose and f"never rose above {float(largest):g}" in prose
+    assert f"in {below} runs beta fell below a millionth" in prose
+
+
 # The notebook -----------------------------------------------------------------------------
 
 NOTEBOOK = ROOT / "docs/tutorial.ipynb"
