@@ -125,6 +125,19 @@ def test_without_a_sweep_the_learning_curves_open(tmp_path, undrawn):
     assert "On CartPole-v1 clipping, ε=0.2 has a final return of" in markdown
 
 
+def test_tasks_that_no_arm_learned_are_named_where_seeds_can_tell(tmp_path):
+    def notes(name, seeds, **options):
+        study = synthetic.study([Task("a")], fixed([1.0, 10.0]), seeds=seeds, iterations=12, **options)
+        return first.notes(data.load([synthetic.write(tmp_path / name, *study)]))
+
+    line = (
+        "No arm learned a (above the untrained policy in every seed): questions and normalised scores leave the 4 runs"
+    )
+    assert [note for note in notes("flat", 2, quality=0.0) if note.startswith(line)]
+    for told in (notes("one", 1, quality=0.0), notes("rises", 2)):
+        assert not [note for note in told if "learned" in note]
+
+
 def test_a_study_much_shorter_than_its_tasks_files_says_so_first():
     def runs(steps, algorithm="trpo", **changes):
         config = {"task": {"name": "hopper", "id": "Hopper-v5", "total_steps": 1_000_000}} | changes

@@ -615,6 +615,17 @@ def test_every_value_that_was_swept_is_shown_and_of_one_s_own_algorithm_it_is_th
     for drawn in (panel.learning_curves, panel.beta_profile):
         style.drawn(drawn.draw, drawn.numbers(study, study.main))
 
+    pairs = table.pairs.numbers(study, study.main).set_index(["algorithm", "against"])
+    pair = pairs.loc[("custom", "trpo")]
+    assert pair["arm"] == "custom module=my.page beta=1 growth=1.1"  # of quality 0.8
+    assert pair["chosen"] == "best of 2 in the mean over tasks, in hindsight"
+    assert pairs.loc[("kl_fixed", "trpo"), "arm"] == "kl_fixed beta=1"
+
+    flat = study.runs.assign(score=study.runs["untrained"], learned=False)  # nothing learned, nothing to choose by
+    kept, chosen = table.pairs.one_value(flat, "custom")
+    assert chosen == "one of the values run" and kept["arm"].nunique() == 1
+    assert first.title(study) == "Fixed β, TRPO, natural gradient and page on a: 3 seeds"
+
     alone = study.only(arms="custom")
     assert first.title(alone) == "growth of page, β=1 on a: 2 values, 3 seeds"
     assert first.lead(alone).startswith("Which growth of page, β=1 is best, and what does another value cost? 6 runs: ")

@@ -501,10 +501,19 @@ def forks(tmp_path_factory):
 
 def test_the_move_of_the_best_value_is_found(forks):
     study = data.load([synthetic.write(forks[2], *forks[:2])])
-    (answer,) = fork.decide(fork.effects(study))
+    found = fork.effects(study)
+    (answer,) = fork.decide(found)
     assert answer.effect == pytest.approx(1.0, abs=0.05) and answer.low <= 1 <= answer.high and answer.low > 0.7
     assert set(answer.tasks) == {f"t{number}" for number in range(-2, 3)} and answer.verdict == ""
     assert len(analysis.figure("fork", study, 3.3).axes) >= 1
+    ((sample, kind),), ((*fits, scores),) = found.fits, found.fits.values()
+    new = dataclasses.replace(sample, registered=True)
+    (whole,), (hole,) = (
+        fork.decide(fork.Effects(found.by_task, {(new, kind): (*fits, own)})) for own in (scores, scores.iloc[1:])
+    )
+    assert (whole.verdict, whole.refused, hole.verdict) == (question.SHOWN, "", "")
+    assert hole.refused.startswith("No verdict: 1 run of the grid lacking, the first: python -m study -m task=")
+    assert f"task={scores['task'].iloc[0]} " in hole.refused and "'seed=0' name=s" in hole.refused
 
 
 def test_the_mean_move_of_sharp_optima_is_normal_theory():

@@ -431,7 +431,7 @@ def estimated(question, contrast, sample, unit, estimate, null, fits, rule, judg
         families = (np.nan,) * 3
     units = sorted({unit for fit, _ in fits.values() for unit in fit.units}) if units is None else units
     verdict = registered(sample, judge(whole.low, whole.high)) if judge else ""
-    refused = holes(sample, {knob: scores for knob, (_, scores) in fits.items()}) if verdict else ""
+    refused = holes(sample, [(algorithm, scores) for (algorithm, _), (_, scores) in fits.items()]) if verdict else ""
     return Answer(
         question, contrast, sample.name, unit, *whole, *families[1:], null, tuple(task for task, _ in units),
         len({family for _, family in units}), seeds(*(scores for _, scores in fits.values())),
@@ -441,18 +441,18 @@ def estimated(question, contrast, sample, unit, estimate, null, fits, rule, judg
 
 
 def holes(sample, scores):
-    """Why the grids of {knob: scores of `responses`} are not whole: values and seeds that a task lacks and others have,
-    with the command that makes the first of them; "" where none is lacking."""
+    """Why grids are not whole, scores being pairs (algorithm, frame of `responses`): values and seeds that a task lacks
+    and others have, with the command that makes the first of them; "" where none is lacking."""
     lacking = [
-        (knob, own["words"].iloc[0], cell)
-        for knob, every in scores.items()
+        (algorithm, own["words"].iloc[0], cell)
+        for algorithm, every in scores
         for cells in [set(zip(every["x"], every["seed"]))]
         for _, own in every.groupby("task")
         for cell in sorted(cells - set(zip(own["x"], own["seed"])))
     ]
     if not lacking:
         return ""
-    (algorithm, _), words, (x, seed) = lacking[0]
+    algorithm, words, (x, seed) = lacking[0]
     command = _command(words, algorithm, 10**x, seed, sample.studies[0])
     return f"No verdict: {counted(len(lacking), 'run')} of the grid lacking, the first: {command}"
 

@@ -11,7 +11,19 @@ from .. import response
 from ..arms import NotApplicable
 from ..names import task_name
 from ..style import ALGORITHM_STYLE, INK, NARROW, available, legend_below, log_axis
-from . import CONTRARY, LEAST_TASKS, LEAST_VALUES, SHOWN, UNDECIDED, Answer, Sample, interval_text, registered, span
+from . import (
+    CONTRARY,
+    LEAST_TASKS,
+    LEAST_VALUES,
+    SHOWN,
+    UNDECIDED,
+    Answer,
+    Sample,
+    holes,
+    interval_text,
+    registered,
+    span,
+)
 from .unit import differences
 
 QUESTION = "How far does the best β move from an early to a late point of the same run?"
@@ -61,7 +73,7 @@ def gains(data, least=LEAST_VALUES):
         {
             "task": runs["task"], "family": runs["family_of_task"].where(runs["family_of_task"] != "", runs["task"]),
             "advantages": runs["advantages"], "at": runs["fork"], "x": np.log10(runs["setting"]), "seed": runs["seed"],
-            "score": score, "studies": runs["studies"],
+            "score": score, "studies": runs["studies"], "words": runs["overrides"],
         }
     )  # fmt: skip
     return frame[np.isfinite(frame["score"])]
@@ -152,11 +164,13 @@ def decide(found: Effects) -> list[Answer]:
     for (sample, advantages), (move, first, last, scores) in found.fits.items():
         units = first.units.intersection(last.units)
         values = span(scores.groupby(["task", "at"])["x"].nunique())
+        points = [("kl_fixed", own) for _, own in scores.groupby(["at"])]
+        refused = holes(sample, points) if sample.registered else ""
         answers.append(Answer(
             "fork", f"move of the best β within a run, {advantages} advantages", sample.name, "decades", *move, 0.0,
             tuple(units.get_level_values("task")), len(set(units.get_level_values("family"))),
             span(scores.groupby(["task", "at", "x"]).size()), {"early": values, "late": values},
-            registered(sample, judged(move.low, move.high)), RULE,
+            "" if refused else registered(sample, judged(move.low, move.high)), RULE, refused,
         ))  # fmt: skip
     return answers
 

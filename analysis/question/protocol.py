@@ -133,9 +133,8 @@ def decide(found: Effects) -> list[Answer]:
             whole, by_family = (_ratio(changed, plain, by) for by in ("task", "family"))
             ends = (*whole, *by_family[1:])
             estimates.append(("spread of the best β, changed / plain", "ratio", ends, 1.0, spreads(*whole[1:])))
-        lacking = holes(sample, {
-            ("kl_fixed", own): scores[scores["at"] == at] for at, own in enumerate((kind, under(kind, protocol)))
-        }) if sample.registered else ""  # fmt: skip
+        points = [("kl_fixed", own) for _, own in scores.groupby("at")]
+        lacking = holes(sample, points) if sample.registered else ""
         counts = scores.groupby(["task", "at"])["x"].nunique()
         sides = {
             knob_name("kl_fixed", own): span(counts.xs(at, level="at"))

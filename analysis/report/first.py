@@ -80,15 +80,16 @@ def swept(study):
 def title(study):
     runs = study.runs
     algorithms = sorted(set(runs["algorithm"]), key=lambda name: (DISPLAY_ORDER.get(name, 99), name))
+    names = [algorithm_name(name) for name in algorithms if name != "custom"] + _modules(runs)
     tasks = [task_name(task) for task in study.tasks]
     where = _joined(tasks) if len(tasks) <= NAMED else f"{len(tasks)} tasks"
     seeds = counted(span(runs.groupby(["condition", "task", "arm"])["seed"].nunique()), "seed")
     if both_sides(study):
-        return f"Penalty or constraint: {_named(algorithms)} on {where}"
+        return f"Penalty or constraint: {_named(names)} on {where}"
     numbers = swept(study)
-    if len(algorithms) == 1 and len(numbers) == 1:
+    if len(names) == len(numbers) == 1:
         return f"{_knob(*numbers.popitem())} on {where}: {study.main['setting'].nunique()} values, {seeds}"
-    return f"{_capital(_named(algorithms))} on {where}: {seeds}"
+    return f"{_capital(_named(names))} on {where}: {seeds}"
 
 
 def _knob(family, knob):
@@ -96,8 +97,13 @@ def _knob(family, knob):
     return f"{symbol(knob)} of {'a KL penalty' if family == 'kl_fixed' else arm_name(family)}"
 
 
-def _named(algorithms):
-    names = [algorithm_name(name) for name in algorithms]
+def _modules(runs):
+    """Names of the algorithms of one's own."""
+    configs = [json.loads(config) for config in runs.loc[runs["algorithm"] == "custom", "config"].unique()]
+    return sorted({config["algorithm"].get("module", "custom").split(".")[-1] for config in configs})
+
+
+def _named(names):
     return _joined(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} others"
 
 
@@ -131,13 +137,7 @@ def notes(study):
     """What a reader has to know before any number: which runs are left out and why, which protocol leads."""
     lines = [short_budget(study), *study.left_out, other_conditions(study)]
     lines += study.warnings
-    unlearned = study.runs[study.runs["fork"].isna()].groupby("task")["learned"].any()
-    if both_sides(study) and not unlearned.all():
-        names = [task_name(task) for task in unlearned.index[~unlearned]]
-        them, names = "it" if len(names) == 1 else "them", _joined(names) if len(names) <= 6 else f"{len(names)} tasks"
-        lines.append(
-            f"No arm learned {names} (above the untrained policy in every seed): the questions leave {them} out."
-        )
+    lines.append(not_learned(study))
     if len(study.missing):
         lines.append(
             f"{counted(len(study.missing), 'run')} of the grid {'is' if len(study.missing) == 1 else 'are'} missing; "
@@ -147,6 +147,22 @@ def notes(study):
     if diverged:
         lines.append(f"{counted(diverged, 'run')} diverged and count, with the return of the untrained policy.")
     return [line for line in lines if line]
+
+
+def not_learned(study):
+    """One line on the tasks that no arm learned, None without any; one seed by itself does not tell."""
+    runs = study.runs[study.runs["fork"].isna()]
+    several = runs[runs.groupby(["condition", "task", "arm"])["seed"].transform("nunique") > 1]
+    learned = runs["task"].isin(runs.loc[runs["learned"], "task"])
+    tasks = sorted(set(several["task"]) - set(runs.loc[learned, "task"]))
+    if not tasks:
+        return None
+    names = _joined([task_name(task) for task in tasks]) if len(tasks) <= 6 else f"{len(tasks)} tasks"
+    count = counted(int(runs["task"].isin(tasks).sum()), "run")
+    return (
+        f"No arm learned {names} (above the untrained policy in every seed): questions and normalised scores leave the "
+        f"{count} there out."
+    )
 
 
 def other_conditions(study):

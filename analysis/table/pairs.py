@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from .. import question, statistics
-from ..arms import NotApplicable, default_arm, grid, learned, plain
+from .. import question
+from ..arms import NotApplicable, default_arm, plain
 from ..compare import difference, fewest_seeds, units_of
 from ..data import KNOBS
 from ..names import arm_name, signed
@@ -11,8 +11,9 @@ from ..names import arm_name, signed
 TITLE = "Algorithm minus algorithm"
 CAPTION = """
 Difference in final return (untrained policy 0, best arm 1), mean over the tasks that both have, with 95 % interval by
-Welch’s t over seeds, stratified by task. Fixed β is at the value best in the mean over these tasks, which is chosen in
-hindsight and flatters it; the others are at their authors’ value or the nearest one run, not tuned.
+Welch’s t over seeds, stratified by task. A method without an authors’ value, as fixed β, is at the value best in the
+mean over these tasks, which is chosen in hindsight and flatters it; the others are at their authors’ value or the
+nearest one run, not tuned.
 
 TRPO and a fixed β are in the question of the constraint instead, where both are tuned, if the study can answer it.
 """
@@ -62,18 +63,18 @@ def one_value(runs, algorithm) -> tuple:
     if usual is not None:
         same = chosen["setting"].iloc[0] == usual
         return chosen, "its authors’ value" if same else "the value run that is nearest to its authors’"
-    settings = plain(runs, algorithm)["setting"].nunique() if knob else 0
-    if settings < 2:
+    own = plain(runs, algorithm) if knob else runs[runs["algorithm"] == algorithm]
+    if own["arm"].nunique() < 2:
         return chosen, "the only value run"
-    try:
-        scores = learned(grid(runs, algorithm, runs))
-    except NotApplicable:
+    units = units_of(runs, sorted(own["task"].unique()))
+    means = pd.DataFrame(
+        {task: (here.groupby("arm")["score"].mean() - units[task][0]) / units[task][1]
+         for task, here in own.groupby("task") if task in units}
+    ).dropna()  # fmt: skip
+    if means.empty:
         return chosen, "one of the values run"
-    if not len(scores.settings):
-        return chosen, "one of the values run"
-    best = scores.settings[statistics.seed_means(scores.normalised).mean(0).argmax()]
-    kept = plain(runs, algorithm)
-    return kept[kept["setting"] == best], f"best of {len(scores.settings)} in the mean over tasks, in hindsight"
+    kept = own[own["arm"] == means.mean(axis=1).idxmax()]
+    return kept, f"best of {len(means)} in the mean over tasks, in hindsight"
 
 
 def text(frame) -> pd.DataFrame:
