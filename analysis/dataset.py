@@ -1,6 +1,6 @@
 """results/ as a data set.
 
-    python -m analysis.dataset                    describes it anew: results/croissant.json and results/figures.sha256
+    python -m analysis.dataset                    describes it anew: croissant.json, CARD.md's numbers, figures.sha256
     python -m analysis.dataset OUT.zip [FOLDER]   packs results/, or a study's folder, for Zenodo or a hub
 
 croissant.json is metadata in MLCommons' Croissant 1.0: the types of the Parquet files' columns, with the meanings that
@@ -17,12 +17,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
 from . import numbers
-from .data import EVIDENCE, StudyError
+from .data import EVIDENCE, StudyError, head
 
 KINDS = {"runs": "one row per run", "curves": "one row per run and iteration"}
 TYPES = {"string": "sc:Text", "int32": "cr:Int32", "int64": "cr:Int64", "float": "cr:Float32", "double": "cr:Float64"}
@@ -64,6 +65,7 @@ CONTEXT = {  # that of the specification, as far as it is used
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
+NUMBERS = re.compile(r"(^\| in numbers \| \|\n\|---\|---\|\n)(?:\|.*\n)*\n", re.MULTILINE)  # of CARD.md
 SHOWN = re.compile(r"!\[[^\]]*\]\(([^)]*report/figures/[^)]*\.png)\)")
 
 
@@ -172,6 +174,52 @@ def _files(results, kind):
     return found
 
 
+# Card -------------------------------------------------------------------------------------
+
+
+def counts(results: Path) -> dict[str, str]:
+    """What CARD.md says in numbers, of all studies but those in training."""
+    files = [file for file in _files(results, "runs") if head(file.parent).get("complete", True)]
+    rows = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    config = rows["config"].map(json.loads)
+    rows["id"] = [each["task"]["id"] for each in config]
+    runs = rows.drop_duplicates("run_id")
+    updates = sum(pq.read_metadata(file.with_name("curves.parquet")).num_rows for file in files)
+    seeds = runs.groupby(["task", "arm", "total_steps"])["seed"].nunique()
+    usual_rate, usual_layers = (
+        pd.Series([each.get(name) == usual for each in config])
+        for name, usual in (("learning_rate", 0.0003), ("hidden", [64, 64]))
+    )
+    return {
+        "studies": f"{len(files)}",
+        "different runs": f"{len(runs):,}",
+        "tasks": f"{runs['id'].nunique()}",
+        "algorithms": f"{runs['algorithm'].nunique()}",
+        "updates": f"{updates:,}",
+        "environment steps": f"{runs['total_steps'].sum() / 1e9:.2f} billion",
+        "runs of at most 200,000 steps; of a million or more": f"{_share(runs['total_steps'] <= 200_000)}; "
+        f"{_share(runs['total_steps'] >= 1_000_000)}",
+        "seeds of an arm on a task: one, two, three, more": "; ".join(
+            _share(each) for each in (seeds == 1, seeds == 2, seeds == 3, seeds > 3)
+        ),
+        "most seeds of an arm on a task": f"{seeds.max()}",
+        "rows with a learning rate of 0.0003; of 64 and 64 units": f"{_share(usual_rate)}; {_share(usual_layers)}",
+        "rows that are complete": f"{(rows['status'] == 'complete').sum():,} of {len(rows):,}",
+        "rows whose commit ends in `+`": f"{rows['commit'].str.endswith('+').sum()}",
+    }
+
+
+def _share(true: pd.Series) -> str:
+    return f"{100 * true.mean():.0f} %"
+
+
+def card(results: Path) -> str:
+    """CARD.md with its table of numbers made anew."""
+    rows = "".join(f"| {name} | {number} |\n" for name, number in counts(results).items())
+    text = (results / "CARD.md").read_text(encoding="utf-8")
+    return NUMBERS.sub(lambda found: f"{found[1]}{rows}\n", text)
+
+
 # Digests of figures -----------------------------------------------------------------------
 
 
@@ -212,9 +260,10 @@ def _sums(digests):
 
 
 def describe(results: Path) -> list[str]:
-    """Writes croissant.json and figures.sha256; a line on each."""
+    """Writes croissant.json, CARD.md's numbers and figures.sha256; a line on what is there, and one on the figures."""
     text = json.dumps(croissant(results), indent=2, ensure_ascii=False)
     (results / "croissant.json").write_text(f"{text}\n", encoding="utf-8", newline="")
+    (results / "CARD.md").write_text(card(results), encoding="utf-8", newline="")
     rows = {kind: [pq.read_metadata(file).num_rows for file in _files(results, kind)] for kind in KINDS}
     found = f"{len(rows['runs'])} studies, {sum(rows['runs'])} runs, {sum(rows['curves'])} updates"
     return [f"{results / 'croissant.json'}: {found}", write_digests(results)]

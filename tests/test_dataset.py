@@ -63,6 +63,30 @@ def test_the_committed_metadata_are_what_the_command_makes():
     assert listed == sorted(name for name in git(RESULTS, "ls-files").splitlines() if name.endswith(".parquet"))
 
 
+def test_the_numbers_of_the_card_are_counted():
+    assert dataset.card(RESULTS) == (RESULTS / "CARD.md").read_text(), "python -m analysis.dataset"
+
+
+def test_the_card_counts_each_run_once_and_no_study_in_training(small, tmp_path):
+    """The second study has the first one's runs of one seed, and one of its own; the third is in training."""
+    shutil.copytree(small / "one", small / "three")
+    runs, curves = (pd.read_parquet(small / f"two/{kind}.parquet") for kind in ("runs", "curves"))
+    shared = pd.read_parquet(small / "one/runs.parquet").query("seed == 0")
+    pd.concat([runs.assign(commit="abc+"), shared]).to_parquet(small / "two/runs.parquet")
+    (small / "three/README.md").write_text("---\nquestion: q\nregistered: ''\ncomplete: false\n---\n# Three\n")
+    counted = dataset.counts(small)
+    assert (counted["studies"], counted["different runs"], counted["tasks"]) == ("2", "3", "2")
+    assert counted["updates"] == "9" and counted["rows that are complete"] == "4 of 4"
+    assert counted["seeds of an arm on a task: one, two, three, more"] == "50 %; 50 %; 0 %; 0 %"
+    assert (counted["most seeds of an arm on a task"], counted["rows whose commit ends in `+`"]) == ("2", "1")
+    (small / "CARD.md").write_text("before\n\n| in numbers | |\n|---|---|\n| old | 1 |\n\n| other | 2 |\n")
+    made = dataset.card(small)
+    assert "| different runs | 3 |\n" in made and "old" not in made
+    assert made.startswith("before\n\n| in numbers | |\n|---|---|\n") and made.endswith("|\n\n| other | 2 |\n")
+    (small / "CARD.md").write_text(made)
+    assert dataset.card(small) == made
+
+
 def test_mlcroissant_finds_no_fault_and_reads_the_committed_runs():
     mlcroissant = pytest.importorskip("mlcroissant")
     data = mlcroissant.Dataset(str(RESULTS / "croissant.json"))
