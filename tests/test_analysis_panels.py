@@ -611,7 +611,7 @@ def test_every_value_that_was_swept_is_shown_and_of_one_s_own_algorithm_it_is_th
         mean = of_own.loc[of_own["setting"] == value, "final_return"].mean()
         assert sweep.loc[value, "mean"] == pytest.approx(mean)
     bands = frame[frame["kind"] == "band"].groupby("of")["arm"].agg(set)
-    assert bands["kl_fixed"] == {*own, "trpo max_kl=0.01"} and bands[mine] == {"trpo max_kl=0.01"}
+    assert bands["kl_fixed"] == {*own, *others, "trpo max_kl=0.01"} and bands[mine] == {*others, "trpo max_kl=0.01"}
     for drawn in (panel.learning_curves, panel.beta_profile):
         style.drawn(drawn.draw, drawn.numbers(study, study.main))
 
@@ -625,6 +625,10 @@ def test_every_value_that_was_swept_is_shown_and_of_one_s_own_algorithm_it_is_th
     kept, chosen = table.pairs.one_value(flat, "custom")
     assert chosen == "one of the values run" and kept["arm"].nunique() == 1
     assert first.title(study) == "Fixed β, TRPO, natural gradient and page on a: 3 seeds"
+
+    best = table.best_settings.numbers(study, study.main).set_index("algorithm")
+    assert best.loc[mine, "number"] == "growth" and best.loc[mine, "best"] == 1.1
+    assert "growth" in set(table.best_settings.text(best.reset_index())["knob"])
 
     alone = study.only(arms="custom")
     assert first.title(alone) == "growth of page, β=1 on a: 2 values, 3 seeds"

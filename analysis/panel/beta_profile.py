@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import statistics
-from ..arms import NotApplicable, default_arm, grid, knobs, plain, swept_algorithms
+from ..arms import NotApplicable, grid, headline, knobs, plain, swept_algorithms
 from ..names import ALGORITHMS, arm_name, symbol, task_name
 from ..style import FIXED, arm_styles, beta_colours, facets, labels, legend_below, log_beta_axis, possible
 
@@ -56,12 +56,12 @@ def profile_of(runs, algorithm) -> pd.DataFrame:
             at = list(scores.settings).index(setting)
             cell = (*statistics.mean_interval(group["score"].to_numpy()), len(group), kept[0][at], kept[1][at])
             rows.append((task, "sweep", algorithm, group["arm"].iloc[0], setting, *cell))
-        beside = [default_arm(here, name) for name in ("trpo", "kl_adaptive", "clip") if name != algorithm]
+        others = [here[here["algorithm"] == name] for name in ("trpo", "kl_adaptive", "clip") if name != algorithm]
+        beside = [group for each in others if len(each) for _, group in headline(each).groupby("family")]
         own = here[~here["algorithm"].isin(ALGORITHMS) & (here["family"] != algorithm)]  # with every value
         for group in [*beside, *(group for _, group in own.groupby("arm"))]:
-            if len(group):
-                cell = (*statistics.mean_interval(group["score"].to_numpy()), len(group), False, False)
-                rows.append((task, "band", *group[["algorithm", "arm"]].iloc[0], np.nan, *cell))
+            cell = (*statistics.mean_interval(group["score"].to_numpy()), len(group), False, False)
+            rows.append((task, "band", *group[["algorithm", "arm"]].iloc[0], np.nan, *cell))
         best, low, high = statistics.best_setting(scores.values[0], scores.settings)
         rows.append((task, "best", algorithm, "", best, np.nan, low, high, scores.seeds, False, False))
     columns = ["task", "kind", "algorithm", "arm", "setting", "mean", "low", "high", "runs", "not_worse", "not_slower"]

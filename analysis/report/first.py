@@ -346,7 +346,7 @@ def best_arms(frames):
 
 GLOSSARY = (
     ("arm", "an algorithm with its settings; the runs of an arm differ in the seed alone"),
-    ("knob", "the number that a method is tuned by: β of a penalty, δ of TRPO, a target KL, ε of clipping"),
+    ("knob", "the number that a method is tuned by: β of a penalty, δ of TRPO, ε of clipping; of yours what was swept"),
     ("β", "coefficient of the KL penalty: the larger, the smaller the step of the policy"),
     ("δ", "the most that the policy may move in one update under TRPO’s constraint, in nats of KL"),
     ("KL", "Kullback-Leibler divergence of the new policy from the old one: how far an update moved it"),

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from .. import statistics
-from ..arms import NotApplicable, grid, learned, plain
+from ..arms import NotApplicable, grid, knobs, learned
 from ..data import KNOBS
-from ..names import SYMBOLS, task_name
+from ..names import symbol, task_name
 
 TITLE = "Best value per task"
 CAPTION = """
@@ -22,9 +22,7 @@ WINDOW = 0.10  # that a setting may lose and still be in a task's range, untrain
 
 def numbers(study, runs) -> pd.DataFrame:
     rows = []
-    for algorithm in KNOBS:
-        if plain(runs, algorithm)["setting"].nunique() < 2:
-            continue
+    for algorithm, knob in knobs(runs).items():
         scores = learned(grid(runs, algorithm, runs, common=False))
         means = statistics.seed_means(scores.normalised)
         for e, task in enumerate(scores.tasks):
@@ -35,7 +33,7 @@ def numbers(study, runs) -> pd.DataFrame:
             rows.append(
                 (
                     algorithm,
-                    KNOBS[algorithm][0],
+                    knob,
                     task,
                     best,
                     low,
@@ -53,9 +51,7 @@ def numbers(study, runs) -> pd.DataFrame:
             ).all(0)
             inside = scores.settings[together]
             ends = (inside.min(), inside.max()) if len(inside) else (np.nan, np.nan)
-            rows.append(
-                (algorithm, KNOBS[algorithm][0], "all tasks", np.nan, np.nan, np.nan, *ends, len(inside), scores.seeds)
-            )
+            rows.append((algorithm, knob, "all tasks", np.nan, np.nan, np.nan, *ends, len(inside), scores.seeds))
     if not rows:
         raise NotApplicable("needs a number swept over at least 2 values")
     columns = [
@@ -80,7 +76,7 @@ def text(frame) -> pd.DataFrame:
     kept = [ends(*pair) if np.isfinite(pair[0]) else "–" for pair in zip(frame["low"], frame["high"])]
     return pd.DataFrame(
         {
-            "knob": [SYMBOLS[name] for name in frame["number"]],
+            "knob": [symbol(name) for name in frame["number"]],
             "task": [task_name(name) for name in frame["task"]],
             "best": [f"{value:g}" if np.isfinite(value) else "–" for value in frame["best"]],
             "none shown better": kept,
