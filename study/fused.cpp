@@ -8,32 +8,7 @@
 // tests/test_fused.py: networks and slopes against autograd in float64, slopes and inner loops bit by bit against
 // torch's operations, steps against the eager ones.
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <vector>
-
-#ifdef __AVX512F__
-constexpr int LANES = 16, WIDE = 4, TALL = 4;  // floats of a register, registers of a tile's row, rows of a tile
-#else
-constexpr int LANES = 8, WIDE = 2, TALL = 6;  // with four, too few sums to hide what one takes: 1.4 times the time
-#endif
-constexpr int BLOCK = 64;  // samples
-
-typedef float V __attribute__((vector_size(4 * LANES)));
-typedef float Loose __attribute__((vector_size(4 * LANES), aligned(4)));  // the same at any address
-typedef int32_t I __attribute__((vector_size(4 * LANES)));
-typedef int64_t Int;
-
-static V load(const float* x) { return *reinterpret_cast<const Loose*>(x); }
-static void store(float* x, V v) { *reinterpret_cast<Loose*>(x) = v; }
-static float sum(V v) {
-    float total = 0;
-    for (int i = 0; i < LANES; i++) total += v[i];
-    return total;
-}
-static Int padded(Int n) { return (n + LANES - 1) / LANES * LANES; }
+#include "fused.h"
 
 // c[m][n] += sum_k a(m, k) b[k][n]; the rows of a, M of them, are `am` apart and its columns `ak`. With a bias c starts
 // from it instead. `last` of the lanes of the last of the N registers exist in c.
@@ -123,50 +98,6 @@ static void transpose(const float* from, Int features, float* to) {
             for (int i = 0; i < LANES; i++) store(to + (n + i) * width + f, square[i]);
         }
 }
-
-// tanh x = E / (E + 2) with E = e^2x - 1, to 2e-7 relative; NaN stays NaN.
-static V tanh(V x) {
-    V y = x + x;
-    y = y > 20 ? V{} + 20.0f : y;
-    y = y < -20 ? V{} - 20.0f : y;
-    const V magic = V{} + 12582912.0f;  // 1.5 * 2^23: its last bits are whole numbers
-    V whole = y * 1.44269504f + magic;
-    V r = y - (whole - magic) * 0.693147181f;
-    I bits = (reinterpret_cast<I>(whole) << 23) + (127 << 23);
-    V power = reinterpret_cast<V>(bits);  // 2^whole
-    V less = V{} + 1.0f / 5040;           // e^r - 1 by its series, |r| < 0.35
-    for (float factor : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f}) less = less * r + factor;
-    V e = power * (less * r) + (power - 1);
-    return e / (e + 2);
-}
-
-// The activation of x, and its slope where it is h.
-static V activation(bool relu, V x) { return relu ? (x < 0 ? V{} : x) : tanh(x); }
-static V slope(bool relu, V h) { return relu ? (h > 0 ? V{} + 1.0f : V{}) : 1 - h * h; }
-
-struct Network {
-    Int layers;
-    const Int* sizes;  // inputs, hidden ..., outputs, and behind them whether it has ReLU instead of tanh
-
-    bool relu() const { return sizes[layers + 1]; }
-    Int in(Int layer) const { return sizes[layer]; }
-    Int out(Int layer) const { return sizes[layer + 1]; }
-    Int parameters() const {
-        Int sum = 0;
-        for (Int l = 0; l < layers; l++) sum += (in(l) + 1) * out(l);
-        return sum;
-    }
-    Int features() const {  // what a block keeps: every layer's input
-        Int sum = 0;
-        for (Int l = 0; l < layers; l++) sum += in(l);
-        return sum;
-    }
-    Int widest() const {
-        Int most = 0;
-        for (Int l = 0; l <= layers; l++) most = sizes[l] > most ? sizes[l] : most;
-        return most;
-    }
-};
 
 // Inputs of which few differ from one row of their run, as one-hot ones do however they are normalised: 500 inputs then
 // cost little more than one. A block keeps their places, then the differences, in the first rows of its inputs.
@@ -382,17 +313,6 @@ struct Torch {
 
     void exps_of(float* x, Int count) const { exps(int(count), x, x, 0x140102); }  // accuracy and errors as torch asks
 };
-
-static V all(float x) { return x - V{}; }  // of its lanes
-
-// The product, rounded before anything is added to it.
-static V times(V a, V b) {
-    V product = a * b;
-#ifdef __AVX__
-    asm("" : "+v"(product));
-#endif
-    return product;
-}
 
 // sum_i term(i) in four parts; this and what follows are the orders of torch.sum, whose registers have eight floats.
 template <class Term>
@@ -652,91 +572,6 @@ static void descend_all(const Network& net, Int runs, Int samples, Int stride, f
     }
 }
 
-// y [outs] = start + A^T x for one sample, A [in][outs], outs a multiple of LANES.
-template <int N>
-static void affine(const float* a, Int in, Int outs, const float* x, const float* start, float* y) {
-    V sums[N];
-    for (int k = 0; k < N; k++) sums[k] = load(start + k * LANES);
-    for (Int i = 0; i < in; i++)
-        for (int k = 0; k < N; k++) sums[k] += x[i] * load(a + i * outs + k * LANES);
-    for (int k = 0; k < N; k++) store(y + k * LANES, sums[k]);
-}
-
-static void affine(const float* a, Int in, Int outs, const float* x, const float* start, float* y) {
-    for (Int o = 0, step; o < outs; o += step * LANES) {
-        Int left = (outs - o) / LANES;
-        step = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-        auto use = step == 8 ? affine<8> : step == 4 ? affine<4> : step == 2 ? affine<2> : affine<1>;
-        use(a + o, in, outs, x, start + o, y + o);
-    }
-}
-
-static float standardised(double x, double mean, double scale, double bound) {  // rollout.standardise
-    double y = (x - mean) / scale;
-    return float(y < -bound ? -bound : y > bound ? bound : y);
-}
-
-// A run's policy while it acts: of each layer W^T [in][padded outs] and behind it b, then, of the first layer, what comes
-// before its activation where the raw observation is 0.
-struct Acting {
-    const Network& net;
-    double bound;  // of standardised observations
-
-    Int size() const {
-        Int sum = padded(net.out(0));
-        for (Int l = 0; l < net.layers; l++) sum += (net.in(l) + 1) * padded(net.out(l));
-        return sum;
-    }
-
-    void begin(const float* theta, const double* mean, const double* scale, float* turned) const {
-        std::memset(turned, 0, 4 * size());
-        std::vector<float> x(net.in(0));
-        for (Int i = 0; i < net.in(0); i++) x[i] = standardised(0, mean[i], scale[i], bound);
-        float *to = turned, *at_zero = turned + size() - padded(net.out(0));
-        for (Int l = 0; l < net.layers; l++) {
-            Int in = net.in(l), outs = net.out(l), width = padded(outs);
-            for (Int o = 0; o < outs; o++)
-                for (Int i = 0; i < in; i++) to[i * width + o] = theta[o * in + i];
-            std::memcpy(to + in * width, theta + in * outs, 4 * outs);
-            if (l == 0) affine(to, in, width, x.data(), to + in * width, at_zero);
-            theta += (in + 1) * outs, to += (in + 1) * width;
-        }
-    }
-
-    // To the outputs, padded, in y; x and y have room for any layer.
-    const float* outputs(const float* turned, const double* mean, const double* scale, const double* observation,
-                         float* x, float* y) const {
-        Int in = net.in(0), filled = 0;
-        const bool relu = net.relu();
-        const float* at_zero = turned + size() - padded(net.out(0));
-        if (in >= 32)
-            for (Int i = 0; i < in; i++) filled += observation[i] != 0;
-        for (Int l = 0; l < net.layers; l++) {
-            Int width = padded(net.out(l));
-            if (l == 0 && in >= 32 && 8 * filled <= in) {  // mostly zeros, as one-hot observations are
-                const float* start = at_zero;
-                for (Int i = 0; i < in; i++)
-                    if (observation[i] != 0) {
-                        float more = standardised(observation[i], mean[i], scale[i], bound) -
-                                     standardised(0, mean[i], scale[i], bound);
-                        affine(turned + i * width, 1, width, &more, start, y);
-                        start = y;
-                    }
-                if (start == at_zero) std::memcpy(y, at_zero, 4 * width);
-            } else {
-                if (l == 0)
-                    for (Int i = 0; i < in; i++) x[i] = standardised(observation[i], mean[i], scale[i], bound);
-                affine(turned, net.in(l), width, x, turned + net.in(l) * width, y);
-            }
-            if (l + 1 < net.layers)
-                for (Int o = 0; o < width; o += LANES) store(y + o, activation(relu, load(y + o)));
-            turned += (net.in(l) + 1) * width;
-            std::swap(x, y);
-        }
-        return x;
-    }
-};
-
 // In what follows theta is [R, stride] with the network's parameters first, kept [R, blocks, features(), 64].
 extern "C" {
 
@@ -760,32 +595,6 @@ void forward(Int layers, const Int* sizes, Int runs, Int samples, Int stride, co
             scatter(own.u.data(), count, net.out(layers - 1), out + (run * samples + b * BLOCK) * net.out(layers - 1));
         }
     }
-}
-
-// Floats of what begin_acting makes of one run.
-Int acting_size(Int layers, const Int* sizes) {
-    Network net{layers, sizes};
-    return Acting{net, 0}.size();
-}
-
-// turned [R, acting_size], for act; mean and scale [R, inputs].
-void begin_acting(Int layers, const Int* sizes, Int runs, Int stride, const float* theta, const double* mean,
-                  const double* scale, double bound, float* turned) {
-    Network net{layers, sizes};
-    Acting acting{net, bound};
-    for (Int run = 0; run < runs; run++, theta += stride, mean += net.in(0), scale += net.in(0))
-        acting.begin(theta, mean, scale, turned + run * acting.size());
-}
-
-// out [R, outputs] of one raw observation per run [R, inputs].
-void act(Int layers, const Int* sizes, Int runs, const float* turned, const double* mean, const double* scale,
-         double bound, const double* observation, float* out) {
-    Network net{layers, sizes};
-    Acting acting{net, bound};
-    Int in = net.in(0), outs = net.out(layers - 1), size = acting.size();
-    std::vector<float> x(padded(net.widest())), y(padded(net.widest()));
-    for (Int run = 0; run < runs; run++, mean += in, scale += in, observation += in, out += outs)
-        std::memcpy(out, acting.outputs(turned + run * size, mean, scale, observation, x.data(), y.data()), 4 * outs);
 }
 
 // gradient [S, stride] = J^T u of u [S, N, outputs], row s at run s % R.

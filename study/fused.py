@@ -1,6 +1,6 @@
-"""The network's share of learning in machine code: fused.cpp, for float32 on a CPU.
+"""The network's share of learning and acting in machine code: fused.cpp and acting.cpp, for float32 on a CPU.
 
-It is compiled at its first use and kept for later processes. What is fused is what the definitions in policy.py,
+They are compiled at their first use and kept for later processes. What is fused is what the definitions in policy.py,
 objective.py and sgd.py say, which go on to be used everywhere else: in float64, on other devices, without a C++
 compiler, and with execution.compile=false. A run's bits do not depend on its fleet-mates.
 
@@ -13,6 +13,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,7 @@ from study.policy import Categorical, Gaussian, Network, Policy, StateGaussian
 from study.rollout import Actor, normalise
 
 aten = torch.ops.aten
-SOURCE = Path(__file__).with_suffix(".cpp")
+SOURCES = [Path(__file__).with_name(name) for name in ("fused.cpp", "acting.cpp", "fused.h")]
 FLAGS = ["-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
 
 
@@ -37,13 +38,14 @@ def build(folder: Path) -> Path:
     """The shared library in the folder; made if no process has made it from this source on such a machine."""
     cxx = os.environ.get("CXX", "c++")
     macros = _run([cxx, "-march=native", "-dM", "-E", "-x", "c++", os.devnull])  # the compiler and the processor
-    key = hashlib.sha256("\0".join([cxx, *FLAGS, macros, SOURCE.read_text()]).encode()).hexdigest()[:16]
+    parts = [cxx, *FLAGS, macros, *(source.read_text() for source in SOURCES)]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / f"study-{key}.so"
     with FileLock(library.with_suffix(".lock")):
         if not library.exists():
             made = library.with_suffix(f".{os.getpid()}")
-            _run([cxx, *FLAGS, str(SOURCE), "-o", str(made)])
+            _run([cxx, *FLAGS, *map(str, SOURCES[:2]), "-o", str(made)])
             made.replace(library)
     return library
 
@@ -269,28 +271,63 @@ class Kernel:
         self._call("fit_squares", runs, x.shape[1], theta, x, few, target, order, epochs, each, size, rule)
 
 
+class _Rollout(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("runs", "horizon")),
+        ("bound", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ("turned", "mean", "scale")),
+        ("components", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("sizes", "std", "seen", "noise", "alive", "actions", "action")),
+    ]
+
+
+@dataclass(frozen=True)
+class _Actor(Actor):
+    steps: Callable[..., Callable[[int], np.ndarray]]
+
+    def within(self, seen, noise, actions, alive):
+        return self.steps(seen, noise, actions, alive)
+
+
 def actor(policy: Policy, theta: Tensor, mean: np.ndarray, scale: np.ndarray, bound: float = 5.0) -> Actor:
-    """rollout.actor: standardised and passed through the network in one call."""
-    kernel, theta = Kernel(policy.network), _own(theta)
+    """rollout.actor in acting.cpp; in a rollout a step is one call, which samples, too, where NumPy's exponential is
+    not asked for at every step."""
+    kernel, theta, family = Kernel(policy.network), _own(theta), policy.family
     runs, inputs, layers = len(theta), policy.network.sizes[0], ctypes.c_int64(len(policy.network.sizes) - 1)
     mean, scale = (np.ascontiguousarray(moment, np.float64) for moment in (mean, scale))
     assert mean.shape == scale.shape == (runs, inputs)
     turned = theta.new_empty(runs, library().acting_size(layers, kernel._sizes))
-    bound = ctypes.c_double(bound)
-    kernel._call("begin_acting", runs, theta.shape[1], theta, mean, scale, bound, turned)
-    outputs = np.empty((runs, kernel.outputs), np.float32)
-    sample = policy.family.sampler(theta[:, policy.network.parameters :].numpy())
-    function, before, after = library().act, (layers, kernel._sizes, ctypes.c_int64(runs)), _plain(outputs)
-    before += tuple(map(_plain, (turned, mean, scale, bound)))
+    kernel._call("begin_acting", runs, theta.shape[1], theta, mean, scale, ctypes.c_double(bound), turned)
+    extra = theta[:, policy.network.parameters :].numpy()
+    sample, outputs = family.sampler(extra), np.empty((runs, kernel.outputs), np.float32)
 
     def act(observation, noise):
         observation = np.ascontiguousarray(observation, np.float64)
         assert observation.shape == (runs, inputs)
-        function(*before, _plain(observation), after)
+        kernel._call("act", runs, turned, mean, scale, ctypes.c_double(bound), observation, outputs)
         return sample(outputs, noise.astype(np.float32))
 
-    act.keeps = turned, mean, scale  # behind the addresses
-    return act
+    def steps(seen, noise, actions, alive):
+        horizon, action = seen.shape[1], np.empty((runs, family.width), np.float32)
+        assert seen.shape == (runs, horizon, inputs) and noise.shape == (runs, horizon, kernel.outputs)
+        assert actions.shape == (runs, horizon, family.width) and alive.shape == (runs,) and alive.dtype == bool
+        assert all(x.dtype == np.float64 and x.flags.c_contiguous for x in (seen, noise, actions))
+        gaussian = isinstance(family, Gaussian)
+        parts = [] if gaussian else getattr(family, "sizes", [family.size])
+        std = np.ascontiguousarray(np.exp(extra)) if gaussian else None
+        kept = turned.numpy(), mean, scale, np.array(parts, np.int64), std, seen, noise, alive, actions, action
+        places = [None if array is None else array.ctypes.data for array in kept]
+        its = _Rollout(runs, horizon, bound, *places[:3], len(parts), *places[3:])
+        function, before = library().act_at, (layers, kernel._sizes, ctypes.byref(its))
+
+        def step(t):
+            function(*before, ctypes.c_int64(t))
+            return action
+
+        step.keeps = kept  # behind the addresses
+        return step
+
+    return Actor(act) if isinstance(family, StateGaussian) else _Actor(act, steps)
 
 
 # The inner loop. The network is passed forwards and backwards here; what its outputs are worth, the page says.

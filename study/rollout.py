@@ -95,13 +95,34 @@ def _like(per_run: np.ndarray, x: np.ndarray) -> np.ndarray:
     return per_run.reshape(-1, *[1] * (x.ndim - 1))
 
 
-Actor = Callable[[np.ndarray, np.ndarray], np.ndarray]  # actions [R, A] of raw observations [R, D] and noise [R, .]
+@dataclass(frozen=True)
+class Actor:
+    """Actions [R, A] of raw observations [R, D] and noise [R, .], while parameters and moments stand still."""
+
+    act: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    def __call__(self, observation: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        return self.act(observation, noise)
+
+    def within(
+        self, seen: np.ndarray, noise: np.ndarray, actions: np.ndarray, alive: np.ndarray
+    ) -> Callable[[int], np.ndarray]:
+        """Step t of a rollout: actions [R, A] of seen[:, t] and noise[:, t], put into actions[:, t], too; 0 for runs
+        that are not alive. The next step may reuse the array."""
+        everyone = alive.all()
+
+        def step(t):
+            action = self.act(seen[:, t], noise[:, t])
+            actions[:, t] = action = action if everyone else np.where(alive[:, None], action, 0)
+            return action
+
+        return step
 
 
 def actor(policy: Policy, theta: Tensor, mean: np.ndarray, scale: np.ndarray, bound: float = 5.0) -> Actor:
     """The policy under one theta [R, P] for raw observations, whose mean and scale are [R, D]."""
     act = policy.actor(theta)
-    return lambda observation, noise: act(standardise(observation, mean, scale, bound), noise)
+    return Actor(lambda observation, noise: act(standardise(observation, mean, scale, bound), noise))
 
 
 def collect(
@@ -119,15 +140,10 @@ def collect(
     reward = np.empty((runs, horizon))
     terminated = np.empty((runs, horizon), bool)
     truncated = np.empty((runs, horizon), bool)
-    everyone = alive.all()
+    act_at = act.within(seen, noise, actions, alive)
     for t in range(horizon):
-        action = act(observation, noise[:, t])
-        if not everyone:
-            action = np.where(alive[:, None], action, 0)
-        step = copies.step(action)
-        seen[:, t], after[:, t], actions[:, t] = observation, step.next_observation, action
-        reward[:, t], terminated[:, t], truncated[:, t] = step.reward, step.terminated, step.truncated
-        observation = step.observation
+        seen[:, t] = observation
+        after[:, t], observation, reward[:, t], terminated[:, t], truncated[:, t] = copies.step(act_at(t))
     return Experience(seen, after, actions, reward, terminated, truncated), observation
 
 

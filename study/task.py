@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +26,7 @@ YOUNG = 20  # steps after which an environment is no longer looked at closely
 OWN = {"num_envs", "batch_size", "num_threads", "env_seed", "seed"}  # EnvPool's arguments that the study sets
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     next_observation: np.ndarray  # [R, D], the final one where the episode ended
     observation: np.ndarray  # [R, D], where the next step starts: a new episode's first where one ended
     reward: np.ndarray  # [R]
@@ -51,7 +49,7 @@ class Copies:
             raise ConfigError(f"task.id={task.id}: observations have no number in them, got {observation}")
         if type(action).__name__ == "Box":
             self.family = Gaussian(int(np.prod(action.shape)))
-            self._low, self._high = action.low, action.high
+            self._low, self._high, self._first = action.low, action.high, None
         elif type(action).__name__ == "Discrete":
             self.family = Categorical(int(action.n))
             self._first = int(getattr(action, "start", 0))
@@ -84,14 +82,16 @@ class Copies:
             yield
 
     def step(self, action: np.ndarray) -> Step:
-        if isinstance(self.family, Gaussian):
-            action = action.reshape(-1, *self._action_shape).clip(self._low, self._high)
+        action = action.reshape(-1, *self._action_shape)
+        if self._first is None:
+            action = np.minimum(np.maximum(action, self._low), self._high)  # a fifth of clip()'s time
             if self._action_type.kind in "iub":
                 action = np.rint(np.nan_to_num(action))
         else:
-            action = action.reshape(-1, *self._action_shape) + self._first
-        final, observation, reward, terminated, truncated = self._step(action.astype(self._action_type))
-        return Step(self._flat(final), self._flat(observation), reward, terminated, truncated)
+            action = action + self._first
+        final, observation, reward, terminated, truncated = self._step(action.astype(self._action_type, copy=False))
+        after = self._flat(final)
+        return Step(after, after if observation is final else self._flat(observation), reward, terminated, truncated)
 
     def _step(self, action: np.ndarray) -> tuple:
         try:
@@ -255,7 +255,7 @@ def _tried(task: Task, seeds: list[int], steps: int, most: int | None = None, ru
                     if step < steps:
                         raise
                     break  # its own runs may meet that too, and fail
-                seen.append(tuple(part[run] for part in vars(made).values()))
+                seen.append(tuple(part[run] for part in made))
                 ended += bool(made.terminated[run] or made.truncated[run])
                 seconds = time.monotonic() - began
                 if seconds > 2 or (step + 1 >= steps and most is None and (ended > 1 or seconds > 0.5)):
@@ -292,10 +292,10 @@ class _EnvPool:
         self._direct = _Direct.of(self._pool)
         # Kept here too: EnvPool's CliffWalking accepts a time limit and ignores it.
         self._limit = task.max_episode_steps or task.kwargs.get("max_episode_steps") or np.inf
-        self._age = np.zeros(len(seeds))
+        self._clock, self._due, self._began = 0, self._limit, np.zeros(len(seeds))  # steps; the next copy's limit
 
     def reset(self):
-        self._age[:] = 0
+        self._clock, self._due, self._began[:] = 0, self._limit, 0
         begun = self._begin(np.arange(self._runs, dtype=np.int32))
         observation = self._look(begun)
         if observation.shape != (self._runs, int(np.prod(self.observation_space.shape))):
@@ -309,14 +309,16 @@ class _EnvPool:
     def step(self, action):
         final, reward, terminated, truncated = (self._direct or self._pool).step(action)[:4]
         final = self._look(final)
-        self._age += 1
-        truncated = truncated | (self._age >= self._limit)
-        observation, ended = final, terminated | truncated
-        if ended.any():
-            self._age[ended] = 0
-            ids = np.flatnonzero(ended).astype(np.int32)
-            observation = final.copy()
-            observation[ids] = self._look(self._begin(ids))
+        self._clock += 1
+        if self._clock < self._due and not (np.count_nonzero(terminated) or np.count_nonzero(truncated)):
+            return final, final, reward, terminated, truncated  # most steps, in half the time of what follows
+        truncated = truncated | (self._clock - self._began >= self._limit)
+        ended = terminated | truncated
+        self._began[ended] = self._clock
+        self._due = self._began.min() + self._limit
+        ids = np.flatnonzero(ended).astype(np.int32)
+        observation = final.copy()
+        observation[ids] = self._look(self._begin(ids))
         return final, observation, reward, terminated, truncated & ~terminated
 
     def _begin(self, ids):
@@ -338,6 +340,7 @@ class _Direct:
         self._ends = [keys.index(key) for key in ("reward", "done", "trunc")]
         self._parts = {key.partition(":")[2]: place for place, key in enumerate(keys) if key.split(":")[0] == "obs"}
         self._nested, self._checked = hasattr(pool.observation_space, "spaces"), False
+        self._place = next(iter(self._parts.values()), None)  # of what is not nested
 
     @classmethod
     def of(cls, pool) -> "_Direct | None":
@@ -357,7 +360,7 @@ class _Direct:
         self._pool._send([self._ids, self._ids, np.ascontiguousarray(action, self._type)])
         observation, state = self._receive()
         reward, done, truncated = (state[place] for place in self._ends)
-        return observation, reward, done & ~truncated, truncated
+        return observation, reward, done > truncated, truncated
 
     def reset(self, ids):
         self._pool._reset(ids)
@@ -365,8 +368,9 @@ class _Direct:
 
     def _receive(self):
         state = self._pool._recv()
-        parts = {name: state[place] for name, place in self._parts.items()}
-        return (parts if self._nested else next(iter(parts.values()))), state
+        if not self._nested:
+            return state[self._place], state
+        return {name: state[place] for name, place in self._parts.items()}, state
 
 
 class _Gymnasium:

@@ -254,8 +254,8 @@ MUTATIONS = (
     Mutation(
         "the time limit of all copies begins anew where one of them ends",
         "study/task.py",
-        "        if ended.any():\n            self._age[ended] = 0\n",
-        "        if ended.any():\n            self._age[:] = 0\n",
+        "self._began[ended] = self._clock",
+        "self._began[:] = self._clock",
         "test_task.py::test_a_time_limit_counts_each_copys_own_steps",
     ),
     Mutation(

@@ -59,7 +59,7 @@ def test_each_copy_has_the_bits_of_a_single_environment_of_its_seed(id, along, k
             push = np.rint((push.clip(-1, 1) + 1) / 2 * (made.family.size - 1))
         step = made.step(push[:, None])
         observation = step.observation
-        taken.append(push), together.append(vars(step).values())
+        taken.append(push), together.append(step)
     space, taken = made._copies.action_space, np.array(taken)
     together, ends = [np.array(part) for part in zip(*together)], 0
     for run, seed in enumerate(SEEDS):

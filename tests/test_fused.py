@@ -141,6 +141,28 @@ def test_the_actor_is_the_eager_one(family, inputs, hidden, activation, bound, r
     np.testing.assert_array_equal(alone, made[1:2])
 
 
+@pytest.mark.parametrize(
+    "family", [Gaussian(1), Gaussian(17), StateGaussian(3), Categorical(5), Categoricals((3, 2, 20))], ids=repr
+)
+@pytest.mark.parametrize("inputs", [3, 40])
+def test_a_rollout_has_the_bits_of_single_steps_sampled_in_numpy(family, inputs, rng):
+    """Of runs that are alive and one that is not, in any order; ties, and what is not a number, among the outputs."""
+    policy, runs, horizon, numbers = Policy.make(inputs, family, (20, 7)), 4, 6, np.random.default_rng(0)
+    theta = 0.3 * torch.randn(runs, policy.parameters, generator=rng)
+    noise = np.stack([family.noise(numbers, horizon) for _ in range(runs)])
+    seen, alive = numbers.normal(1, 3, (runs, horizon, inputs)), np.array([True, True, False, True])
+    theta[1], noise[1, 2], noise[0, 4, -1] = 0, 0, np.nan  # outputs that are equal
+    seen[3, 5, 0], seen[1, 3, 1:] = np.nan, 0
+    act = fused.actor(policy, theta, np.zeros((runs, inputs)), np.ones((runs, inputs)))
+    actions = np.full((runs, horizon, family.width), -1.0)
+    step = act.within(seen, noise, actions, alive)
+    for t in (0, 3, 1, 2, 5, 4):
+        made, true = step(t), act(seen[:, t], noise[:, t])
+        assert made.dtype == true.dtype and np.array_equal(made, actions[:, t], equal_nan=True)
+        true[2] = 0
+        assert made.tobytes() == true.tobytes() or (np.isnan(true).any() and np.array_equal(made, true, equal_nan=True))
+
+
 def test_what_is_not_finite_reaches_the_actor(rng):
     policy = Policy.make(2, Gaussian(1), (4,))
     theta = torch.randn(2, policy.parameters, generator=rng)

@@ -63,7 +63,7 @@ def digest():
 def test_the_digest_of_the_code_is_of_every_file_of_a_run_and_of_none_that_launches(study):
     before = digest()
     (study / "fleet.pyc").write_bytes(b"made by Python")
-    for file in [*study.rglob("*.py"), *study.rglob("*.cpp")]:
+    for file in [*study.rglob("*.py"), *study.rglob("*.cpp"), *study.rglob("*.h")]:
         text = file.read_bytes()
         file.write_bytes(text + b"\n")
         assert (digest() == before) == (study / "launch" in file.parents), file

@@ -372,7 +372,7 @@ def test_steps_past_envpools_own_layer_are_those_through_it(id):
     through._copies._direct = None
     np.testing.assert_array_equal(direct.reset(), through.reset())
     for action in actions(direct.family, 300):
-        one, other = vars(direct.step(action)), vars(through.step(action))
+        one, other = direct.step(action)._asdict(), through.step(action)._asdict()
         for name, part in one.items():
             assert part.dtype == other[name].dtype
             np.testing.assert_array_equal(part, other[name])

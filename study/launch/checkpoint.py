@@ -119,7 +119,7 @@ def versions() -> dict[str, str]:
 
 def _study():
     sha = hashlib.sha256()
-    for file in sorted([*RUN.rglob("*.py"), *RUN.rglob("*.cpp")]):
+    for file in sorted(file for kind in ("*.py", "*.cpp", "*.h") for file in RUN.rglob(kind)):
         if not file.is_relative_to(LAUNCH):
             sha.update(file.relative_to(RUN).as_posix().encode() + file.read_bytes())
     return sha
