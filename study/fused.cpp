@@ -365,10 +365,14 @@ static float outer_sum(const float* x, Int size, Int column, Int columns) {
 // the pages of study/algorithm of these names have it, or A log pi.
 enum Objective : Int { NONE, SURROGATE, CLIPPED, PER_SAMPLE, SIMPLE, WEIGHTED };
 
-// The mean over a batch of such a sum, of a policy's distribution parameters phi.
+enum Penalty : Int { UNPENALISED, OLD_NEW, NEW_OLD };  // KL(old || new), KL(new || old)
+
+// The mean over a batch of such a sum, of a policy's distribution parameters phi, less the entropy.
 struct Loss {
-    Int objective, penalised, family, actions;  // 0 Gaussian, 1 with a log std per state, 2 categorical; its size
+    Int objective, penalty, family, actions;  // 0 Gaussian, 1 with a log std per state, 2 categorical; its size
     const float *action, *old, *log_prob, *advantage, *number;  // [R, N, .], [R, N, phi], [R, N], [R, N], [R]
+    const float* entropy;  // [R] its coefficient, or none
+    const Int* order;      // [R, epochs, each], where that is the shape of the advantages, too; or none
     Torch torch;
 };
 
@@ -377,11 +381,11 @@ struct Loss {
 struct Slope {
     const Loss& loss;
     Int samples, outputs, size;  // N, of the network, in the largest minibatch
-    std::vector<float> action, old, log_prob, advantage, ratio, a, b, c, spread;
+    std::vector<float> action, old, log_prob, advantage, ratio, a, b, c, d, spread;
 
     Slope(const Loss& loss, Int samples, Int outputs, Int size)
         : loss(loss), samples(samples), outputs(outputs), size(size), log_prob(BLOCK), advantage(BLOCK), ratio(BLOCK) {
-        for (auto* room : {&a, &b, &c, &action}) room->resize(loss.actions * BLOCK);
+        for (auto* room : {&a, &b, &c, &d, &action}) room->resize(loss.actions * BLOCK);
         old.resize(2 * loss.actions * BLOCK);
         if (loss.family == 0) spread.resize(loss.actions * size);
     }
@@ -395,12 +399,15 @@ struct Slope {
         field(loss.action, loss.family == 2 ? 1 : loss.actions, action);
         field(loss.old, loss.family == 2 ? loss.actions : 2 * loss.actions, old);
         field(loss.log_prob, 1, log_prob);
-        field(loss.advantage, 1, advantage);
-        const float number = loss.number ? loss.number[run] : 0;
-        if (loss.family == 2)
-            categorical(number, count, batch, u);
+        if (loss.order)
+            gather(loss.advantage + (rows - loss.order), nullptr, count, 1, advantage.data());
         else
-            gaussian(number, loss.family == 0 ? rest : nullptr, first, count, batch, u);
+            field(loss.advantage, 1, advantage);
+        const float number = loss.number ? loss.number[run] : 0, bonus = loss.entropy ? loss.entropy[run] / batch : 0;
+        if (loss.family == 2)
+            categorical(number, bonus, count, batch, u);
+        else
+            gaussian(number, bonus, loss.family == 0 ? rest : nullptr, first, count, batch, u);
         for (Int o = 0; o < outputs; o++) std::fill(u + o * BLOCK + count, u + (o + 1) * BLOCK, 0.0f);
     }
 
@@ -431,12 +438,15 @@ struct Slope {
         return times(times(share, A) + times(steep, times(r - 1, all(2))), r);
     }
 
-    void gaussian(float number, const float* rest, Int first, Int count, Int batch, float* u) {
+    void gaussian(float number, float bonus, const float* rest, Int first, Int count, Int batch, float* u) {
         const Int width = loss.actions * BLOCK, columns = padded(count);
-        float *log_std = a.data(), *inverse = b.data();
+        const bool reverse = loss.penalty == NEW_OLD;
+        float *log_std = a.data(), *inverse = b.data(), *of_old = c.data();
         for (Int i = 0; i < width; i += LANES) store(log_std + i, rest ? all(rest[i / BLOCK]) : load(u + width + i));
         for (Int i = 0; i < width; i += LANES) store(inverse + i, -load(log_std + i));
         loss.torch.exps_of(inverse, width);
+        for (Int i = 0; reverse && i < width; i += LANES) store(of_old + i, -load(old.data() + width + i));
+        if (reverse) loss.torch.exps_of(of_old, width);
         for (Int n = 0; loss.log_prob && n < columns; n += LANES) {
             V log_ratio = inner_sum(loss.actions, [&](Int k) {
                 Int i = k * BLOCK + n;
@@ -450,13 +460,14 @@ struct Slope {
         for (Int n = 0; n < columns; n += LANES) {
             const V along = objective(number, batch, n);
             for (Int i = n; i < width; i += BLOCK) {
-                V e = load(inverse + i), mean = load(u + i), in_mean = {}, in_log_std = {};
-                if (loss.penalised) {
+                V e = load(inverse + i), mean = load(u + i), in_mean = {}, in_log_std = all(-bonus);
+                if (loss.penalty) {
                     V shift = mean - load(old.data() + i), widening = load(old.data() + width + i) - load(log_std + i);
-                    V wider = times(half, loss.torch.expm1(times(widening, all(2))) + 1) - half;
-                    V pull = times(half, times(times(shift, e), all(2)));
-                    in_mean = times(pull, e);
-                    in_log_std = -times(wider, all(2)) - times(times(pull, shift), e);
+                    V by = reverse ? load(of_old + i) : e, wide = reverse ? -widening : widening;
+                    V wider = times(half, loss.torch.expm1(times(wide, all(2))) + 1) - half;
+                    V pull = times(half, times(times(shift, by), all(2)));
+                    in_mean = times(pull, by);
+                    in_log_std += reverse ? times(wider, all(2)) : -times(wider, all(2)) - times(times(pull, shift), e);
                 }
                 if (loss.objective != NONE) {
                     V off = load(action.data() + i) - mean;
@@ -492,34 +503,50 @@ struct Slope {
         for (Int i = n; i < loss.actions * BLOCK; i += BLOCK) store(to + i, load(x + i) - most - total);
     }
 
-    void categorical(float number, Int count, Int batch, float* u) {
+    void categorical(float number, float bonus, Int count, Int batch, float* u) {
         const Int width = loss.actions * BLOCK, columns = padded(count);
-        float *log_p = a.data(), *log_old = b.data(), *p = c.data();
+        const bool reverse = loss.penalty == NEW_OLD;
+        float *log_p = a.data(), *log_old = b.data(), *of_new = d.data();
         for (Int n = 0; n < columns; n += LANES) {
             log_softmax(u, log_p, n);
-            if (loss.penalised) log_softmax(old.data(), log_old, n);
+            if (loss.penalty) log_softmax(old.data(), log_old, n);
         }
-        std::memcpy(p, log_old, 4 * width);
-        if (loss.penalised) loss.torch.exps_of(p, width);
+        std::memcpy(of_new, log_p, 4 * width);
+        if (reverse || loss.entropy) loss.torch.exps_of(of_new, width);
+        float* p = reverse ? of_new : c.data();  // of the first of the two in the divergence
+        if (loss.penalty == OLD_NEW) {
+            std::memcpy(p, log_old, 4 * width);
+            loss.torch.exps_of(p, width);
+        }
         for (Int n = 0; loss.log_prob && n < columns; n++) ratio[n] = log_p[Int(action[n]) * BLOCK + n] - log_prob[n];
         loss.torch.exps_of(ratio.data(), columns);
         for (Int n = 0; n < columns; n += LANES) {
-            auto d = [&](Int i) { return load(log_p + i) - load(log_old + i); };
+            auto d = [&](Int i) {
+                V between = load(log_p + i) - load(log_old + i);
+                return reverse ? -between : between;
+            };
+            auto in_entropy = [&](Int i) {
+                V share = times(all(bonus), load(of_new + i));
+                return share + times(times(all(bonus), load(log_p + i)), load(of_new + i));
+            };
             const V most = largest(n, d), share = all(number / batch);
             const V far = most <= 1 ? V{} : share, near = most <= 1 ? share : V{};
             const V along = objective(number, batch, n) + V{}, chosen = load(action.data() + n);
-            V total = {}, sampled = {};  // over the actions, of either slope in log p
+            V total = {}, sampled = {}, in_bonus = {};  // over the actions, of each slope in log p
             for (Int i = n, k = 0; i < width; i += BLOCK, k++) {
                 sampled += chosen == float(k) ? along : V{};
-                if (!loss.penalised) continue;
-                V nearly = times(near, load(p + i)), more = loss.torch.expm1(d(i) > 1 ? all(1) : d(i)) + 1;
-                V in_kl = -times(far, load(p + i)) - nearly + (d(i) <= 1 ? times(nearly, more) : V{});
+                if (loss.entropy) in_bonus += in_entropy(i);
+                if (!loss.penalty) continue;
+                V nearly = times(near, load(p + i)), less = loss.torch.expm1(d(i) > 1 ? all(1) : d(i));
+                V in_kl = -times(far, load(p + i)) - nearly + (d(i) <= 1 ? times(nearly, less + 1) : V{});
+                if (reverse) in_kl = times(times(near, less - d(i)) - times(far, d(i)), load(p + i)) - in_kl;
                 total += in_kl;
                 store(u + i, in_kl);
             }
             for (Int i = n, k = 0; i < width; i += BLOCK, k++) {
                 V now = loss.torch.exp(load(log_p + i)), in_all = {};
-                if (loss.penalised) in_all = load(u + i) - now * total;  // rounded once
+                if (loss.entropy) in_all = in_entropy(i) - now * in_bonus;  // rounded once
+                if (loss.penalty) in_all += load(u + i) - now * total;
                 if (loss.objective != NONE) in_all += (chosen == float(k) ? along : V{}) - now * sampled;
                 store(u + i, in_all);
             }

@@ -12,7 +12,7 @@ import ctypes
 import hashlib
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -84,23 +84,24 @@ def _rule(optimizer: str, adam: NamedTuple, rate: Tensor, bound: Tensor | None) 
     return _Rule(optimizer == "adam", *(None if x is None else x.data_ptr() for x in (rate, bound, *adam)))
 
 
-# The losses that fused.cpp knows: its number of their objective, and whether there is a penalty.
+# The losses that fused.cpp knows: its numbers of their objective and of their penalty.
 LOSSES = {
-    "study.algorithm.fixpo.fixup_loss": (0, True),
-    "study.algorithm.kl_fixed.loss": (1, True),
-    "study.algorithm.unpenalised.loss": (1, False),
-    "study.algorithm.clip.loss": (2, False),
-    "study.algorithm.kl_per_sample.loss": (3, False),
-    "study.algorithm.simple_policy_optimization.loss": (4, False),
-    "study.algorithm.vmpo.loss": (5, True),
+    "study.algorithm.fixpo.fixup_loss": (0, 1),
+    "study.algorithm.kl_fixed.loss": (1, 1),
+    "study.algorithm.kl_reverse.loss": (1, 2),
+    "study.algorithm.unpenalised.loss": (1, 0),
+    "study.algorithm.clip.loss": (2, 0),
+    "study.algorithm.kl_per_sample.loss": (3, 0),
+    "study.algorithm.simple_policy_optimization.loss": (4, 0),
+    "study.algorithm.vmpo.loss": (5, 1),
 }
 FAMILIES = {Gaussian: 0, StateGaussian: 1, Categorical: 2}
 
 
 class _Loss(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("objective", "penalised", "family", "actions")] + [
+    _fields_ = [(name, ctypes.c_int64) for name in ("objective", "penalty", "family", "actions")] + [
         (name, ctypes.c_void_p)
-        for name in ("action", "old", "log_prob", "advantage", "number", "exp", "expm1", "log", "exps")
+        for name in "action old log_prob advantage number entropy order exp expm1 log exps".split()
     ]
 
 
@@ -117,14 +118,17 @@ def _torchs() -> tuple[int, ...] | None:
 
 
 def _loss(loss: Callable, policy: Policy, fields: dict[str, Tensor], numbers: tuple[Tensor, ...]) -> _Loss | None:
-    """The loss of a batch [R, N, .] for fused.cpp, if it knows it."""
+    """The loss of a batch [R, N, .] for fused.cpp, if it knows it; with sgd.with_entropy, too."""
+    entropy = None
+    if hasattr(loss, "__wrapped__") and numbers:
+        loss, (entropy, *numbers) = loss.__wrapped__, numbers
     known, family = LOSSES.get(f"{loss.__module__}.{loss.__qualname__}"), FAMILIES.get(type(policy.family))
     if known is None or family is None or not fields.keys() >= {"action", "old"} or _torchs() is None:
         return None
     advantage, number = fields.get("advantage", fields.get("weight")), numbers[0] if numbers else None
-    tensors = fields["action"], fields["old"], fields.get("log_prob"), advantage, number
+    tensors = fields["action"], fields["old"], fields.get("log_prob"), advantage, number, entropy
     tensors = [None if x is None else x.contiguous() for x in tensors]
-    made = _Loss(*known, family, policy.family.size, *map(_plain, tensors), *_torchs())
+    made = _Loss(*known, family, policy.family.size, *map(_plain, tensors), None, *_torchs())
     made.keeps = tensors  # behind the addresses
     return made
 
@@ -499,7 +503,7 @@ def _own(x: Tensor) -> Tensor:
 
 def _known(fleet, loss, network, batch: NamedTuple, numbers, each: int, size: int) -> _Loss | None:
     """The loss where minimise() is one call of fused.cpp. Compiled slopes have other bits than torch's operations."""
-    if fleet.compile or not isinstance(network, Policy) or fleet.advantage_normalization == "minibatch":
+    if fleet.compile or not isinstance(network, Policy):
         return None
     made, family = _loss(loss, network, _fields(batch), numbers), network.family
     sizes, of = {min(size, each), each % size or size}, (loss, type(batch), type(family), family.size)
@@ -512,15 +516,34 @@ def minimise(fleet, loss, network, theta, adam, batch, order, rate, numbers, opt
     kernel = Kernel(_mlp(network))
     theta, adam, rate, observation = _own(theta), type(adam)(*map(_own, adam)), _own(rate), batch.observation
     rule, fields, observation = _rule(optimizer, adam, rate, bound), _fields(batch), observation.contiguous()
+    order, normalised = order.contiguous(), fleet.advantage_normalization == "minibatch" and "advantage" in fields
+    parts = _minibatches(fields, order, size, normalised)
     if known := _known(fleet, loss, network, batch, numbers, order.shape[2], size):
+        if normalised:
+            advantage = torch.cat([minibatch["advantage"] for _, minibatch in parts], 1)
+            known.advantage, known.order = advantage.data_ptr(), order.data_ptr()
         kernel.descend_loss(theta, observation, known, order, size, rule)
         return theta, adam
     rest, kept = theta[:, kernel.network.parameters :], kernel.keep(len(theta), size)
     few = Few.of(observation)
+    for rows, minibatch in parts:
+        outputs = kernel.forward(theta, observation, kept, rows, few)
+        arguments = outputs, rest, minibatch, numbers
+        key = (loss, network, None if fleet.compile else outputs.shape)
+        if key not in fleet.made:
+            slope = derivative(loss, network, type(batch))
+            name = f"slope of {loss.__qualname__}"
+            fleet.made[key] = compiler.compiled(slope, name) if fleet.compile else traced(slope, *arguments)
+        kernel.descend(theta, kept, few, *fleet.made[key](*arguments), rule)
+    return theta, adam
+
+
+def _minibatches(fields: dict[str, Tensor], order: Tensor, size: int, normalised: bool) -> Iterator[tuple]:
+    """The places [R, n] of each minibatch, and its fields [R, n, ...]; order [R, epochs, N]."""
     # Whole rows of one table, because indexing every field by run and sample is far slower.
-    samples = observation.shape[1]
-    table = torch.cat([field.reshape(len(theta) * samples, -1) for field in fields.values()], 1)
-    first = samples * torch.arange(len(theta), device=theta.device).unsqueeze(-1)
+    runs, samples = next(iter(fields.values())).shape[:2]
+    table = torch.cat([field.reshape(runs * samples, -1) for field in fields.values()], 1)
+    first = samples * torch.arange(runs, device=order.device).unsqueeze(-1)
     widths = [field[0, 0].numel() for field in fields.values()]
     for epoch in order.unbind(1):
         rows = table.index_select(0, (epoch + first).flatten()).unflatten(0, epoch.shape)
@@ -531,17 +554,9 @@ def minimise(fleet, loss, network, theta, adam, batch, order, rate, numbers, opt
                 name: column.unflatten(-1, field.shape[2:]) if field.ndim > 2 else column.squeeze(-1)
                 for (name, field), column in zip(fields.items(), columns)
             }
-            if fleet.advantage_normalization == "minibatch" and "advantage" in minibatch:
+            if normalised:
                 minibatch["advantage"] = normalise(minibatch["advantage"])
-            outputs = kernel.forward(theta, observation, kept, epoch[:, part], few)
-            arguments = outputs, rest, minibatch, numbers
-            key = (loss, network, None if fleet.compile else outputs.shape)
-            if key not in fleet.made:
-                slope = derivative(loss, network, type(batch))
-                name = f"slope of {loss.__qualname__}"
-                fleet.made[key] = compiler.compiled(slope, name) if fleet.compile else traced(slope, *arguments)
-            kernel.descend(theta, kept, few, *fleet.made[key](*arguments), rule)
-    return theta, adam
+            yield epoch[:, part], minibatch
 
 
 @torch.no_grad()

@@ -267,6 +267,11 @@ def known(name):
 
 
 KNOWN = [known(name) for name in fused.LOSSES]
+KNOWN += [
+    pytest.param(sgd.with_entropy(each.values[0]), id=f"{each.id} with entropy")
+    for each in KNOWN
+    if each.id != "fixpo"  # whose fix-up is no objective
+]
 ONE_CALL = [Gaussian(1), Gaussian(6), StateGaussian(3), Categorical(2), Categorical(5)]
 named = {"ids": lambda family: f"{type(family).__name__}{family.size}"}
 same_torch = pytest.mark.usefixtures("torchs")
@@ -281,11 +286,13 @@ def torchs():
 def known_problem(loss, family, rng, samples=96):
     """As problem(), with the batch and the numbers that the loss takes, and another policy than the one that acted."""
     fleet, theta, rollout = problem(family, rng, samples)
-    if loss is vmpo.loss:
+    bare = getattr(loss, "__wrapped__", loss)
+    if bare is vmpo.loss:
         batch = rollout.batch
         weighted = vmpo.Weighted(batch.observation, batch.action, batch.old, batch.advantage.abs())
         rollout = Rollout(weighted, rollout.order)
-    numbers = () if loss is unpenalised.loss else (torch.tensor([0.3, 0.9]),)
+    numbers = () if bare is unpenalised.loss else (torch.tensor([0.3, 0.9]),)
+    numbers = numbers if bare is loss else (torch.tensor([0.7, 0.2]), *numbers)
     return fleet, theta + 0.2 * torch.randn(theta.shape, generator=rng), rollout, numbers
 
 
@@ -313,22 +320,28 @@ def test_a_known_slope_is_autograds(loss, family, rng):
 @pytest.mark.parametrize("loss", KNOWN)
 @pytest.mark.parametrize("family, sizes", [(Gaussian, (1, 3, 8, 17, 40)), (StateGaussian, (2,)), (Categorical, (2, 7))])
 def test_a_known_slope_has_the_bits_of_torchs(loss, family, sizes):
-    batch, count = vmpo.Weighted if loss is vmpo.loss else Batch, loss is not unpenalised.loss
+    bare = getattr(loss, "__wrapped__", loss)
+    batch, count = vmpo.Weighted if bare is vmpo.loss else Batch, (bare is not unpenalised.loss) + (bare is not loss)
     assert all(fused._same(loss, batch, family, size, n, count) for size in sizes for n in (1, 64, 300))
 
 
 @same_torch
 @pytest.mark.parametrize("loss", KNOWN)
 @pytest.mark.parametrize(
-    "family, optimizer, bound, size",
-    [(Gaussian(6), "adam", None, 32), (StateGaussian(3), "sgd", None, 70), (Categorical(5), "adam", 0.02, 96)],
-    ids=["adam", "sgd", "bound"],
+    "family, optimizer, bound, size, normalization",
+    [
+        (Gaussian(6), "adam", None, 32, "batch"),
+        (StateGaussian(3), "sgd", None, 70, "minibatch"),
+        (Categorical(5), "adam", 0.02, 96, "batch"),
+    ],
+    ids=["adam", "sgd and minibatches' own advantages", "bound"],
 )
 def test_an_inner_loop_in_one_call_has_the_bits_of_minibatch_by_minibatch(
-    loss, family, optimizer, bound, size, rng, monkeypatch
+    loss, family, optimizer, bound, size, normalization, rng, monkeypatch
 ):
     """70 of 96 samples leave a shorter last minibatch."""
     fleet, theta, rollout, numbers = known_problem(loss, family, rng)
+    fleet.advantage_normalization = normalization
     batch, order = rollout.batch, rollout.order
     bound, rate = None if bound is None else torch.full((2,), bound), torch.full((2,), 0.01)
     arguments = fleet, loss, fleet.policy, theta, Adam.start(theta), batch, order, rate, numbers, optimizer, bound, size
