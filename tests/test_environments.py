@@ -3,6 +3,7 @@
 import random
 import re
 import sys
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -16,6 +17,7 @@ from test_task import copies, inside
 
 from study import origin
 from study.config import Task
+from study.launch import runner
 from study.settings import ConfigError
 from study.task import probe
 
@@ -176,6 +178,14 @@ def test_an_edited_environment_sets_checkpoints_aside_and_finished_runs_are_name
     assert code == 0 and "1 finished run made by another version of the environment" in said, said
     assert "Another name= trains them again" in said
     pd.testing.assert_series_equal(pd.read_parquet(tmp_path / "r/s/curves.parquet")["return_mean"], returns)
+
+
+def test_of_one_iteration_nobody_says_that_its_episodes_were_alike():
+    """It has one mean, whatever its episodes returned."""
+    curves = pd.DataFrame({"return_mean": [14.9], "return_last100": [14.9], "episodes": [98]})
+    assert runner._still(SimpleNamespace(curves=curves)) is None
+    twice = SimpleNamespace(curves=pd.concat([curves, curves]))
+    assert runner._still(twice) == "had the same return in every episode (14.9)"
 
 
 def test_runs_in_which_nothing_can_be_learned_are_named(tmp_path, monkeypatch, capfd):

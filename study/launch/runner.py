@@ -460,8 +460,9 @@ def _still(result) -> str | None:
     returns = result.curves["return_mean"].dropna()
     if returns.empty:
         return "saw no episode end: there is no return"
-    episodes = result.curves["episodes"].sum()
-    if episodes >= 10 and returns.max() == returns.min() and result.curves["return_last100"].dropna().nunique() == 1:
+    episodes, several = result.curves["episodes"].sum(), len(returns) > 1  # one iteration has one mean
+    last = result.curves["return_last100"].dropna()
+    if several and episodes >= 10 and returns.max() == returns.min() and last.nunique() == 1:
         return f"had the same return in every episode ({returns.iloc[0]:g})"
     return None
 
