@@ -135,7 +135,7 @@ def _log_bias(freedom):
 
 
 def _prior_freedom(logs, freedom, least=1.0, most=1000.0):
-    """Degrees of freedom f with trigamma(f / 2) = variance of the logarithms less what their own freedom makes."""
+    """Degrees of freedom f with trigamma(f / 2) = variance of the logarithms minus what their own freedom makes."""
     excess = np.var(logs, ddof=1) - special.polygamma(1, freedom / 2).mean() if len(logs) > 1 else 0.0
     excess = np.clip(excess, special.polygamma(1, most / 2), special.polygamma(1, least / 2))
     return optimize.brentq(lambda f: special.polygamma(1, f / 2) - excess, 0.9 * least, 1.1 * most)
@@ -154,7 +154,7 @@ def marginal(basis, means, variance):
 
     Integrated over a ~ flat, h ~ N(e, d^2 s^2) cut at 0 and s^2 ~ f / chi-squared of f degrees of freedom, by which all
     variances of the task are multiplied. With p = 1 / variance, sums over the r + 1 values run, weighted by p, b and y
-    less their means so weighted, K = sum b^2 + 1 / d^2, B = sum b y + e / d^2 and Q = sum y^2 + e^2 / d^2 - B^2 / K:
+    minus their means so weighted, K = sum b^2 + 1 / d^2, B = sum b y + e / d^2 and Q = sum y^2 + e^2 / d^2 - B^2 / K:
 
         prod p^(1/2) (sum p)^(-1/2) / (d K^(1/2)) Gamma((f + r) / 2) / Gamma(f / 2) (f pi)^(-r / 2)
         (1 + Q / f)^(-(f + r) / 2) T_(f + r)(B / K^(1/2) ((f + r) / (f + Q))^(1/2)) / T_f(e / d)
@@ -524,7 +524,7 @@ def _cut(variances, influences, by, level, wider):
 
     wider       of WIDER, for the variance by tasks
 
-    By tasks: Student's quantile squared, times what the correlation of two fits' influences, less its standard error,
+    By tasks: Student's quantile squared, times what the correlation of two fits' influences, minus its standard error,
     takes from the variance of their sum. By families: times the variance of a jackknife over families in units of the
     model's, where that is larger, with the degrees of freedom of as many families of one size.
     """

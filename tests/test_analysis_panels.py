@@ -126,7 +126,7 @@ def test_arms_under_another_condition_are_set_beside_the_same_arms_by_hand(tmp_p
     }
     row = frame.iloc[0]
     assert row["mean"] == pytest.approx(of["with"].mean().mean())
-    for name, x, y in (("difference", "with", "without"), ("trpo_less", "trpo", "with")):
+    for name, x, y in (("difference", "with", "without"), ("trpo_minus", "trpo", "with")):
         assert row[name] == pytest.approx((of[x].mean() - of[y].mean()).mean())
         # Welch over two strata of equal weight, four runs each.
         parts = [of[each].var() / 4 for each in (x, y)]
@@ -163,9 +163,9 @@ def test_sources_of_beta_are_set_beside_trpo_and_each_task_s_best_beta_by_hand(t
     for arm in ("kl_bisect kl_target=0.01", "kl_fixed beta=1"):
         row, own = frame.loc[arm], share.loc[arm].mean()
         assert row["mean"] == pytest.approx(own)
-        assert row["less_trpo"] == pytest.approx(own - share.loc["trpo max_kl=0.01"].mean())
-        assert row["less_hindsight"] == pytest.approx(own - best)
-        assert row["less_trpo_low"] < row["less_trpo"] < row["less_trpo_high"]
+        assert row["minus_trpo"] == pytest.approx(own - share.loc["trpo max_kl=0.01"].mean())
+        assert row["minus_hindsight"] == pytest.approx(own - best)
+        assert row["minus_trpo_low"] < row["minus_trpo"] < row["minus_trpo_high"]
     text = table.sources.text(frame.reset_index()).set_index("beta")
     assert (
         text.loc["TRPO, δ=0.01", "minus TRPO"] == text.loc[table.sources.HINDSIGHT, "minus each task’s best β"] == "–"
@@ -312,7 +312,7 @@ def test_one_beta_for_all_units_is_a_mean_over_tasks_and_factors_by_hand(tmp_pat
         assert row["seeds"] == 3 and row["tasks"] == 2
         if algorithm == "kl_fixed":
             less = np.mean([shares["trpo", each] - shares["kl_fixed", each] for each in both])
-            assert row["trpo_less"] == pytest.approx(less) and row["trpo_less_low"] < less < row["trpo_less_high"]
+            assert row["trpo_minus"] == pytest.approx(less) and row["trpo_minus_low"] < less < row["trpo_minus_high"]
     text = table.reward_units.text(frame.reset_index()).set_index("arm")
     assert text.loc["TRPO, δ=0.01, raw advantages", "TRPO minus it"] == "–"
     assert text.loc["β=1, raw advantages", "× 100"] == f"{shares['kl_fixed', 100.0]:.2f}"

@@ -140,7 +140,7 @@ def conclusions(table, mine):
         tuple(min(ends) for ends in zip(*(_ends(_contrast(both[sign], of, table.cells)) for sign in both)))
         for of in (mine, table.cells)
     )
-    return [*rows, ("exceeds", f"{names[0]} less the size of the {names[1]}", *own, *theirs, _positive(*own[1:]))]
+    return [*rows, ("exceeds", f"{names[0]} minus the size of the {names[1]}", *own, *theirs, _positive(*own[1:]))]
 
 
 def _positive(low, high):

@@ -37,7 +37,7 @@ def numbers(study, runs) -> pd.DataFrame:
         row |= {"condition": condition, "tasks": len(units), "sample": " ".join(units)}
         row |= {"advantages": cell["advantages"].iloc[0], "trpo": reference["arm"].iloc[0] if len(reference) else ""}
         row |= {"mean": statistics.mean(gained(cell, units)), "mean_without": statistics.mean(gained(own, units))}
-        pairs = {"difference": (cell, own), "trpo_less": (reference, cell)}
+        pairs = {"difference": (cell, own), "trpo_minus": (reference, cell)}
         for name, (x, y) in pairs.items():
             row |= difference(name, x, y, units)
         for name, arm_runs in (("wild_kl", cell), ("wild_kl_without", own)):
@@ -55,7 +55,7 @@ def text(frame) -> pd.DataFrame:
     for _, row in frame.sort_values(["condition", "algorithm", "setting"]).iterrows():
         texts = {"arm": arm_name(f"{row['arm']} {row['condition']}"), "tasks": str(row["tasks"])}
         texts |= {"score": f"{row['mean']:.2f}", "without": f"{row['mean_without']:.2f}"}
-        texts |= {"difference": signed(row, "difference"), "TRPO minus it": signed(row, "trpo_less")}
+        texts |= {"difference": signed(row, "difference"), "TRPO minus it": signed(row, "trpo_minus")}
         texts |= {
             "KL above 10 medians": f"{100 * row['wild_kl']:.1f} %",
             "same, without": f"{100 * row['wild_kl_without']:.1f} %",
@@ -67,7 +67,7 @@ def text(frame) -> pd.DataFrame:
 def findings(frame) -> pd.DataFrame:
     names = [arm_name(f"{row.arm} {row.condition}") for row in frame.itertuples()]
     parts = []
-    for column, sign, other in (("difference", 1, frame["arm"]), ("trpo_less", -1, frame["trpo"])):
+    for column, sign, other in (("difference", 1, frame["arm"]), ("trpo_minus", -1, frame["trpo"])):
         contrasts = [f"{name} minus {arm_name(own)}" for name, own in zip(names, other)]
         low, high = ("_low", "_high")[::sign]
         ends = {end: sign * frame[f"{column}{of}"] for end, of in (("value", ""), ("low", low), ("high", high))}

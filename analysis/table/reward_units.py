@@ -41,7 +41,7 @@ def numbers(study, runs) -> pd.DataFrame:
             for factor, units in cells.items():
                 row = {"arm": name, "advantages": advantages, "reward_scale": factor, "tasks": len(by_task)}
                 row |= {"trpo": trpo["arm"].iloc[0] if len(trpo) else "", "sample": " ".join(units)}
-                row |= {"mean": statistics.mean(gained(arm, units))} | difference("trpo_less", trpo, arm, units)
+                row |= {"mean": statistics.mean(gained(arm, units))} | difference("trpo_minus", trpo, arm, units)
                 rows.append(row | {"seeds": fewest_seeds(units, arm)})
     if not rows:
         raise NotApplicable("needs an arm that was run with every value of reward_scale on the same tasks")
@@ -55,13 +55,13 @@ def text(frame) -> pd.DataFrame:
         single, every = group.dropna(subset=["reward_scale"]), group[group["reward_scale"].isna()].iloc[0]
         for i, (factor, average) in enumerate(zip(single["reward_scale"], single["mean"])):
             row[f"{'rewards ' if i == 0 else ''}× {factor:g}"] = f"{average:.2f}"
-        row |= {"mean": f"{every['mean']:.2f}", "TRPO minus it": signed(every, "trpo_less")}
+        row |= {"mean": f"{every['mean']:.2f}", "TRPO minus it": signed(every, "trpo_minus")}
         rows.append(row | {"tasks": str(every["tasks"]), "seeds": str(every["seeds"])})
     return pd.DataFrame(rows)
 
 
 def findings(frame) -> pd.DataFrame:
-    frame = frame[frame["trpo_less"].notna()]
+    frame = frame[frame["trpo_minus"].notna()]
     names = [f"{arm_name(row.arm)} minus {arm_name(row.trpo)}" for row in frame.itertuples()]
-    ends = {"low": -frame["trpo_less_high"], "high": -frame["trpo_less_low"]}
-    return frame.assign(contrast=names, metric=METRIC, value=-frame["trpo_less"], **ends)
+    ends = {"low": -frame["trpo_minus_high"], "high": -frame["trpo_minus_low"]}
+    return frame.assign(contrast=names, metric=METRIC, value=-frame["trpo_minus"], **ends)

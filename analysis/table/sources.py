@@ -40,7 +40,7 @@ def numbers(study, runs) -> pd.DataFrame:
         row |= {"trpo": trpo["arm"].iloc[0], "advantages": arm["advantages"].iloc[0], "sample": " ".join(units)}
         row |= {"tasks": len(units), "mean": statistics.mean(gained(arm, units))}
         for against, other in (("trpo", trpo), ("hindsight", hindsight)):
-            row |= difference(f"less_{against}", arm, other, units)
+            row |= difference(f"minus_{against}", arm, other, units)
         without = [
             difference("it", arm, trpo, {task: unit for task, unit in units.items() if task != left_out})["it"]
             for left_out in (units if len(units) > 1 else ())
@@ -78,16 +78,16 @@ def text(frame) -> pd.DataFrame:
     rows = []
     for _, row in frame.sort_values("mean", ascending=False).iterrows():
         texts = {"beta": source_name(row["arm"]), "tasks": str(row["tasks"])}
-        texts |= {"score": f"{row['mean']:.2f}", "minus TRPO": signed(row, "less_trpo")}
+        texts |= {"score": f"{row['mean']:.2f}", "minus TRPO": signed(row, "minus_trpo")}
         ends = row["without_one_least"], row["without_one_most"]
         texts |= {"one task left out": "{:+.2f} to {:+.2f}".format(*ends) if np.isfinite(ends).all() else "–"}
-        texts |= {"minus each task’s best β": signed(row, "less_hindsight"), "KL held": percent(row["held"])}
+        texts |= {"minus each task’s best β": signed(row, "minus_hindsight"), "KL held": percent(row["held"])}
         rows.append(texts | {"seeds": str(row["seeds"])})
     return pd.DataFrame(rows)
 
 
 def findings(frame) -> pd.DataFrame:
-    rows = frame[frame["less_trpo"].notna()]
+    rows = frame[frame["minus_trpo"].notna()]
     names = [f"{source_name(row.arm)} minus {arm_name(row.trpo)}" for row in rows.itertuples()]
-    ends = {"value": rows["less_trpo"], "low": rows["less_trpo_low"], "high": rows["less_trpo_high"]}
+    ends = {"value": rows["minus_trpo"], "low": rows["minus_trpo_low"], "high": rows["minus_trpo_high"]}
     return rows.assign(contrast=names, metric=METRIC, **ends)
