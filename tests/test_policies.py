@@ -20,6 +20,7 @@ from study.fleet import Trainer
 from study.launch import checkpoint, disk, merge, play, policies, remove, runner
 from study.launch.store import Store
 from study.policy import Categorical, Categoricals, Gaussian, Policy
+from study.settings import ConfigError
 
 SMALL = {"horizon": 128, "minibatch_size": 32, "epochs": 2, "chapter": 2, "total_steps": 768, "learning_rate": 3e-3}
 
@@ -346,6 +347,19 @@ def test_what_cannot_be_played_is_one_line(study, own, tmp_path, monkeypatch, ca
         monkeypatch.setitem(sys.modules, module, None)
     code, told = said(capfd, own, "seed=0", "--episodes", "1", "--video", tmp_path / "x.mp4")
     assert code == 2 and "pip install imageio-ffmpeg" in told.err and not list(tmp_path.glob(".x*"))
+
+
+def test_a_missing_library_for_drawing_is_told_with_what_to_set(study, tmp_path, monkeypatch, capfd):
+    def missing(stored, task, seeds):
+        if "render_mode" in task.kwargs:
+            raise ConfigError("task.id=X: gymnasium cannot make it: 'NoneType' has no attribute 'eglQueryString'")
+        return made(stored, task, seeds)
+
+    made = play._environments
+    monkeypatch.setattr(play, "_environments", missing)
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    code, told = said(capfd, study, "seed=0", "--episodes", 1, "--video", tmp_path / "x.gif")
+    assert code == 2 and told.err.endswith("MUJOCO_GL=egl here, try another one of egl, osmesa, glfw\n")
 
 
 def test_a_policy_of_another_environment_is_refused(study):

@@ -6,6 +6,7 @@ Policies are kept by execution.policies=last or best. Each is evaluated without 
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,9 @@ def film(stored, path: Path) -> tuple[float, int]:
         environments = _environments(stored, task, [seed])
     except ConfigError as error:
         reason = str(error).replace(" task.kwargs.render_mode=rgb_array", "")
+        drawn_by = os.environ.get("MUJOCO_GL")
+        if drawn_by and re.search(r"'e?gl[A-Z]|OSMesa|OpenGL", reason):  # what PyOpenGL says where a library is missing
+            reason += f"; MuJoCo draws by MUJOCO_GL={drawn_by} here, try another one of egl, osmesa, glfw"
         raise ConfigError(f"cannot be shown: {reason}") from None
     env, act = environments._copies.envs[0], stored.actor(1)
     rate = (env.metadata or {}).get("render_fps") or 30
