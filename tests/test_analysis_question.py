@@ -158,6 +158,29 @@ def test_verdicts_are_given_on_the_registered_sample_alone(follows, monkeypatch)
         "difficulty: β, raw advantages / β, normalised advantages": question.SHOWN,
         "difficulty: β, normalised advantages / δ, normalised advantages": question.SHOWN,  # of the same scores
     }
+    # Holm's correction: of two that are called at 95 % one has to be at 97.5 %.
+    both = found._replace(fits=found.fits | as_delta)
+    sure = spread.decide(both)
+    monkeypatch.setattr(spread, "_judged_at", lambda *_: question.UNDECIDED)
+    unsure = spread.decide(both)
+    assert {own.verdict for own in unsure} == {"", question.UNDECIDED}
+    assert [dataclasses.replace(own, verdict="") for own in unsure] == [
+        dataclasses.replace(own, verdict="") for own in sure
+    ]
+    one = {"harder": question.SHOWN, "easy": question.UNDECIDED}
+    monkeypatch.setattr(spread, "_judged_at", lambda level, sample, pair, fits: one[pair[2]])
+    assert spread.decide(both) == sure
+
+
+def test_a_verdict_at_another_level_is_that_of_the_wider_interval(follows):
+    found = spread.effects(follows[0])
+    as_delta = {(sample, ("trpo", kind)): fit for (sample, (_, kind)), fit in found.fits.items()}
+    (sample,) = {sample for sample, _ in found.fits}
+    harder = spread.RATIOS[0]
+    fits = found.fits | as_delta
+    low = response.ratio(*(fits[sample, knob][0] for knob in harder[:2]), "difficulty", level=0.95).low
+    assert spread._judged_at(0.95, sample, harder, fits) == (question.SHOWN if low > 1 else question.UNDECIDED)
+    assert spread._judged_at(1 - 1e-12, sample, harder, fits) == question.UNDECIDED
 
 
 def test_the_rules_decide_by_the_interval():

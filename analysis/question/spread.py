@@ -1,5 +1,6 @@
 """How far does the best value of a knob differ between tasks, and how hard is it to choose one value for all?"""
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,12 +16,14 @@ from . import CONTRARY, SAMPLES, SHOWN, UNDECIDED, Answer, estimated, fits, inte
 QUESTION = "How far does the best value of a knob differ between tasks?"
 HARDER = 1.0  # ratio of two difficulties above which one knob is harder to choose than the other
 NO_HARDER = 1.5  # ratio below which one knob is no harder to choose than the other
+HOLM = 0.975  # level of the interval that Holm's correction asks of the first of two verdicts
 TWICE = 2.0  # ratio below which one knob is as easy to choose as the other; 30 tasks cannot tell less
 RULE = f"""
 Difficulty is the standard deviation of the best value over tasks, in units of the width of a response. Raw β against
 normalised β: shown that one is harder to choose if the ratio's interval is above {HARDER:g}; the contrary if it is
 below {NO_HARDER:g}. Normalised β against normalised δ: shown that one is as easy to choose, up to a factor of
-{TWICE:g}, if the ratio's interval is below {TWICE:g}; the contrary if it is above {NO_HARDER:g}. Intervals over tasks.
+{TWICE:g}, if the ratio's interval is below {TWICE:g}; the contrary if it is above {NO_HARDER:g}. Intervals over tasks;
+if both are called at 95 %, one has to be at {100 * HOLM:g} % as well (Holm).
 """
 KNOBS = (("kl_fixed", "raw"), ("kl_fixed", "normalised"), ("trpo", "raw"), ("trpo", "normalised"))
 RATIOS = (  # first, second, what is asked of the first by the rule: whether it is "harder", or as "easy"
@@ -81,7 +84,7 @@ def decide(found: Effects) -> list[Answer]:
             if {(sample, first), (sample, second)} <= set(found.fits):
                 pair = {knob: found.fits[sample, knob] for knob in (first, second)}
                 answers += [_ratio(sample, pair, of, words, asked) for of, words in OF.items()]
-    return answers
+    return corrected(answers, found.fits)
 
 
 def _ratio(sample, pair, of, words, asked):
@@ -92,6 +95,21 @@ def _ratio(sample, pair, of, words, asked):
         "spread", f"{words}: {knob_name(*first)} / {knob_name(*second)}", sample, "ratio",
         partial(response.ratio, one, two, of), 1.0, pair, RULE, judge,
     )  # fmt: skip
+
+
+def corrected(answers, fits):
+    """`answers` with Holm's correction where both rules of a sample are called, at 95 %."""
+    for sample in {sample for sample, _ in fits}:
+        called = [i for i, own in enumerate(answers) if own.sample == sample.name and own.verdict in (SHOWN, CONTRARY)]
+        if len(called) == 2 and all(_judged_at(HOLM, sample, pair, fits) == UNDECIDED for pair in RATIOS if pair[2]):
+            answers = [replace(own, verdict=UNDECIDED) if i in called else own for i, own in enumerate(answers)]
+    return answers
+
+
+def _judged_at(level, sample, pair, fits):
+    first, second, asked = pair
+    one, two = (fits[sample, knob][0] for knob in (first, second))
+    return judged(*response.ratio(one, two, "difficulty", level=level)[1:], asked)
 
 
 def judged(low, high, asked):
