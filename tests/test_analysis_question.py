@@ -75,6 +75,23 @@ def test_spread_finds_the_standard_deviation_of_known_best_values(follows):
     assert ratio.low > 1 and ratio.verdict == ""  # no rule was registered for these runs
 
 
+def test_the_scale_of_the_advantages_is_read_early_and_over_all_of_training(follows):
+    study, tasks = follows
+    curves = study.curves.assign(
+        sigma_advantage=study.curves["sigma_advantage"] * 10.0 ** (study.curves["iteration"] >= 10)
+    )
+    grown = dataclasses.replace(study, curves=curves)
+    raw = study.runs[study.runs["advantages"] == "raw"]
+    early, all_of_it = unit.log_sigma(grown, raw), unit.log_sigma(grown, raw, None)
+    assert early.to_numpy() == pytest.approx(
+        np.log10([t.sigma_advantage[0] for t in sorted(tasks, key=lambda t: t.name)])
+    )
+    assert (all_of_it - early).to_numpy() == pytest.approx(0.5)  # ten of twenty iterations are a decade higher
+    slopes = [answer for answer in unit.decide(unit.effects(grown)) if answer.contrast.startswith("slope")]
+    assert slopes[0].effect == pytest.approx(slopes[1].effect, abs=1e-3) and slopes[1].verdict == ""
+    assert slopes[0].effect == pytest.approx(1, abs=0.2)
+
+
 @pytest.mark.parametrize("sd", [0.3, 0.6, 0.9])
 def test_the_interval_of_a_mean_regret_covers(sd):
     """Thirty tasks of seven values, two seeds that choose and eight that judge; 93 to 97 %, known within 1 %."""

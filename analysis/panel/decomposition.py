@@ -33,7 +33,7 @@ def numbers(study, runs) -> pd.DataFrame:
         raw = implied_squares(study, chosen, parts, column, raw=True)
         quantities["implied", estimate] = raw
         # implied^2 = sigma^2 R^2 / (2 delta)
-        quantities["share", estimate] = 2 * delta * raw / variance
+        quantities["share", estimate] = 2 * delta * raw / np.where(variance > 0, variance, np.nan)
     rows = []
     for (quantity, estimate), squares in quantities.items():
         for task in sorted(chosen["task"].unique()):

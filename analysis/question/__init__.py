@@ -487,7 +487,8 @@ def sentence(answer):
     sides = " and ".join(f"{count} of {side}{named(answer, side)}" for side, count in answer.candidates.items())
     families = f"; by families [{answer.family_low:+.2f}, {answer.family_high:+.2f}]"
     effect = f"{interval_text(answer, signed=True)} {answer.unit}"
+    contrast = answer.contrast[:1].upper() if answer.contrast[:1].isascii() else answer.contrast[:1]
     return (
-        f"{answer.contrast}: {effect}, {len(answer.tasks)} tasks ({answer.sample})"
+        f"{contrast}{answer.contrast[1:]}: {effect}, {len(answer.tasks)} tasks ({answer.sample})"
         f"{families if np.isfinite(answer.family_low) else ''} (candidates: {sides}; {answer.seeds} seeds judge)."
     )

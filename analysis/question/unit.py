@@ -39,7 +39,8 @@ WHOLE = True
 
 
 class Effects(NamedTuple):
-    """by_task: a row per sample and task, log10; lines: {sample: (Line of the ratio, of the raw optimum, fits)}."""
+    """by_task: a row per sample and task, log10; lines: {sample: (Line of the ratio, of the raw optimum, of the ratio
+    with the scale over all of training, fits)}."""
 
     by_task: pd.DataFrame
     lines: dict
@@ -52,9 +53,10 @@ def effects(data) -> Effects:
         if len(own) < 2:
             continue
         raw, normalised = (fit for fit, _ in own.values())
-        sigma = log_sigma(data, rows(data, sample, *KNOBS[0]))
+        sigma, later = (log_sigma(data, rows(data, sample, *KNOBS[0]), until) for until in (FIRST, None))
         try:
-            lines[sample] = (*(response.slope(raw, other, sigma) for other in (normalised, None)), own)
+            asked = (normalised, sigma), (None, sigma), (normalised, later)
+            lines[sample] = (*(response.slope(raw, other, scale) for other, scale in asked), own)
         except ValueError:  # fewer than four tasks with both
             continue
         frames.append(_by_task(sample, raw, normalised, sigma, lines[sample]))
@@ -63,10 +65,10 @@ def effects(data) -> Effects:
     return Effects(pd.concat(frames, ignore_index=True), lines)
 
 
-def log_sigma(data, runs):
-    """Series by task: log10 of the standard deviation of the raw advantages, geometric mean over early iterations and
-    runs."""
-    early = data.curves[data.curves["run"].isin(runs.index) & (data.curves["iteration"] < FIRST)]
+def log_sigma(data, runs, until=FIRST):
+    """Series by task: log10 of the standard deviation of the raw advantages, geometric mean over runs and their
+    iterations, up to one or (None) all of them."""
+    early = data.curves[data.curves["run"].isin(runs.index) & ~(data.curves["iteration"] >= (until or np.inf))]
     positive = early["sigma_advantage"].astype(float).where(early["sigma_advantage"] > 0)
     return np.log10(positive).groupby(early["run"].map(runs["task"])).mean().dropna()
 
@@ -104,9 +106,10 @@ def quantiles(grid, likelihood, shares):
 
 def decide(found: Effects) -> list[Answer]:
     answers = []
-    for sample, (ratio, raw, own) in found.lines.items():
+    for sample, (ratio, raw, later, own) in found.lines.items():
         for words, line, of, judge in (
             ("slope of best raw β / best normalised β", ratio, "slope", judged),
+            ("slope, with the scale over all of training, of best raw β / best normalised β", later, "slope", None),
             ("slope of best raw β", raw, "slope", None),
             ("scatter about that line of best raw β / best normalised β", ratio, "scatter", None),
             ("scatter about that line of best raw β", raw, "scatter", None),

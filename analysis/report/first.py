@@ -35,7 +35,7 @@ FIGURES = (  # the first one drawn opens the report
 LEAST = {"unit": 6, "step": 6, "task_by_task": 3}  # tasks that a figure needs to open a report
 ENOUGH = 6  # tasks, for an interval over tasks to say anything
 QUESTIONS = {  # how many answers of each lead
-    "one_value": 3, "unit": 1, "spread": 1, "constraint": 1, "step": 2, "regret": 1, "within_run": 1, "fork": 1,
+    "one_value": 3, "unit": 1, "spread": 2, "constraint": 1, "step": 2, "regret": 1, "within_run": 1, "fork": 1,
     "clipping": 1, "mechanism": 1,
 }  # fmt: skip
 ON_ITS_TASKS = ("one_value",)  # questions about the tasks that were run, whose intervals are not over tasks
@@ -220,12 +220,12 @@ def findings(study, frames, answered):
 
 
 def leading(answered, frames):
-    """The first answers of each question, as its module says them, of those with enough tasks."""
+    """The first answers of each question, as its module says them, of those with enough tasks; judged ones first."""
     modules = {answers[0].question: (module, answers) for module, answers in answered}
     return [
         Finding(question.in_words(module, answer), name if name in frames else "", answer.verdict or answer.refused)
         for name, (module, answers) in ((name, modules[name]) for name in QUESTIONS if name in modules)
-        for answer in answers[: QUESTIONS[name]]
+        for answer in sorted(answers, key=lambda answer: not (answer.verdict or answer.refused))[: QUESTIONS[name]]
         if (len(answer.tasks) >= ENOUGH or name in ON_ITS_TASKS) and np.isfinite([answer.low, answer.high]).all()
     ]
 
