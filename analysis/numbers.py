@@ -7,7 +7,8 @@ A place is a number with its interval, and behind it a comment with the name of 
 
     0.103 [0.055, 0.162]<!-- many_tasks/regret -->    33<!-- many_tasks/regret:tasks --> tasks
 
-Rows without a commit are made anew: answers of `analysis.question`, named question/sample/contrast, what they foretell
+Rows without a commit are made anew: answers of `analysis.question`, named question/sample/contrast (with /by-families
+where families of tasks are the units: `tasks` counts these), what they foretell
 of a new task, times of results/benchmark, named speed/measure, and published tables, named published/source/task/row,
 with ours, named replication/source/task/row (before they are run they are empty, and their places say "not run"). The
 others are readings of one study by the rule that was registered for it. They are history: the command made them at that
@@ -63,18 +64,19 @@ def fill(page, rows):
 
 
 def answered(data):
-    """Rows of all answers that the questions have for these runs."""
-    return [
-        _row(
-            f"{answer.question}/{_word(answer.sample)}/{_word(answer.contrast)}",
-            (answer.effect, answer.low, answer.high),
-            _form(answer),
-            COMMAND,
-            len(answer.tasks),
-        )
-        for _, answers in question.report(data)
-        for answer in answers
-    ]
+    """Rows of all answers that the questions have for these runs, with families of tasks as units where there are
+    three."""
+    rows = []
+    for _, answers in question.report(data):
+        for answer in answers:
+            name = f"{answer.question}/{_word(answer.sample)}/{_word(answer.contrast)}"
+            for place, low, high, units in (
+                (name, answer.low, answer.high, len(answer.tasks)),
+                (f"{name}/by-families", answer.family_low, answer.family_high, answer.families),
+            ):
+                if place == name or low == low:
+                    rows.append(_row(place, (answer.effect, low, high), _form(answer), COMMAND, units))
+    return rows
 
 
 def foretold(data):
