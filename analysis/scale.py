@@ -112,7 +112,8 @@ def main(folders):
     keys, there, wanted = (pd.MultiIndex.from_frame(frame[KEY]) for frame in (new, old, mine))
     new = new[keys.isin(wanted) & ~keys.isin(there)]
     new = new.assign(family=list(map(family, new["id"])))[COLUMNS]
-    pd.concat([old.astype(new.dtypes), new]).sort_values(KEY).to_csv(TABLE, index=False, float_format="%.6g")
+    if len(new):  # none where every task of the study is known at its budget
+        pd.concat([old.astype(new.dtypes), new]).sort_values(KEY).to_csv(TABLE, index=False, float_format="%.6g")
     print(f"{TABLE}: {len(new)} rows added, {len(old)} as they were")
 
 

@@ -89,6 +89,21 @@ def test_a_task_of_the_table_keeps_its_scale_whatever_is_loaded(monkeypatch, tmp
     assert own["reference"].iloc[0] == pytest.approx(own.groupby("arm")["auc_return"].mean().max())
 
 
+def test_a_study_of_known_tasks_leaves_the_table_as_it_is(monkeypatch, tmp_path, capsys):
+    """Its command is one of those that follow each study."""
+    table = tmp_path / "scale.csv"
+    table.write_text("task,id,total_steps,family,floor,spread,reference,learned\na,a-v0,1,gym,-7,2,93,True\n")
+    folder = synthetic.write(tmp_path / "s", *synthetic.study([Task("a")], fixed([1.0, 3.0]), seeds=2))
+    known = data.load([folder])
+    monkeypatch.setattr(scale, "TABLE", table)
+    monkeypatch.setattr(data, "load", lambda: known)
+    monkeypatch.setattr(scale, "family", lambda name: "gym")
+    for added in (1, 0):
+        scale.main(["results/s"])
+        assert f"{added} rows added" in capsys.readouterr().out
+    assert len(pd.read_csv(table)) == 2 and "a,a-v0,1,gym,-7,2,93,True" in table.read_text().splitlines()
+
+
 def test_the_table_has_every_task_of_the_committed_studies_and_no_row_twice():
     table = scale.table()
     assert not table.duplicated(scale.KEY).any()
