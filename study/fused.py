@@ -5,7 +5,8 @@ objective.py and sgd.py say, which go on to be used everywhere else: in float64,
 compiler, and with execution.compile=false. A run's bits do not depend on its fleet-mates.
 
 A policy's inner loop is one call where fused.cpp knows its loss (LOSSES); for any other loss torch says, minibatch by
-minibatch, what the network's outputs are worth. The bits are the same.
+minibatch, what the network's outputs are worth. The bits are the same. One call takes a third of the processor time:
+before over after is 2.8 to 4.1 with KL(new || old), the entropy bonus or advantages normalised per minibatch.
 """
 
 import ctypes
@@ -295,7 +296,11 @@ class _Actor(Actor):
 
 def actor(policy: Policy, theta: Tensor, mean: np.ndarray, scale: np.ndarray, bound: float = 5.0) -> Actor:
     """rollout.actor in acting.cpp; in a rollout a step is one call, which samples, too, where NumPy's exponential is
-    not asked for at every step."""
+    not asked for at every step.
+
+    With fewer operations around EnvPool's steps (task.py), a rollout's processor time before over after is 1.4 for
+    CartPole, 1.1 for Pendulum and 1.3 for HalfCheetah, simulators included (medians of three pairs, 0.9 to 1.5, on a
+    busy machine; 20 runs)."""
     kernel, theta, family = Kernel(policy.network), _own(theta), policy.family
     runs, inputs, layers = len(theta), policy.network.sizes[0], ctypes.c_int64(len(policy.network.sizes) - 1)
     mean, scale = (np.ascontiguousarray(moment, np.float64) for moment in (mean, scale))

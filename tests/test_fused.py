@@ -23,6 +23,7 @@ from study.sgd import Adam
 from study.value import Targets
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
+named = {"ids": lambda family: f"{type(family).__name__}{family.size}"}
 COLUMNS = ("kl_after", "surrogate_gain", "implied_beta", "value_loss", "entropy", "max_ratio")
 
 
@@ -142,7 +143,7 @@ def test_the_actor_is_the_eager_one(family, inputs, hidden, activation, bound, r
 
 
 @pytest.mark.parametrize(
-    "family", [Gaussian(1), Gaussian(17), StateGaussian(3), Categorical(5), Categoricals((3, 2, 20))], ids=repr
+    "family", [Gaussian(1), Gaussian(17), StateGaussian(3), Categorical(5), Categoricals((3, 2, 20))], **named
 )
 @pytest.mark.parametrize("inputs", [3, 40])
 def test_a_rollout_has_the_bits_of_single_steps_sampled_in_numpy(family, inputs, rng):
@@ -273,7 +274,6 @@ KNOWN += [
     if each.id != "fixpo"  # whose fix-up is no objective
 ]
 ONE_CALL = [Gaussian(1), Gaussian(6), StateGaussian(3), Categorical(2), Categorical(5)]
-named = {"ids": lambda family: f"{type(family).__name__}{family.size}"}
 same_torch = pytest.mark.usefixtures("torchs")
 
 
@@ -334,7 +334,7 @@ def test_a_known_slope_has_the_bits_of_torchs(loss, family, sizes):
         (StateGaussian(3), "sgd", None, 70, "minibatch"),
         (Categorical(5), "adam", 0.02, 96, "batch"),
     ],
-    ids=["adam", "sgd and minibatches' own advantages", "bound"],
+    ids=["adam", "minibatches", "bound"],
 )
 def test_an_inner_loop_in_one_call_has_the_bits_of_minibatch_by_minibatch(
     loss, family, optimizer, bound, size, normalization, rng, monkeypatch
