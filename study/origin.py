@@ -38,7 +38,8 @@ def distributions() -> dict[str, list[str]]:
 def _of_packages(folder: str) -> bool:
     """Unlike a working folder, whose changes are no reason to look again."""
     try:
-        return any(file.name.endswith((".dist-info", ".egg-info")) for file in os.scandir(folder))
+        with os.scandir(folder) as files:
+            return any(file.name.endswith((".dist-info", ".egg-info")) for file in files)
     except OSError:
         return False
 

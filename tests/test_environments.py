@@ -1,8 +1,10 @@
 """What users' own environments do: odd forms, errors, chance, edits. Taken, or one line; nothing silently wrong."""
 
+import gc
 import random
 import re
 import sys
+import warnings
 from types import SimpleNamespace
 
 import gymnasium
@@ -195,3 +197,15 @@ def test_runs_in_which_nothing_can_be_learned_are_named(tmp_path, monkeypatch, c
     code, said = command(monkeypatch, capfd, "-m", *nan, "seed=0,1")
     assert code == 0 and "1 of 2 runs diverged (became non-finite), the environment gave non-finite rewards:" in said
     assert re.findall(r"seed=\d", said.split("rewards:")[1]) == ["seed=0"], said
+
+
+@pytest.mark.parametrize("names", [["x.txt"], ["a.dist-info", *"bcdefgh"]])
+def test_looking_for_packages_leaves_no_folder_open(tmp_path, names):
+    """The first package found ends the search, before the folder has been read to its end."""
+    for name in names:
+        (tmp_path / name).touch()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert origin._of_packages(str(tmp_path)) == (len(names) > 1)
+        gc.collect()
+    assert said == []
