@@ -216,11 +216,11 @@ def answer(name, contrast, count, **changes):
 
 def test_the_first_answers_of_each_question_lead_where_they_have_enough_tasks():
     page = SimpleNamespace()
-    regret = [answer("regret", "one", 20, verdict="shown"), answer("regret", "second", 20)]
+    regret = [answer("regret", "second", 20), answer("regret", "one", 20, verdict="shown")]  # judged ones first
     answered = [(page, [answer("constraint", "TRPO minus fixed β", 30)]), (page, regret)]
     answered += [(page, [answer("unit", "few", 5)]), (page, [answer("spread", "unknown", 9, high=float("inf"))])]
     found = first.leading(answered, {"regret": None})
-    assert [line.text.split(":")[0] for line in found] == ["TRPO minus fixed β", "one"]
+    assert [line.text.split(":")[0] for line in found] == ["TRPO minus fixed β", "One"]
     assert [(line.anchor, line.verdict) for line in found] == [("", ""), ("regret", "shown")]
 
 
