@@ -38,7 +38,7 @@ def numbers(study, runs) -> pd.DataFrame:
         {
             "task": study.runs["task"].to_numpy()[run[known]],
             "beta": beta[known],
-            "beta_over_implied": (beta / implied)[known],
+            "beta_over_implied": beta[known] / implied[known],
             "kl_over_delta": kl[known] / REFERENCE_DELTA,
         }
     )
