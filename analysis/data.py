@@ -460,8 +460,8 @@ def _describe(runs):
     knobs = [swept.get(settings.get("module")) if settings else knob for settings, knob in zip(own, known)]
     runs = runs.assign(label=runs["arm"], knob=knobs)
     runs["setting"] = [settings[knob] if settings and knob else np.nan for settings, knob in zip(own, knobs)]
-    given = ["algorithm", "arm", "config", "condition", "overrides", "knob"]
-    described = [_describe_arm(*row) for row in zip(*(runs[column] for column in given))]
+    given = (runs[column] for column in ("algorithm", "arm", "condition", "overrides", "knob"))
+    described = [_describe_arm(*row) for row in zip(configs, *given)]
     columns = ["arm", "family", "condition", "advantages", "overrides", "changes"]
     runs[columns] = pd.DataFrame(described, index=runs.index, columns=columns)
     runs["fork"] = [float((config.get("fork") or {}).get("at", np.nan)) for config in configs]
@@ -493,16 +493,21 @@ def _positive(value):
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
-def _describe_arm(algorithm, arm, config, condition, overrides, knob):
+def _describe_arm(config, algorithm, arm, condition, overrides, knob):
     """(arm without its condition, family, condition, advantages, overrides, changes)."""
-    config, words = json.loads(config), json.loads(overrides)
-    own, changes = _own(words, config), _changes(words, config)
-    others = [key for key in own if key != knob]
+    words = json.loads(overrides)
+    given = _given(words, config)
+    own = {key: given["algorithm", key] for group, key in given if group == "algorithm" and key}
+    others = {key: word for key, word in own.items() if key != knob}
+    changes = {
+        f"{group}.{key}" if key else group: value
+        for (group, key), (_, value) in given.items()
+        if group not in ("task", "algorithm", "total_steps")
+    }
     bare = arm.removesuffix(f" {condition}") if condition else arm
-    texts = dict(_split(word) for word in words)
-    family = " ".join([algorithm, *(f"{key}={texts[f'algorithm.{key}']}" for key in others)])
-    for called, keys in ((bare, own), (family, others)):
-        settings = {key: own[key] for key in keys}
+    family = " ".join([algorithm, *(f"{key}={text}" for key, (text, _) in others.items())])
+    for called, settings in ((bare, own), (family, others)):
+        settings = {key: value for key, (_, value) in settings.items()}
         know_arm(called, algorithm, settings, {})
         know_arm(f"{called} {condition}", algorithm, settings, changes)
     return bare, family, condition, _advantages(config.get("advantage_normalization")), _shell(words), changes
@@ -513,32 +518,17 @@ def _advantages(normalization):
     return {"none": "raw", "false": "raw", "centre": "centred"}.get(str(normalization).lower(), "normalised")
 
 
-def _split(word):
-    """(key, text) of a word of a command line."""
-    key, _, text = word.lstrip("+").partition("=")
-    return key, text
-
-
-def _own(words, config):
-    """{setting: value} of the algorithm that a run's overrides give."""
-    return {key: value for of, key, value in _given(words, config) if of == "algorithm" and key}
-
-
-def _changes(words, config):
-    """{setting: value} of the protocol's settings that a run's overrides change, nested settings with dots."""
-    given = (item for item in _given(words, config) if item[0] not in ("task", "algorithm", "total_steps"))
-    return {f"{of}.{key}" if key else of: value for of, key, value in given}
-
-
 def _given(words, config):
-    """(group, setting, value) of each word of a run's overrides: ("algorithm", "beta", 3.0), ("horizon", "", 512)."""
+    """{(group, setting): (text, value)} of a run's overrides: ("algorithm", "beta"): ("3.0", 3.0)."""
+    found = {}
     for word in words:
-        key, text = _split(word)
+        key, _, text = word.lstrip("+").partition("=")
         value = config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         group, _, setting = key.partition(".")
-        yield group, setting, yaml.safe_load(text) if value is None else value
+        found[group, setting] = text, yaml.safe_load(text) if value is None else value
+    return found
 
 
 def _missing(runs):

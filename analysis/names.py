@@ -117,13 +117,13 @@ def _change(key, value):
     return f"rewards × {spelled(value)}" if key == "reward_scale" else _setting(key, value)
 
 
-KINDS = ("none", "true", "false", "nan", "inf")  # words that are no letters
+OTHERS = ("none", "true", "false", "nan", "inf")  # words of what is no text
 
 
 def spelled(value):
-    """A setting's value: "0.3", "256x256", "true", "none"; letters that could be another kind's are quoted."""
+    """A setting's value: "0.3", "256x256", "true", "none"; a text that could be another kind's is quoted."""
     if isinstance(value, str):
-        return value if re.fullmatch(r"[A-Za-z_][^\s]*", value) and value.lower() not in KINDS else repr(value)
+        return value if re.fullmatch(r"[A-Za-z_][^\s]*", value) and value.lower() not in OTHERS else repr(value)
     if isinstance(value, list):
         return "x".join(map(spelled, value))
     if isinstance(value, float):

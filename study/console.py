@@ -27,6 +27,11 @@ class Lines(Console):
 console = Lines(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 120)
 
 
+def counted(number: int, thing: str) -> str:
+    """ "1 run", "3 runs"."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
 said: set[str] = set()  # gymnasium's warnings so far, in this process or in the one that sent the work
 
 

@@ -537,8 +537,8 @@ MUTATIONS = (
     Mutation(
         "the scale of the advantages is read from all iterations",
         "analysis/question/unit.py",
-        "(until or np.inf)",
-        "np.inf",
+        'data.curves["iteration"] < until',
+        'data.curves["iteration"] < np.inf',
         "test_analysis_question.py::test_the_scale_of_the_advantages_is_read_from_the_first_ten_raw_iterations",
     ),
     Mutation(

@@ -82,7 +82,7 @@ def test_the_scale_of_the_advantages_is_read_early_and_over_all_of_training(foll
     )
     grown = dataclasses.replace(study, curves=curves)
     raw = study.runs[study.runs["advantages"] == "raw"]
-    early, all_of_it = unit.log_sigma(grown, raw), unit.log_sigma(grown, raw, None)
+    early, all_of_it = unit.log_sigma(grown, raw), unit.log_sigma(grown, raw, np.inf)
     assert early.to_numpy() == pytest.approx(
         np.log10([t.sigma_advantage[0] for t in sorted(tasks, key=lambda t: t.name)])
     )

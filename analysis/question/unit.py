@@ -53,7 +53,7 @@ def effects(data) -> Effects:
         if len(own) < 2:
             continue
         raw, normalised = (fit for fit, _ in own.values())
-        sigma, later = (log_sigma(data, rows(data, sample, *KNOBS[0]), until) for until in (FIRST, None))
+        sigma, later = (log_sigma(data, rows(data, sample, *KNOBS[0]), until) for until in (FIRST, np.inf))
         try:
             asked = (normalised, sigma), (None, sigma), (normalised, later)
             lines[sample] = (*(response.slope(raw, other, scale) for other, scale in asked), own)
@@ -67,8 +67,8 @@ def effects(data) -> Effects:
 
 def log_sigma(data, runs, until=FIRST):
     """Series by task: log10 of the standard deviation of the raw advantages, geometric mean over runs and their
-    iterations, up to one or (None) all of them."""
-    early = data.curves[data.curves["run"].isin(runs.index) & ~(data.curves["iteration"] >= (until or np.inf))]
+    iterations before one."""
+    early = data.curves[data.curves["run"].isin(runs.index) & (data.curves["iteration"] < until)]
     positive = early["sigma_advantage"].astype(float).where(early["sigma_advantage"] > 0)
     return np.log10(positive).groupby(early["run"].map(runs["task"])).mean().dropna()
 

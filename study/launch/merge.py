@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from study.console import counted
 from study.launch import disk
 from study.launch.store import KEYS, Store, join, read, without_curve
 from study.settings import ConfigError
@@ -49,7 +50,7 @@ def merge(folder: Path, other: Path) -> str:
         disk.write_table(store.parts / f"{name}.curves.parquet", curves[curves["run_id"].isin(new["run_id"])])
         disk.write_table(store.parts / f"{name}.runs.parquet", new)
         store.merge()
-    line = f"{folder}: {len(new)} {'run' if len(new) == 1 else 'runs'} of {other} added, {len(both)} were there already"
+    line = f"{folder}: {counted(len(new), 'run')} of {other} added, {len(both)} were there already"
     if damaged:
         line += f"; {len(damaged)} policies there are damaged and left out ({', '.join(damaged[:5])})"
     if without:

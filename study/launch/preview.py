@@ -11,7 +11,7 @@ import pandas as pd
 from rich.table import Table
 
 from study.config import Config
-from study.console import duration, printer
+from study.console import counted, duration, printer
 from study.launch import disk
 from study.launch.plan import Group, Plan
 from study.settings import ConfigError
@@ -109,7 +109,7 @@ def apart(configs: list[Config], runs: pd.DataFrame) -> list[str]:
     lines = []
     for (task, condition, steps), count in new.items():
         there = runs[(runs["task"] == task) & runs["condition"].notna()]
-        these = f"{count} {'run' if count == 1 else 'runs'} of {task}"
+        these = f"{counted(count, 'run')} of {task}"
         if there.empty:
             others = sorted(set(runs.loc[ids == base[task], "task"]))
             if others:

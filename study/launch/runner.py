@@ -15,7 +15,7 @@ import pandas as pd
 from rich.table import Table
 
 from study.config import Config
-from study.console import console, hear_gymnasium, said
+from study.console import console, counted, hear_gymnasium, said
 from study.launch import disk, tracker
 from study.launch.cluster import Outcome, Work, engine
 from study.launch.plan import Group, Plan
@@ -82,7 +82,7 @@ def run(configs: list[Config]) -> pd.DataFrame:
     endless = int(((rows["status"] == "complete") & rows["final_return"].isna()).sum())
     if endless:
         console.print(
-            f"no episode ended in {_count(endless, 'run')}; final_return cannot be measured: give a time limit, "
+            f"no episode ended in {counted(endless, 'run')}; final_return cannot be measured: give a time limit, "
             "task.max_episode_steps=N, or task.kwargs",
             highlight=False,
         )
@@ -247,9 +247,9 @@ class Sweep:
             workers = 1
             console.print("[yellow]note:[/] a process of a multiprocessing.Pool may start no workers: it trains itself")
         runs = sum(len(fleet.configs) for fleet in fleets)
-        where = _count(workers, "worker") if here else "the cluster"
+        where = counted(workers, "worker") if here else "the cluster"
         console.print(
-            f"training {_count(runs, 'run')} in {_count(len(fleets), 'fleet')} on {where}; results in {store.shown}"
+            f"training {counted(runs, 'run')} in {counted(len(fleets), 'fleet')} on {where}; results in {store.shown}"
         )
         self.told = False
         self.meter = Meter(sum(fleet.steps for fleet in fleets), store.work / "launchers")
@@ -299,7 +299,7 @@ class Sweep:
                 self.engine.submit(Work(fleet, self.store.checkpoints.absolute(), self.store.token, frozenset(said)))
         if self.waiting and not self.running and not self.told:
             self.told = True
-            console.print(f"waiting for {_count(len(self.waiting), 'fleet')} that another process is training")
+            console.print(f"waiting for {counted(len(self.waiting), 'fleet')} that another process is training")
 
     def _settled(self, fleet: Group) -> bool:
         """Whether another launcher has trained the fleet since we began."""
@@ -381,7 +381,7 @@ class Sweep:
         finished = self.store.finished()
         done = sum(config.run_id in finished for config in self.configs)
         again = sum(seen.since_checkpoint for seen in self.meter.running.values())
-        lost = f"; {_count(again, 'iteration')} since the last checkpoints will be made again" if again else ""
+        lost = f"; {counted(again, 'iteration')} since the last checkpoints will be made again" if again else ""
         return (
             f"stopped with {done} of {len(self.configs)} runs finished{lost}. "
             "The same command continues from there, to the same results"
@@ -436,7 +436,7 @@ def report(failed: list[tuple[Config, str]], store) -> None:
     """A table of what failed and why."""
     if not failed:
         return
-    table = Table("task", "arm", "seed", "reason", title=f"{_count(len(failed), 'run')} failed", box=None)
+    table = Table("task", "arm", "seed", "reason", title=f"{counted(len(failed), 'run')} failed", box=None)
     for config, reason in failed:
         table.add_row(config.task_label, config.arm, str(config.seed), reason)
     console.print(table)
@@ -450,7 +450,7 @@ def _tell_of_diverged(rows: pd.DataFrame, causes: dict[str, str]) -> None:
         by_cause[causes.get(row.run_id, "")].append(f"{row.task} {row.arm} seed={row.seed}")
     for cause, names in by_cause.items():
         what = "diverged (became non-finite)" + (f", {cause}" if cause else "")
-        console.print(f"[yellow]{len(names)} of {_count(len(rows), 'run')} {what}:[/] {_some(names)}", highlight=False)
+        console.print(f"[yellow]{len(names)} of {counted(len(rows), 'run')} {what}:[/] {_some(names)}", highlight=False)
 
 
 def _still(result) -> str | None:
@@ -470,7 +470,7 @@ def _still(result) -> str | None:
 def _tell_of_still(still: dict[str, list[Config]], trained: int) -> None:
     for reason, configs in still.items():
         names = [f"{config.task_label} {config.arm} seed={config.seed}" for config in configs]
-        console.print(f"[yellow]{len(names)} of {_count(trained, 'run')} {reason}:[/] {_some(names)}", highlight=False)
+        console.print(f"[yellow]{len(names)} of {counted(trained, 'run')} {reason}:[/] {_some(names)}", highlight=False)
 
 
 def _tell_of_other_origins(finished: list[Config], origins: dict[str, str], store) -> None:
@@ -483,7 +483,7 @@ def _tell_of_other_origins(finished: list[Config], origins: dict[str, str], stor
             by_change[before, now].append(f"{config.task_label} {config.arm} seed={config.seed}")
     for (before, now), names in by_change.items():
         console.print(
-            f"[yellow]{_count(len(names), 'finished run')} made by another version of the environment[/] "
+            f"[yellow]{counted(len(names), 'finished run')} made by another version of the environment[/] "
             f"({before}; it is {now} now): {_some(names)}. Another name= trains them again",
             highlight=False,
         )
@@ -499,7 +499,7 @@ def _tell_of_no_policy(finished: list[Config], store) -> None:
     ]
     if without:
         console.print(
-            f"[yellow]{_count(len(without), 'finished run')} without a policy[/] (trained without "
+            f"[yellow]{counted(len(without), 'finished run')} without a policy[/] (trained without "
             f"execution.policies={kind}): {_some(without)}. python -m study.remove lets them be trained again",
             highlight=False,
         )
@@ -513,10 +513,6 @@ def _failed(config: Config):
     from study.fleet import Result
 
     return Result(config, "failed", float("nan"), float("nan"), float("nan"), 1, None, "")
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def refuse(error: ConfigError) -> None:
