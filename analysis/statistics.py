@@ -14,7 +14,7 @@ from scipy import stats
 
 RESAMPLES = 2000
 LEVEL = 0.95
-SKEWED_LEVEL = 0.97  # of `skewed_mean_interval`: covers 94 to 96 % of simulated mean regrets over 30 tasks
+SKEWED = 0.6  # share of 1 - level that `skewed_mean_interval` keeps: 95 % then covers 94 to 96 % of mean regrets
 
 
 # Aggregates over tasks ------------------------------------------------------------------
@@ -58,7 +58,7 @@ def probability_of_improvement(scores_x, scores_y):
 # Intervals ------------------------------------------------------------------------------
 
 
-def mean_interval(values):
+def mean_interval(values, level=LEVEL):
     """(mean, low, high) over the first axis of `values` [n, ...], NaN left out: Student's interval.
 
     One run gives no interval: low and high are NaN.
@@ -69,7 +69,7 @@ def mean_interval(values):
         warnings.simplefilter("ignore", RuntimeWarning)
         average = np.nanmean(values, axis=0)
         error = np.nanstd(values, axis=0, ddof=1) / np.sqrt(count)
-        half = np.where(count > 1, half_width(error, count - 1), np.nan)
+        half = np.where(count > 1, half_width(error, count - 1, level), np.nan)
     # [()]: a plain number where the values have one axis.
     return average[()], (average - half)[()], (average + half)[()]
 
@@ -96,22 +96,23 @@ def clustered_mean_interval(values, clusters):
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def skewed_mean_interval(values, resamples=RESAMPLES, seed=0):
+def skewed_mean_interval(values, resamples=RESAMPLES, seed=0, level=LEVEL):
     """(mean, low, high) over the first axis of `values` [n, ...], for skewed values: the wider of two intervals.
 
     Each end is the outer one of Student's interval and of the studentised bootstrap's (Efron and Tibshirani 1993,
     chapter 12), which is longer on the side of the tail. For regrets, which are rarely negative and now and then large,
     either alone covers too seldom (tests/test_analysis_statistics.py), and both at 95 % in 91 to 94 %: the ends are at
-    `SKEWED_LEVEL`. Of fewer than six values too many draws hold one alone, and the bootstrap's ends mean nothing:
+    97 % (`SKEWED`). Of fewer than six values too many draws hold one alone, and the bootstrap's ends mean nothing:
     Student's 95 % interval then.
     """
     values = np.asarray(values, dtype=float)
-    average, low, high = mean_interval(values)
+    average, low, high = mean_interval(values, level)
     count = len(values)
     if count < 6:
         return average, low, high
+    level = 1 - SKEWED * (1 - level)
     error = values.std(0, ddof=1) / np.sqrt(count)
-    half = half_width(error, count - 1, SKEWED_LEVEL)
+    half = half_width(error, count - 1, level)
     low, high = average - half, average + half
     ratios = np.empty((resamples, *values.shape[1:]))
     generator = np.random.default_rng(seed)
@@ -121,7 +122,7 @@ def skewed_mean_interval(values, resamples=RESAMPLES, seed=0):
         spread = np.maximum(again.std(0, ddof=1) / np.sqrt(count), 1e-3 * error)
         with np.errstate(invalid="ignore", divide="ignore"):
             ratios[number] = np.where(error > 0, (again.mean(0) - average) / spread, 0.0)
-    first, last = np.quantile(ratios, [(1 - SKEWED_LEVEL) / 2, (1 + SKEWED_LEVEL) / 2], axis=0)
+    first, last = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return average, np.minimum(low, average - last * error)[()], np.maximum(high, average - first * error)[()]
 
 

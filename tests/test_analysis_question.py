@@ -455,6 +455,28 @@ def test_a_contrast_is_the_difference_of_what_each_side_chose_by_hand(differ):
     lead = constraint.decide(constraint.Effects(found["constraint"]))[0]
     effect = found["constraint"][found["constraint"]["contrast"] == lead.contrast]["effect"]
     assert (lead.low, lead.high) == pytest.approx(stats.t.interval(0.95, 9, effect.mean(), stats.sem(effect)))
+    noisy = found["constraint"].assign(effect=np.random.default_rng(0).normal(0.1, 0.1, len(found["constraint"])))
+    lead = constraint.decide(constraint.Effects(noisy))[0]
+    effect = noisy[noisy["contrast"] == lead.contrast]["effect"]
+    assert lead.verdict == question.SHOWN
+    assert lead.p == pytest.approx(stats.ttest_1samp(effect, 0).pvalue, rel=5e-3)
+    assert np.isnan(within_run.decided("within_run", found["within_run"], within_run.judged, "", within_run.MAIN)[0].p)
+
+
+def test_verdicts_that_are_judged_together_stand_by_holms_correction(differ):
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    (answer, *_) = regret.decide(regret.effects(only_runs(differ)))
+    p = [0.001, 0.003, 0.0039, 0.03, 1.0, np.nan]  # the third is above 0.05 / 13
+    verdicts = [question.SHOWN] * 4 + [question.UNDECIDED, question.SHOWN]
+    answers = [dataclasses.replace(answer, p=own, verdict=verdict) for own, verdict in zip(p, verdicts)]
+    ((_, first), (_, second)) = question.together([("one", answers[:2]), ("two", answers[2:])])
+    read = [*first, *second]
+    to_come = sum(question.TOGETHER.values()) - 5
+    stands = multitest.multipletests([*p[:5], *[1.0] * to_come], method="holm")[0][:4]
+    assert stands.tolist() == [True, True, False, False]
+    assert [own.verdict for own in read[:4]] == [question.SHOWN if own else "" for own in stands]
+    assert "shown alone, but not with Holm’s correction for 15" in read[2].refused
+    assert read[4:] == answers[4:]  # undecided as it was; the one test is not corrected
 
 
 def test_effects_report_the_tasks_that_they_are_made_of(differ):

@@ -311,7 +311,7 @@ def test_the_skewed_interval_is_the_envelope_and_covers_where_students_does_not(
     ours, students = ((a <= 0.06) & (0.06 <= b) for a, b in ((low, high), (t_low, t_high)))
     assert ours.mean() >= 0.93 > students.mean()
     # One column by hand, at a level that covers regrets.
-    column, draws, level = values[:, 0], np.random.default_rng(0), statistics.SKEWED_LEVEL
+    column, draws, level = values[:, 0], np.random.default_rng(0), 1 - statistics.SKEWED * (1 - statistics.LEVEL)
     t_low, t_high = stats.t(19, column.mean(), stats.sem(column)).interval(level)
     ratios = []
     for _ in range(400):

@@ -16,7 +16,7 @@ What several of them use is here: samples, scores, fits, candidates and answers.
 """
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -95,6 +95,8 @@ CANDIDATES = {
     ("clip", "normalised"): (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1),
 }
 JUDGING_SEEDS = "range(100,108)"
+# Contrasts of a question that are registered on fresh seeds; Holm's correction is for all of them, read or not.
+TOGETHER = {"regret": 9, "constraint": 4, "within_run": 2}
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Answer:
     verdict                     shown, contrary shown, undecided; "" where the sample's rule was not registered
     refused                     why a registered verdict is not given, in one line
     values                      what each side was chosen from, where it is known: {"β, raw advantages": (0.1, 1.0)}
+    p                           of a verdict that counts among `TOGETHER`: 1 - level of the widest interval with it
     """
 
     question: str
@@ -130,6 +133,7 @@ class Answer:
     rule: str
     refused: str = ""
     values: dict = field(default_factory=dict)
+    p: float = np.nan
 
 
 def report(data):
@@ -140,7 +144,22 @@ def report(data):
             found.append((module, module.decide(module.effects(data))))
         except NotApplicable:
             continue
-    return [(module, answers) for module, answers in found if answers]
+    return together([(module, answers) for module, answers in found if answers])
+
+
+def together(found):
+    """`found` of `report`, where verdicts stand that Holm's correction for all contrasts of `TOGETHER` leaves."""
+    p = [own.p for _, answers in found for own in answers if np.isfinite(own.p)]
+    count = sum(TOGETHER.values())
+    stand = iter(statistics.holm([*p, *[1.0] * (count - len(p))]) <= 1 - statistics.LEVEL)
+    why = f"Undecided: {{}} alone, but not with Holm’s correction for {count} contrasts"
+
+    def corrected(own):
+        if not np.isfinite(own.p) or next(stand) or own.verdict == UNDECIDED:
+            return own
+        return replace(own, verdict="", refused=why.format(own.verdict))
+
+    return [(module, [corrected(own) for own in answers]) for module, answers in found]
 
 
 def in_words(module, answer):
@@ -377,18 +396,23 @@ def paired(frame, sides):
     ).reset_index()  # fmt: skip
 
 
-def answer(question, contrast, sample, by_task, sides, judge, rule, skewed=False, unit="normalised score", fewest=0):
+def answer(
+    question, contrast, sample, by_task, sides, judge, rule,
+    skewed=False, unit="normalised score", fewest=0, alone=False,
+):  # fmt: skip
     """The `Answer` of effects by task (of `paired`).
 
     sides   names of the two
     judge   (low, high) -> verdict; given on registered rows where both sides had as many candidates and none is lacking
     fewest  tasks for a verdict
+    alone   whether it is the one test of its rule, which needs no correction; see `TOGETHER`
     """
     known = by_task[np.isfinite(by_task["effect"])]
     if len(known) < LEAST_TASKS:
         return None
     interval = statistics.skewed_mean_interval if skewed else statistics.mean_interval
-    mean, low, high = interval(known["effect"].to_numpy())
+    effects = known["effect"].to_numpy()
+    mean, low, high = interval(effects)
     counts = [span(by_task[f"candidates_{side}"]) for side in ("first", "second")]
     verdict = refused = ""
     if by_task["registered"].all():
@@ -406,7 +430,22 @@ def answer(question, contrast, sample, by_task, sides, judge, rule, skewed=False
         *statistics.clustered_mean_interval(known["effect"], known["family"]), 0.0, tuple(known["task"]),
         known["family"].nunique(), span(known["seeds"]), dict(zip(sides, counts)), verdict, rule, refused,
         {side: _union(by_task[column]) for side, column in zip(sides, CHOSEN_FROM) if column in by_task},
+        _p(effects, interval, judge, verdict) if verdict and question in TOGETHER and not alone else np.nan,
     )  # fmt: skip
+
+
+def _p(effects, interval, judge, verdict):
+    """1 - level of the widest interval of the effects by which the verdict is given; 1 if it is undecided."""
+    if verdict == UNDECIDED:
+        return 1.0
+    low, high = -9.0, float(np.log10(1 - statistics.LEVEL))  # log10(1 - level): without it, or so small; with it
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        if judge(*interval(effects, level=1 - 10**middle)[1:]) == verdict:
+            high = middle
+        else:
+            low = middle
+    return 10**high
 
 
 CHOSEN_FROM = ("values_first", "values_second")

@@ -65,11 +65,12 @@ def decide(found: Effects) -> list[Answer]:
     return decided("constraint", found.by_task, judged, RULE)
 
 
-def decided(question, by_task, judge, rule):
+def decided(question, by_task, judge, rule, alone=None):
+    """Answers of `contrasts`; alone: the one that is the one test of its rule."""
     answers = []
     for (sample, contrast), own in by_task.groupby(["sample", "contrast"], sort=False):
         sides = [own["name_first"].iloc[0], own["name_second"].iloc[0]]
-        answers.append(answer(question, contrast, sample, own, sides, judge, rule))
+        answers.append(answer(question, contrast, sample, own, sides, judge, rule, alone=contrast == alone))
     return [found for found in answers if found]
 
 

@@ -18,6 +18,7 @@ as many candidates: β on normalised advantages (which follows their scale) minu
 advantages, the control; each adaptive rule minus a constant β. Shown if the interval over tasks is above 0; the
 contrary if its upper end is below {MATTERS:g}.
 """
+MAIN = "normalised minus raw"  # the one test
 ADAPTIVE = ("kl_adaptive", "kl_dual", "kl_bisect")
 
 TITLE = "A β that changes within a run, against the best constant one"
@@ -42,7 +43,7 @@ def effects(data) -> Effects:
     fixed = [("kl_fixed", kind) for kind in ("raw", "centred", "normalised")]
     rules = [(rule, kind) for rule in ADAPTIVE for kind in ("normalised", "raw")]
     sides = [
-        ("normalised minus raw", ((fixed[2], "own"), (fixed[0], "own"))),
+        (MAIN, ((fixed[2], "own"), (fixed[0], "own"))),
         ("centred minus raw (control)", ((fixed[1], "own"), (fixed[0], "own"))),
         *(
             (f"{algorithm_name(rule)} minus constant β, {kind}", (((rule, kind), "own"), (("kl_fixed", kind), "own")))
@@ -72,7 +73,7 @@ def scale_moves(data):
 
 
 def decide(found: Effects) -> list[Answer]:
-    return decided("within_run", found.by_task, judged, RULE)
+    return decided("within_run", found.by_task, judged, RULE, MAIN)
 
 
 def moved(found: Effects) -> list[str]:
