@@ -163,7 +163,7 @@ def digits(value):
 
 def span(counts):
     """ "3", or "3 to 5" where counts differ."""
-    low, high = int(counts.min()), int(counts.max())
+    low, high = int(np.min(counts)), int(np.max(counts))
     return str(low) if low == high else f"{low} to {high}"
 
 

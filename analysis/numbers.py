@@ -69,13 +69,11 @@ def answered(data):
     rows = []
     for _, answers in question.report(data):
         for answer in answers:
-            name = f"{answer.question}/{_word(answer.sample)}/{_word(answer.contrast)}"
-            for place, low, high, units in (
-                (name, answer.low, answer.high, len(answer.tasks)),
-                (f"{name}/by-families", answer.family_low, answer.family_high, answer.families),
-            ):
-                if place == name or low == low:
-                    rows.append(_row(place, (answer.effect, low, high), _form(answer), COMMAND, units))
+            name, form = f"{answer.question}/{_word(answer.sample)}/{_word(answer.contrast)}", _form(answer)
+            rows.append(_row(name, (answer.effect, answer.low, answer.high), form, COMMAND, len(answer.tasks)))
+            if pd.notna(answer.family_low):
+                ends = (answer.effect, answer.family_low, answer.family_high)
+                rows.append(_row(f"{name}/by-families", ends, form, COMMAND, answer.families))
     return rows
 
 

@@ -26,7 +26,7 @@ from .. import response, statistics, tuning
 from ..arms import NotApplicable
 from ..data import KNOBS
 from ..item import modules
-from ..names import SYMBOLS, counted
+from ..names import SYMBOLS, counted, span
 
 SHOWN, CONTRARY, UNDECIDED = "shown", "contrary shown", "undecided"
 CONDITIONS = {  # by what is done to the advantages and gradients: nothing else differs from the protocol's defaults
@@ -273,12 +273,6 @@ def _fit(columns, shapes):
 def knob_name(algorithm, advantages):
     """ "β, raw advantages"."""
     return f"{SYMBOLS[KNOBS[algorithm][0]]}, {KINDS[advantages]}"
-
-
-def span(counts):
-    """ "2", or "2 to 5" where counts differ."""
-    low, high = int(np.min(counts)), int(np.max(counts))
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def candidates(scores):
