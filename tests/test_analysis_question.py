@@ -382,6 +382,11 @@ def test_a_verdict_of_a_fit_is_refused_where_its_grid_has_holes():
     assert (other.verdict, other.refused) == ("", f"No verdict: 2 runs of the grid lacking, the first: {command}")
     one = answered(scores.drop(index=len(scores) - 1), scores)
     assert one.refused.startswith("No verdict: 1 run of the grid") and "max_kl=10 'seed=1' name=fresh" in one.refused
+    everywhere = answered(scores[(scores["x"] < 1) | (scores["seed"] < 1)], scores)  # no task has that seed of a value
+    assert everywhere.refused.startswith("No verdict: 3 runs of the grid lacking, the first: python -m study -m task=a")
+    task = answered(scores, scores[scores["task"] != "c"].assign(words=scores["words"] + " total_steps=1 horizon=8"))
+    command = "task=c algorithm=trpo algorithm.max_kl=0.1 horizon=8 'seed=0' name=fresh"  # in words of both
+    assert task.refused == f"No verdict: 6 runs of the grid lacking, the first: python -m study -m {command}"
     old = answered(scores.drop(index=0), scores, sample=question.OLD)
     assert (old.verdict, old.refused) == ("", "")
 
@@ -789,9 +794,13 @@ def test_a_qualitative_interaction_is_where_both_intervals_exclude_zero_on_their
             for at, lead in ((100, early), (900, late)):
                 for place, beta in enumerate((0.3, 1.0, 3.0, 10.0, 30.0, 100.0)):
                     gain = 40.0 + seed + (lead if place < 3 else 0.0) + generator.normal()
-                    rows.append((task, "raw", at, np.log10(beta), seed, gain, ("crossing",)))
-    gains = pd.DataFrame(rows, columns=["task", "advantages", "at", "x", "seed", "score", "studies"])
-    monkeypatch.setattr(interaction, "gains", lambda data: gains)
+                    words = (
+                        f"task={task} algorithm=kl_fixed algorithm.beta={beta:g} fork.at={at} total_steps={len(task)}"
+                    )
+                    rows.append((task, "raw", at, np.log10(beta), seed, gain, ("crossing",), words))
+    gains = pd.DataFrame(rows, columns=["task", "advantages", "at", "x", "seed", "score", "studies", "words"])
+    read = [gains]
+    monkeypatch.setattr(interaction, "gains", lambda data: read[0])
     effects = interaction.effects(only_runs(gains))
     found = effects.by_task.set_index("task")
     assert found["seeds"].eq(8).all() and list(found.index) == list(leads)
@@ -806,6 +815,21 @@ def test_a_qualitative_interaction_is_where_both_intervals_exclude_zero_on_their
     assert [answer.tasks[0] for answer in answers[::2]] == list(leads)
     assert [answer.verdict for answer in answers[::2]] == ["shown", "undecided", "contrary shown", "undecided"]
     assert interaction.sentence(answers[0]).startswith("crosses: small minus large β, raw advantages, early is +4.")
+    # A run, and a task's last point: Holm's correction is over all, so none has a verdict.
+    turns = (gains["task"] == "turns") & (gains["at"] == 900)
+    for lacks, count, words in (
+        (
+            turns & (gains["x"] == 1) & (gains["seed"] == 3),
+            "1 run",
+            "task=turns {}=10 fork.at=900 total_steps=5 'seed=3'",
+        ),
+        (turns, "48 runs", "task=turns total_steps=5 {}=0.3 fork.at=900 'seed=0'"),
+    ):
+        read[0] = gains[~lacks]
+        command = words.format("algorithm=kl_fixed algorithm.beta")
+        line = f"No verdict: {count} of the grid lacking, the first: python -m study -m {command} name=crossing"
+        answers = interaction.decide(interaction.effects(only_runs(read[0])))
+        assert {(answer.verdict, answer.refused) for answer in answers} == {("", line)}
 
 
 def test_a_value_in_the_middle_is_on_neither_side():
@@ -837,8 +861,21 @@ def test_leads_of_single_tasks_are_welchs_tests_with_holm(tmp_path):
     np.testing.assert_allclose(frame["holm"], statistics.holm(frame["p"].to_numpy()))
     answers = task_by_task.decide(found)
     assert [answer.tasks for answer in answers] == [(task,) for task in frame["task"]]
-    assert question.SHOWN in [answer.verdict for answer in answers]
+    line = "No verdict: δ was chosen from 1 value, β from 4"
+    assert {(answer.verdict, answer.refused) for answer in answers} == {("", line)}
     assert len(task_by_task.decide(task_by_task.Effects(frame.assign(seeds=4)))) == 0
+    runs = study.runs[study.runs["setting"].isin([0.01, 3])]
+    verdicts = [answer.verdict for answer in task_by_task.decide(task_by_task.effects(only_runs(runs)))]
+    assert question.SHOWN in verdicts and all(verdicts)
+    of_t2 = (runs["task"] == "t2") & (runs["algorithm"] == "trpo")
+    steps, knob = f"total_steps={study.runs['total_steps'].iloc[0]}", "algorithm=trpo algorithm.max_kl=0.01"
+    for lacks, count, words in (
+        (of_t2 & (runs["seed"] == 4), "1 run", f"task=t2 {knob} advantage_normalization=none {steps} 'seed=4'"),
+        (of_t2, "5 runs", f"task=t2 {steps} {knob} advantage_normalization=none 'seed=0'"),
+    ):
+        line = f"No verdict: {count} of the grid lacking, the first: python -m study -m {words} name=task_by_task"
+        answers = task_by_task.decide(task_by_task.effects(only_runs(runs[~lacks])))
+        assert {(answer.verdict, answer.refused) for answer in answers} == {("", line)}
 
 
 # One data set -------------------------------------------------------------------------------

@@ -15,9 +15,11 @@ A module has
 What several of them use is here: samples, scores, fits, candidates and answers.
 """
 
+import re
 import shlex
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import filterfalse, product
 
 import numpy as np
 import pandas as pd
@@ -414,7 +416,7 @@ def answer(
         if len(lacking):
             refused = f"No verdict: {len(lacking)} tasks lack runs, the first: {lacking.iloc[0]}"
         elif (by_task["candidates_first"] != by_task["candidates_second"]).any():
-            refused = f"No verdict: {sides[0]} was chosen from {counts[0]} values, {sides[1]} from {counts[1]}"
+            refused = unequal(sides, counts)
         elif len(known) < fewest:
             refused = f"No verdict: {len(known)} tasks, the rule needs {fewest}"
         else:
@@ -474,20 +476,36 @@ def estimated(question, contrast, sample, unit, estimate, null, fits, rule, judg
 
 
 def holes(sample, scores):
-    """Why grids are not whole, scores being pairs (algorithm, frame of `responses`): values and seeds that a task lacks
-    and others have, with the command that makes the first of them; "" where none is lacking."""
+    """Why grids are not whole: how many runs they lack, with the command that makes the first; "" where they are.
+
+    scores  pairs (algorithm, frame of `responses`): each is to have all its values, with all its seeds, on every task
+            that any of the pairs has
+    """
+    words = {task: own.iloc[0] for _, every in scores for task, own in every.groupby("task")["words"]}
     lacking = [
-        (algorithm, own["words"].iloc[0], cell)
+        (algorithm, every, cell)
         for algorithm, every in scores
-        for cells in [set(zip(every["x"], every["seed"]))]
-        for _, own in every.groupby("task")
-        for cell in sorted(cells - set(zip(own["x"], own["seed"])))
+        for whole in [set(product(words, set(every["x"]), set(every["seed"])))]
+        for cell in sorted(whole - set(zip(every["task"], every["x"], every["seed"])))
     ]
     if not lacking:
         return ""
-    algorithm, words, (x, seed) = lacking[0]
-    command = _command(words, algorithm, 10**x, seed, sample.studies[0])
+    algorithm, every, (task, x, seed) = lacking[0]
+    own = every.loc[every["task"] == task, "words"]
+    said = own.iloc[0] if len(own) else _on_the_task_of(words[task], every["words"].iloc[0])
+    command = _command(said, algorithm, 10**x, seed, sample.studies[0])
     return f"No verdict: {counted(len(lacking), 'run')} of the grid lacking, the first: {command}"
+
+
+def _on_the_task_of(words, others):
+    """The words of a run, those for the task and its budget being of one command and the rest of another."""
+    of_task = re.compile(r"\+*(task[.=]|total_steps=)").match
+    return shlex.join([*filter(of_task, shlex.split(words)), *filterfalse(of_task, shlex.split(others))])
+
+
+def unequal(sides, counts):
+    """Why sides that were chosen from different numbers of values have no verdict."""
+    return f"No verdict: {sides[0]} was chosen from {counted(counts[0], 'value')}, {sides[1]} from {counts[1]}"
 
 
 # Verdicts ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from scipy import stats
 from .. import statistics
 from ..arms import NotApplicable
 from ..names import signed, task_name, three_digits
-from . import CONTRARY, SHOWN, UNDECIDED, Answer, Sample, belong, samples, shares, span
+from . import CONTRARY, SHOWN, UNDECIDED, Answer, Sample, belong, holes, samples, shares, span
 from .fork import gains
 
 QUESTION = "Do small β gain most from an early point of a run, and large β from a late point of the same run?"
@@ -43,8 +43,11 @@ class Effects(NamedTuple):
 def effects(data) -> Effects:
     every, frames = gains(data), []
     for sample in samples(data, SAMPLES):
-        rows = []
-        for (advantages, task), own in every[belong(every, sample.studies)].groupby(["advantages", "task"], sort=False):
+        rows, mine = [], every[belong(every, sample.studies)]
+        kinds = [kind for _, kind in mine.groupby("advantages")]
+        lacking = (holes(sample, [("kl_fixed", own) for _, own in kind.groupby("at")]) for kind in kinds)
+        refused = next(filter(None, lacking), "") if sample.registered else ""  # Holm's correction is over all kinds
+        for (advantages, task), own in mine.groupby(["advantages", "task"], sort=False):
             table = own.pivot(index=["at", "seed"], columns="x", values="score").dropna()
             points, lead = table.index.unique("at"), lead_of_small(table)
             first, last = (
@@ -52,7 +55,8 @@ def effects(data) -> Effects:
             )
             if len(points) < 2 or min(len(first), len(last)) < 2:
                 continue
-            row = {"sample": sample.name, "registered": sample.registered, "advantages": advantages, "task": task}
+            row = {"sample": sample.name, "registered": sample.registered, "refused": refused}
+            row |= {"advantages": advantages, "task": task}
             for name, values in (("lead_first", first), ("lead_last", last)):
                 row |= dict(zip((name, f"{name}_low", f"{name}_high"), statistics.mean_interval(values)))
             both_ways = {"p": interaction_p(first, last), "p_contrary": interaction_p(last, first)}
@@ -85,14 +89,15 @@ def decide(found: Effects) -> list[Answer]:
     """Two answers a task, early and late; the verdict is on both together."""
     answers = []
     for row in found.by_task.to_dict("records"):
-        verdict = judged(row["holm"], row["holm_contrary"], row["seeds"]) if row["registered"] else ""
+        given = row["registered"] and not row["refused"]
+        verdict = judged(row["holm"], row["holm_contrary"], row["seeds"]) if given else ""
         kind = f"{row['advantages']} advantages"
         for point, when in (("lead_first", "early"), ("lead_last", "late")):
             ends = [row[f"{point}{end}"] for end in ("", "_low", "_high")]
             answers.append(Answer(
                 "interaction", f"{task_name(row['task'])}: small minus large β, {kind}, {when}", row["sample"],
                 "units of return", *ends, np.nan, np.nan, 0.0, (row["task"],), 1, span([row["seeds"]]),
-                {f"β, {kind}": span([row["values"]])}, verdict, RULE,
+                {f"β, {kind}": span([row["values"]])}, verdict, RULE, row["refused"],
             ))  # fmt: skip
     return answers
 

@@ -12,7 +12,7 @@ from ..arms import NotApplicable
 from ..data import KNOBS
 from ..names import interval_text, task_name
 from ..style import FAINT, INK, available, side_by_side
-from . import CONTRARY, SHOWN, UNDECIDED, Answer, Sample, rows, samples, shares, span
+from . import CONTRARY, SHOWN, UNDECIDED, Answer, Sample, holes, rows, samples, shares, span, unequal
 
 QUESTION = "On which tasks is TRPO at its default above or below the one β that is best in the mean over the tasks?"
 FEWEST = 5  # seeds for a verdict on one task
@@ -45,18 +45,34 @@ def effects(data) -> Effects:
     for sample in samples(data, SAMPLES):
         for advantages in ("raw", "normalised"):
             trpo, fixed = (rows(data, sample, name, advantages) for name in ("trpo", "kl_fixed"))
-            found = leads(*(own[own["normalised"].notna()] for own in (trpo, fixed)))
-            frames.append(found.assign(sample=sample.name, registered=sample.registered, advantages=advantages))
+            trpo, fixed = (own[own["normalised"].notna()] for own in (nearest_default(trpo), fixed))
+            refused = _refused(sample, trpo, fixed) if sample.registered else ""
+            kind = {"sample": sample.name, "registered": sample.registered, "advantages": advantages}
+            frames.append(leads(trpo, fixed).assign(**kind, refused=refused))
     if not sum(map(len, frames)):
         raise NotApplicable("needs TRPO and one β, two seeds each, on a task that was learned")
     return Effects(pd.concat([frame for frame in frames if len(frame)], ignore_index=True))
 
 
+def nearest_default(trpo):
+    """Runs at the value nearest to the authors'."""
+    distance = np.abs(np.log(trpo["setting"] / KNOBS["trpo"][1]))
+    return trpo[distance == distance.min()]
+
+
+def _refused(sample, trpo, fixed):
+    """Why these runs give no verdict, "" where they do."""
+    sides = [
+        (name, own.assign(x=np.log10(own["setting"]), words=own["overrides"]))
+        for name, own in (("trpo", trpo), ("kl_fixed", fixed))
+    ]
+    counts = [own["setting"].nunique() for own in (trpo, fixed)]
+    return holes(sample, sides) or (unequal(("δ", "β"), counts) if counts[0] != counts[1] else "")
+
+
 def leads(trpo, fixed):
     """Frame by task: beta and delta, lead with its interval, p, holm, seeds (the fewer of both), values of β."""
     trpo, fixed = (own[own.groupby(["task", "setting"])["seed"].transform("size") >= 2] for own in (trpo, fixed))
-    distance = np.abs(np.log(trpo["setting"] / KNOBS["trpo"][1]))
-    trpo = trpo[distance == distance.min()]
     tasks = sorted(set(trpo["task"]) & set(fixed["task"]))
     means = (
         fixed[fixed["task"].isin(tasks)]
@@ -90,7 +106,7 @@ def decide(found: Effects) -> list[Answer]:
         Answer(
             "task_by_task", _contrast(row), row.sample, "normalised score", row.lead, row.lead_low, row.lead_high,
             np.nan, np.nan, 0.0, (row.task,), 1, span([row.seeds]), {"δ": "1", "β": str(row.values)},
-            judged(row.lead, row.holm, row.seeds) if row.registered else "", RULE,
+            judged(row.lead, row.holm, row.seeds) if row.registered and not row.refused else "", RULE, row.refused,
         )
         for row in found.by_task[found.by_task["seeds"] >= FEWEST].itertuples()
     ]  # fmt: skip
