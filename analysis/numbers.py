@@ -118,16 +118,17 @@ def replicated(data):
     """Rows of published tables, of the same made here, and of ours minus theirs."""
     rows = []
     for table in published.TABLES:
-        found = replication.compared(table, *replication.ours(data, table))
-        for own in found[found["kind"].isin(["number", "contrast"])].itertuples():
-            digits = 0 if own.kind == "number" else 2
+        found = replication.beside(data, table)
+        for own in found[found["kind"].isin(["number", "contrast", "also"])].itertuples():
+            digits = 0 if own.task else 2
             form, signed = (
                 f"{{:{sign}.{digits}f}} [{{:{sign}.{digits}f}}, {{:{sign}.{digits}f}}]" for sign in ("", "+")
             )
             name = "/".join(filter(None, (_word(table.name), own.task, _word(own.what))))
-            theirs = (own.theirs, own.theirs_low, own.theirs_high)
+            if own.kind != "also":  # theirs have one score
+                theirs = (own.theirs, own.theirs_low, own.theirs_high)
+                rows.append(_row(f"published/{name}", theirs, form, "analysis/published.py"))
             rows += [
-                _row(f"published/{name}", theirs, form, "analysis/published.py"),
                 _row(f"replication/{name}", (own.ours, own.ours_low, own.ours_high), form, COMMAND),
                 _row(f"replication/{name}/difference", (own.difference, own.low, own.high), signed, COMMAND),
             ]

@@ -104,6 +104,7 @@ class Table:
     margin              within which of theirs a contrast of ours agrees
     exceeds             names of two contrasts: theirs show the first to be larger than the second's size; or None
     best                {(algorithm, setting): tasks}: the value of a knob that they chose by a sweep on these tasks
+    also                another score of ours, shown without a verdict: "last", over the last 100 episodes
     """
 
     name: str
@@ -117,6 +118,7 @@ class Table:
     margin: float
     exceeds: tuple | None = None
     best: dict | None = None
+    also: str = ""
 
 
 def _seeds(mean, sd, runs=5):
@@ -193,6 +195,7 @@ ENGSTROM = Table(
     },
     0.15,  # the size of the code-level effect
     exceeds=("code-level effect", "algorithm effect, PPO minus TRPO"),
+    also="last",
 )  # fmt: skip
 TABLES = (KLIP, ENGSTROM)
 

@@ -140,7 +140,12 @@ def test_runs_are_found_as_the_rows_of_a_table_and_scored_as_theirs(tmp_path):
     answers = replication.decide(replication.effects(study))
     assert [answer.sample for answer in answers] == ["Engstrom et al. 2020"] * 4
     assert all(answer.verdict and replication.sentence(answer) for answer in answers)
-    assert len(replication.text(replication.effects(study).by_task)) == 8 + 2 + 2
+    found = replication.effects(study).by_task
+    assert len(replication.text(found)) == 8 + 2 + 2 + 10
+    also = found[found["kind"] == "also"].set_index(["task", "what"])
+    last = runs.set_index("run_id").loc[wanted, "final_return"].mean()
+    assert also.loc[("hopper", "TRPO+, last 100 episodes"), "ours"] == pytest.approx(last, rel=1e-6)
+    assert (also["verdict"] == "").all() and len(also) == 10
 
 
 def test_what_was_not_run_has_no_verdict():

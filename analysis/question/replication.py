@@ -1,5 +1,6 @@
 """Do published tables come out here: number by number, in their contrasts, and in the values that they settled on?"""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ are above 0; the contrary if either is below 0. A value that they settled on is 
 shown above it: one-sided, 5 %, Bonferroni over the values of the task, with the variance between seeds that all values
 of the knob have there; else it stands.
 """
+ALSO = {"last": "last 100 episodes"}  # other scores in words
 AGREES, DIFFERS = "agrees", "differs"  # of numbers; contrasts have the verdicts of the questions
 STANDS, WORSE = "stands", "worse"
 
@@ -42,18 +44,30 @@ COLUMNS = [
 
 
 class Effects(NamedTuple):
-    """by_task: a row per number, contrast, conclusion (kinds "above" and "exceeds") and chosen value (kind "best")."""
+    """by_task: a row per number, contrast, conclusion (kinds "above" and "exceeds"), chosen value (kind "best") and, of
+    another score, number and contrast (kind "also")."""
 
     by_task: pd.DataFrame
 
 
 def effects(data) -> Effects:
     there = {name for names in data.runs["studies"] for name in names}
-    frames = [compared(table, *ours(data, table)) for table in published.TABLES if table.study in there]
+    frames = [beside(data, table) for table in published.TABLES if table.study in there]
     if not frames:
         studies = " or ".join(f"results/{table.study}" for table in published.TABLES)
         raise NotApplicable(f"needs runs of a published protocol, {studies}")
     return Effects(pd.concat(frames, ignore_index=True))
+
+
+def beside(data, table):
+    """`compared` with our runs; rows of another score, if the table has one, are of kind "also" and have no verdict."""
+    found = compared(table, *ours(data, table))
+    if not table.also:
+        return found
+    other = compared(table, *ours(data, replace(table, score=table.also)))
+    other = other[other["kind"].isin(["number", "contrast"])]
+    what = other["what"] + f", {ALSO[table.also]}"
+    return pd.concat([found, other.assign(kind="also", verdict="", what=what)], ignore_index=True)
 
 
 def ours(data, table):
@@ -77,9 +91,11 @@ def ours(data, table):
 
 
 def scored(data, score):
-    """[run] the mean of return_mean over the last tenth of training ("tail") or its largest value ("peak"); in the tail
-    a diverged run has the return of the untrained policy."""
+    """[run] the mean of return_mean over the last tenth of training ("tail"), its largest value ("peak"), or the mean
+    over the last 100 episodes ("last"); in the tail a diverged run has the return of the untrained policy."""
     curves = data.curves
+    if score == "last":
+        return data.runs["final_return"].astype(float)
     if score == "peak":
         return curves.groupby("run")["return_mean"].max().reindex(data.runs.index).astype(float)
     last = curves[curves["progress"] > 0.9 + 1e-4].groupby("run")["return_mean"].mean().reindex(data.runs.index)
@@ -301,7 +317,7 @@ def numbers(study, runs) -> pd.DataFrame:
 def text(frame) -> pd.DataFrame:
     def value(row, *names):
         middle, *ends = (getattr(row, name) for name in names)
-        form = f"{{:,.{0 if row.kind in ('number', 'best') else 2}f}}".format
+        form = f"{{:,.{0 if row.task else 2}f}}".format
         return f"{form(middle)} [{', '.join(map(form, ends))}]" if np.isfinite(middle) else "–"
 
     return pd.DataFrame(
