@@ -25,7 +25,6 @@ def difference(name, x, y, units) -> dict:
     """Of two arms in the mean over tasks, with its interval; NaN where it is one arm or a task is missing."""
     value = low = high = np.nan
     if set(units) <= set(x["task"]) & set(y["task"]) and not x.index.equals(y.index):
-        value, error, freedom = statistics.mean_over_tasks_test(gained(x, units), gained(y, units))
-        half = statistics.half_width(error, freedom)
-        low, high = value - half, value + half
+        sides = gained(x, units) + gained(y, units)
+        value, low, high = statistics.stratified_mean(sides, np.repeat([1, -1], len(units)) / len(units))
     return {name: value, f"{name}_low": low, f"{name}_high": high}

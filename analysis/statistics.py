@@ -4,10 +4,14 @@ Scores travel as a list with one array per task, runs on the last axis: `[n]` fo
 studies. Aggregates and their intervals work on both. What is called an interval covers the truth in 93 % of simulated
 studies or more at 3, 5 and 10 runs (tests/test_analysis_statistics.py): Student's or Wilson's. Where no method does so
 there is none, but what changes with one seed or one task left out, or the settings that no other is shown to beat.
+
+What SciPy has is SciPy's. The few lines that statsmodels has and SciPy has not are written out, because it would be
+70 MB more to install; the tests compare them.
 """
 
 import itertools
 import warnings
+from functools import partial
 
 import numpy as np
 from scipy import stats
@@ -48,11 +52,8 @@ def profile(scores, thresholds):
 
 def probability_of_improvement(scores_x, scores_y):
     """P(X > Y): mean over tasks of the Mann-Whitney statistic, ties counted half."""
-    per_task = []
-    for x, y in zip(scores_x, scores_y):
-        difference = x[..., :, None] - y[..., None, :]
-        per_task.append(np.mean((difference > 0) + 0.5 * (difference == 0), axis=(-2, -1)))
-    return np.mean(per_task, axis=0)
+    u = [stats.mannwhitneyu(*sides, axis=-1, method="asymptotic").statistic for sides in zip(scores_x, scores_y)]
+    return np.mean([own / (x.shape[-1] * y.shape[-1]) for own, x, y in zip(u, scores_x, scores_y)], axis=0)
 
 
 # Intervals ------------------------------------------------------------------------------
@@ -63,15 +64,18 @@ def mean_interval(values, level=LEVEL):
 
     One run gives no interval: low and high are NaN.
     """
-    values = np.asarray(values, dtype=float)
-    count = np.isfinite(values).sum(0)
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)
-        average = np.nanmean(values, axis=0)
-        error = np.nanstd(values, axis=0, ddof=1) / np.sqrt(count)
-        half = np.where(count > 1, half_width(error, count - 1, level), np.nan)
+    # SciPy's ttest_1samp takes columns with NaN one by one: in 150 times the time.
+    average, spread, count = described(np.asarray(values, dtype=float), axis=0)
+    half = np.where(count > 1, half_width(spread / np.sqrt(count), count - 1, level), np.nan)
     # [()]: a plain number where the values have one axis.
     return average[()], (average - half)[()], (average + half)[()]
+
+
+def described(values, axis=-1):
+    """(mean, standard deviation, number) of what is finite along an axis; NaN of none, and the deviation of one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nanmean(values, axis), np.nanstd(values, axis, ddof=1), np.isfinite(values).sum(axis)
 
 
 def prediction_interval(values):
@@ -87,6 +91,7 @@ def prediction_interval(values):
 def clustered_mean_interval(values, clusters):
     """(low, high) of the mean of values [n] whose errors are alike within clusters [n]: Student's, with G - 1 degrees
     of freedom and the variance G / (G - 1) sum_g (sum of g's residuals)^2 / n^2; NaN with fewer than three clusters."""
+    # As statsmodels.api.OLS of a constant with cov_type="cluster".
     values = np.asarray(values, dtype=float)
     _, cluster = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     sums = np.bincount(cluster, values - values.mean())
@@ -131,6 +136,7 @@ def stratified_mean(scores, shares=None):
     task, `shares` what each task counts, all the same by default.
 
     Student's interval with Satterthwaite's degrees of freedom over the tasks at hand; NaN where a task has one run.
+    Of the scores of two arms on one task, with shares 1 and -1, it is Welch's.
     """
     shares = np.full(len(scores), 1 / len(scores)) if shares is None else np.asarray(shares)
     average = (np.stack([np.mean(task, axis=-1) for task in scores], axis=-1) * shares).sum(-1)
@@ -163,6 +169,7 @@ def optimality_gap_interval(scores, target=1.0):
 def wilson(share, trials):
     """(share, low, high): Wilson's interval (1927) of a share of `trials`, the p with |share - p| <= z sqrt(p (1 - p) /
     trials)."""
+    # As statsmodels.stats.proportion.proportion_confint; SciPy's takes whole numbers of successes alone.
     z = stats.norm.ppf((1 + LEVEL) / 2)
     middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
@@ -304,31 +311,9 @@ def effective_dimensionality(scores, share=0.95):
 # Tests ----------------------------------------------------------------------------------
 
 
-def welch(x, y, margin=0.0):
-    """(difference, standard error, degrees of freedom) of mean(x) - mean(y) - margin, last axis, NaN left out.
-
-    Where neither side varies the standard error is 0: the sign of the difference decides.
-    """
-    count_x, count_y = np.isfinite(x).sum(-1), np.isfinite(y).sum(-1)
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)
-        part_x = np.nanvar(x, axis=-1, ddof=1) / count_x
-        part_y = np.nanvar(y, axis=-1, ddof=1) / count_y
-        freedom = (part_x + part_y) ** 2 / (part_x**2 / (count_x - 1) + part_y**2 / (count_y - 1))  # of any two shapes
-        difference = np.nanmean(x, axis=-1) - np.nanmean(y, axis=-1) - margin
-    return difference, np.sqrt(part_x + part_y), freedom
-
-
-def p_greater(difference, error, freedom):
-    """One-sided p-value of difference > 0; 1 where there is no error to judge by (a single run)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = stats.t.sf(difference / error, freedom)
-    p = np.where(error == 0, np.where(difference > 0, 0.0, 1.0), p)
-    return np.where(np.isfinite(error), p, 1.0)
-
-
 def holm(p):
     """Holm's corrected p-values: smaller than a level for what is shown at that level among all of them."""
+    # As statsmodels.stats.multitest.multipletests; SciPy has none.
     p = np.asarray(p, dtype=float)
     order = np.argsort(p)
     corrected = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
@@ -355,30 +340,19 @@ def single_setting_tests(grid, margin):
     maximisation bias.
     """
     tasks, settings, _ = grid.shape[-3:]
-    rivals = grid[..., :, None, :]  # [..., E, rival, 1, S]
-    mine = grid[..., None, :, :]  # [..., E, 1, h, S]
-    difference, error, freedom = welch(rivals, mine, np.asarray(margin)[:, None, None])
+    each = described(grid)
+    rivals, mine = ([own[..., :, None] for own in each], [own[..., None, :] for own in each])  # [..., E, rival, h]
+    rivals[0] = rivals[0] - np.asarray(margin)[:, None, None]
+    welch = partial(stats.ttest_ind_from_stats, *rivals, *mine, equal_var=False)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        both = (welch(alternative=of).pvalue for of in ("greater", "less"))
+        # NaN: a single run, which tells nothing, or two settings that do not vary and are equal.
+        loses, keeps = (np.nan_to_num(p, nan=1.0) for p in both)
     other = ~np.eye(settings, dtype=bool)
-    loses = np.where(other, p_greater(difference, error, freedom), 1.0)
-    keeps = np.where(other, p_greater(-difference, error, freedom), 0.0)
+    loses, keeps = np.where(other, loses, 1.0), np.where(other, keeps, 0.0)
     # A rival that was not run on a task cannot win there; a setting that was not run there is unknown.
     run = np.isfinite(grid).any(-1)
     keeps = np.where(run[..., :, None], keeps, 0.0)
     keeps = np.where(run[..., None, :], keeps, 1.0)
     p_fails = np.minimum(1.0, loses.min(axis=(-3, -2)) * tasks * max(1, settings - 1))  # one alone fails nowhere
     return p_fails, keeps.max(axis=(-3, -2))
-
-
-def mean_over_tasks_test(x, y):
-    """(difference, standard error, degrees of freedom) of the mean over tasks of mean(x) - mean(y).
-
-    x, y  lists of [..., n] arrays, one per task, NaN left out; Welch and Satterthwaite over the strata.
-    """
-    parts = [welch(a, b) for a, b in zip(x, y)]
-    differences, errors, freedoms = (np.stack(part, axis=-1) for part in zip(*parts))
-    variances = errors**2 / len(parts) ** 2
-    variance = variances.sum(-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # A task on which neither side varies has no degrees of freedom, and takes none.
-        freedom = variance**2 / np.where(variances > 0, variances**2 / freedoms, 0.0).sum(-1)
-    return differences.mean(-1), np.sqrt(variance), freedom

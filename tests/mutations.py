@@ -443,11 +443,11 @@ MUTATIONS = (
     ),
     # Statistics, scores and the model of responses
     Mutation(
-        "a degree of freedom too many in Welch's test",
+        "a degree of freedom too many in Satterthwaite's sum",
         "analysis/statistics.py",
-        "part_y**2 / (count_y - 1)",
-        "part_y**2 / count_y",
-        "test_analysis_statistics.py::test_welch_agrees_with_scipy",
+        "satterthwaite(parts, counts - 1)",
+        "satterthwaite(parts, counts)",
+        "test_analysis_statistics.py::test_a_difference_of_one_task_is_that_of_welch_s_test",
     ),
     Mutation(
         "Bonferroni over rivals and not over tasks",

@@ -209,17 +209,25 @@ def test_one_seed_is_left_out_where_there_are_others():
         assert np.isnan(without[seed, 0, :, seed]).all()
 
 
-def test_welch_agrees_with_scipy():
+def test_a_difference_of_one_task_is_that_of_welch_s_test():
     x, y = X[:, 0], Y[:7, 1]
-    expected = stats.ttest_ind(x, y, equal_var=False, alternative="greater").pvalue
-    assert statistics.p_greater(*statistics.welch(x, y)) == pytest.approx(expected, rel=1e-10)
-    shifted = stats.ttest_ind(x - 0.1, y, equal_var=False, alternative="greater").pvalue
-    assert statistics.p_greater(*statistics.welch(x, y, 0.1)) == pytest.approx(shifted, rel=1e-10)
-    with_nan = statistics.p_greater(*statistics.welch(np.append(x, np.nan), y))
-    assert with_nan == pytest.approx(expected, rel=1e-10)
-    assert statistics.p_greater(*statistics.welch(x[:1], y[:1])) == 1.0
-    one_task = statistics.mean_over_tasks_test([x], [y])
-    assert statistics.p_greater(*one_task) == pytest.approx(expected, rel=1e-10)
+    value, low, high = statistics.stratified_mean([x, y], [1, -1])
+    expected = stats.ttest_ind(x, y, equal_var=False).confidence_interval(statistics.LEVEL)
+    assert (value, low, high) == pytest.approx((x.mean() - y.mean(), *expected), rel=1e-10)
+
+
+def test_a_setting_that_does_not_vary_or_ran_once_is_judged_by_what_there_is_to_judge_by():
+    """p is 0 or 1 where neither side varies; a single run tells nothing; a seed that was not run is left out."""
+    same = np.array([[[2.0, 2.0, 2.0], [1.0, 1.0, 1.0]]])
+    assert [p.tolist() for p in statistics.single_setting_tests(same, np.zeros(1))] == [[1, 0], [0, 1]]
+    equal = np.ones((1, 2, 3))
+    assert [p.tolist() for p in statistics.single_setting_tests(equal, np.zeros(1))] == [[1, 1], [1, 1]]
+    once = np.array([[[2.0, np.nan, np.nan], [1.0, 1.1, 0.9]]])
+    assert [p.tolist() for p in statistics.single_setting_tests(once, np.zeros(1))] == [[1, 1], [1, 1]]
+    grid = np.random.default_rng(7).normal(size=(2, 3, 5))
+    more = np.concatenate([grid, np.full((2, 3, 1), np.nan)], axis=-1)
+    for p, expected in zip(*(statistics.single_setting_tests(own, np.zeros(2)) for own in (more, grid))):
+        np.testing.assert_array_equal(p, expected)
 
 
 def test_single_setting_tests_by_hand():
@@ -285,13 +293,11 @@ def test_tests_of_many_studies_at_once_are_those_of_each():
     for k, grid in enumerate(grids):
         for all_p, p in zip(together, statistics.single_setting_tests(grid, np.full(3, 0.1))):
             np.testing.assert_array_equal(all_p[k], p)
-    x, y = generator.normal(size=(2, 3, 4, 6))  # 3 tasks, 4 studies
-    y[1] = x[1] = 1.0
-    together = statistics.mean_over_tasks_test(list(x), list(y))
+    scores = generator.normal(size=(3, 4, 6))  # 3 tasks, 4 studies
+    scores[1] = 1.0
+    together = statistics.stratified_mean(list(scores))
     for k in range(4):
-        np.testing.assert_allclose(
-            [part[k] for part in together], statistics.mean_over_tasks_test(x[:, k], y[:, k]), rtol=1e-12
-        )
+        np.testing.assert_allclose([part[k] for part in together], statistics.stratified_mean(scores[:, k]), rtol=1e-12)
 
 
 def test_holm_is_that_of_statsmodels():
