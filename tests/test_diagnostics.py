@@ -1,15 +1,17 @@
 """Whole runs of every arm: the columns they fill, what they resume, what a reward's scale does to them."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import CONTINUOUS, configuration, suited
+from conftest import configuration, suited
 
 from study.algorithm import NAMES
 from study.fleet import Trainer
 from study.launch import checkpoint
-from study.rollout import normalise
+from study.record import CURVES
 from study.settings import ConfigError
 
 ALWAYS = (
@@ -35,62 +37,74 @@ SHORT = {
 }  # fmt: skip
 
 
-def runs(algorithm, numbers=({}, {}), seeds=(0, 1), task=None, dtype=torch.float32, **changes) -> Trainer:
-    task = task or ("pendulum" if algorithm in CONTINUOUS else "cartpole")
+def runs(algorithm, numbers=({}, {}), seeds=(0, 1), task="cartpole", dtype=torch.float32, **changes) -> Trainer:
     configs = [configuration(task, algorithm, n, seed=seed, **(SHORT | changes)) for n, seed in zip(numbers, seeds)]
     return Trainer(configs, dtype)
 
 
-@pytest.mark.parametrize("algorithm, task", suited(NAMES, ["cartpole", "pendulum"]))
-def test_every_arm_fills_every_column_that_applies_to_it(algorithm, task):
-    for result in runs(algorithm, task=task).train():
-        assert result.status == "complete"
-        curves = result.curves
-        assert curves[list(ALWAYS)].notna().all().all()
+def every_arm(task, **changes) -> Trainer:
+    """Two seeds of each algorithm that suits the task, in one fleet."""
+    pairs = [(name, seed) for name, _ in suited(NAMES, [task]) for seed in (0, 1)]
+    return Trainer([configuration(task, name, seed=seed, **(SHORT | changes)) for name, seed in pairs])
+
+
+@cache
+def trained(task):
+    """Every arm in two chapters, of two iterations and of one, trained in one go; and the results."""
+    trainer = every_arm(task, chapter=2)
+    return trainer, trainer.train()
+
+
+every_task = pytest.mark.parametrize("task", ["cartpole", "invertedpendulum"])
+
+
+@every_task
+def test_every_arm_fills_every_column_that_applies_to_it_in_every_iteration(task):
+    for result in trained(task)[1]:
+        curves, algorithm = result.curves, result.config.algorithm.name
+        assert result.status == "complete" and list(curves.columns) == list(CURVES)
+        assert curves["run_id"].unique().tolist() == [result.config.run_id]
+        assert curves["iteration"].tolist() == [0, 1, 2] and curves["env_steps"].tolist() == [128, 256, 384]
+        assert np.isfinite(curves[list(ALWAYS)]).all(axis=None), algorithm
         for column, arms in SOMETIMES.items():
             assert curves[column].notna().all() if algorithm in arms else curves[column].isna().all(), column
+        if algorithm == "trpo":
+            assert (curves["kl_after"] <= result.config.algorithm.max_kl).all()
+        elif algorithm in ("kl_fixed", "kl_adaptive", "clip", "unpenalised"):
+            assert (curves["kl_after"] == curves["kl_attempted"]).all()
+        assert result.final_return == curves["return_last100"].iloc[-1]
+        np.testing.assert_allclose(result.auc_return, curves["return_mean"].mean())
 
 
-@pytest.mark.parametrize("normalization", ["none", "batch", "minibatch"])
-@pytest.mark.parametrize("algorithm", NAMES)
-def test_implied_beta_is_the_advantages_scale_times_the_scores_share(algorithm, normalization):
+@pytest.mark.parametrize("normalization, task", [("none", "cartpole"), ("batch", "invertedpendulum"),
+                                                 ("minibatch", "invertedpendulum")])  # fmt: skip
+def test_implied_beta_is_the_advantages_scale_times_the_scores_share(normalization, task, monkeypatch):
     """implied_beta = s R / sqrt(2 delta), row by row; s is the rms of the advantages as the algorithm saw them."""
-    trainer, seen = runs(algorithm, advantage_normalization=normalization, reward_scale=7.0), []
-    update = trainer.parts[0].page.update
-
-    class Page:
-        @staticmethod
-        def update(fleet, theta, state, rollout):
-            seen.append(rollout.batch.advantage.square().mean(-1).sqrt().double().numpy())
-            return update(fleet, theta, state, rollout)
-
-    trainer.parts[0].page = Page
-    results = trainer.train()
-    delta = getattr(results[0].config.algorithm, "max_kl", 0.01)
-    for run, result in enumerate(results):
-        s = np.array([rms[run] for rms in seen])
-        np.testing.assert_allclose(
-            result.curves["implied_beta"], s * result.curves["score_share"] / np.sqrt(2 * delta), rtol=1e-4
-        )
+    seen, update = [], Trainer._update
+    rms = lambda made: made.batch.advantage.square().mean(-1).sqrt().double().numpy()  # noqa: E731
+    monkeypatch.setattr(Trainer, "_update", lambda self, made: seen.append(rms(made)) or update(self, made))
+    for run, result in enumerate(every_arm(task, advantage_normalization=normalization, reward_scale=7.0).train()):
+        delta, s = getattr(result.config.algorithm, "max_kl", 0.01), np.array([each[run] for each in seen])
+        expected = s * result.curves["score_share"] / np.sqrt(2 * delta)
+        np.testing.assert_allclose(result.curves["implied_beta"], expected, rtol=1e-4)
         if normalization != "none":  # unit variance
             np.testing.assert_allclose(s, 1, atol=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", NAMES)
-def test_every_arm_resumes_to_the_same_bits(algorithm, tmp_path):
+@every_task
+def test_every_arm_resumes_to_the_same_bits(task, tmp_path):
     """State that a page keeps between updates (Adam, beta, the update's number) is in the checkpoint."""
-    whole = runs(algorithm, chapter=1)
-    whole.train()
-    interrupted, path = runs(algorithm, chapter=1), tmp_path / "checkpoint.pt"
+    path, (whole, expected) = tmp_path / "checkpoint.pt", trained(task)
 
     def interrupt(trainer):
         if trainer.iteration == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.train(interrupted, interrupt, path)
-    resumed = runs(algorithm, chapter=1)
-    checkpoint.train(resumed, path=path)
+        checkpoint.train(every_arm(task, chapter=2), interrupt, path)
+    resumed = every_arm(task, chapter=2)
+    for ours, theirs in zip(checkpoint.train(resumed, path=path), expected, strict=True):
+        pd.testing.assert_frame_equal(ours.curves, theirs.curves, check_exact=True)
     assert torch.equal(resumed.theta, whole.theta) and torch.equal(resumed.critic_theta, whole.critic_theta)
 
 
@@ -136,23 +150,6 @@ def test_a_constraint_ignores_the_rewards_scale(algorithm):
     changes = {} if algorithm == "trpo" else {"optimizer": ("sgd", "sgd"), "learning_rate": (0.1, 0.001)}
     trainer = scaled(algorithm, numbers, **changes)
     torch.testing.assert_close(trainer.theta[0], trainer.theta[1], rtol=0, atol=1e-6)
-
-
-def test_standardised_advantages_are_the_ones_learned_from():
-    """They were once computed and not used (openai/baselines#64)."""
-    trainer, seen = runs("kl_fixed"), []
-    start = trainer.parts[0].page.update
-
-    class Page:
-        @staticmethod
-        def update(fleet, theta, state, rollout):
-            seen.append(rollout.batch.advantage)
-            return start(fleet, theta, state, rollout)
-
-    trainer.parts[0].page = Page
-    trainer.train()
-    for advantage in seen:
-        torch.testing.assert_close(advantage, normalise(advantage), rtol=0, atol=1e-5)
 
 
 # Replay

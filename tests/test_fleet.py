@@ -77,8 +77,7 @@ class Spy:
 # Together and alone
 
 
-@pytest.mark.parametrize("task", ["cartpole", "invertedpendulum"])
-@pytest.mark.parametrize("algorithm", ["trpo", "kl_adaptive"])
+@pytest.mark.parametrize("algorithm, task", [("trpo", "cartpole"), ("kl_adaptive", "invertedpendulum")])
 def test_together_is_alone_to_rounding(task, algorithm):
     """Four updates in float64; learning rate, discount and the algorithm's numbers differ between the runs.
 
@@ -150,19 +149,11 @@ def test_a_fleet_of_runs_that_cannot_share_one_is_refused():
         Trainer(configs()[:1] + configs(horizon=256)[1:])
 
 
-@every_algorithm
-def test_two_same_trainings_give_the_same_bits(algorithms):
-    first, second = (Trainer(mixed(algorithms, iterations=2)) for _ in range(2))
-    for a, b in zip(first.train(), second.train(), strict=True):
-        same(a.curves, b.curves)
-    assert torch.equal(first.theta, second.theta) and torch.equal(first.critic_theta, second.critic_theta)
-
-
 # Divergence
 
 
-@pytest.mark.parametrize("task", ["cartpole", "pendulum", "invertedpendulum"])
-@pytest.mark.parametrize("algorithm", ["trpo", "kl_adaptive"])
+@pytest.mark.parametrize("algorithm, task", [("trpo", "cartpole"), ("kl_adaptive", "pendulum"),
+                                             ("trpo", "invertedpendulum")])  # fmt: skip
 def test_a_fleet_mate_turned_to_nan_changes_no_other_runs_bits(task, algorithm, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # MuJoCo writes about NaN actions to a file in the current folder
     runs = configs(task, algorithm)
@@ -339,55 +330,7 @@ def test_episode_statistics_are_a_slow_loop():
     assert not finished[0] and len(finished[2]) > 200
 
 
-OWN_COLUMNS = {  # what only some algorithms have
-    "trpo": {"backtracks", "accepted"},
-    "kl_fixed": {"beta"},
-    "kl_adaptive": {"beta"},
-    "clip": {"clipped_share"},
-    "unpenalised": set(),
-}
-
-
-@every_algorithm
-def test_every_column_is_recorded_in_every_iteration(algorithms):
-    results = Trainer(mixed(algorithms, iterations=3)).train()
-    assert [result.config.algorithm.name for result in results] == [name for name in algorithms for _ in range(3)]
-    for result in results:
-        curves, algorithm = result.curves, result.config.algorithm.name
-        assert list(curves.columns) == list(CURVES)
-        assert curves["run_id"].unique().tolist() == [result.config.run_id]
-        assert curves["iteration"].tolist() == [0, 1, 2] and curves["env_steps"].tolist() == [128, 256, 384]
-        always = [
-            "kl_after",
-            "kl_attempted",
-            "surrogate_gain",
-            "entropy",
-            "implied_beta",
-            "implied_beta_crossfit",
-            "sigma_advantage",
-            "score_share",
-            "gradient_norm",
-            "cg_residual",
-            "explained_variance",
-            "value_loss",
-            "max_ratio",
-        ]
-        assert np.isfinite(curves[always]).all(axis=None), algorithm
-        own = OWN_COLUMNS.get(algorithm)
-        if own is not None:
-            sometimes = ["beta", "backtracks", "accepted", "clipped_share"]
-            assert {name for name in sometimes if curves[name].notna().all()} == own
-            assert {name for name in sometimes if curves[name].notna().any()} == own
-            assert algorithm == "trpo" or (curves["kl_after"] == curves["kl_attempted"]).all()
-        assert result.status == "complete"
-        assert result.final_return == curves["return_last100"].iloc[-1]
-        np.testing.assert_allclose(result.auc_return, curves["return_mean"].mean())
-        if algorithm == "trpo":
-            assert (curves["kl_after"] <= result.config.algorithm.max_kl).all()
-
-
-@pytest.mark.parametrize("task", ["cartpole", "invertedpendulum"])
-@pytest.mark.parametrize("algorithm", ["trpo", "kl_fixed"])
+@pytest.mark.parametrize("algorithm, task", [("trpo", "invertedpendulum"), ("kl_fixed", "cartpole")])
 def test_kl_after_is_that_of_the_full_batch_at_the_final_parameters(task, algorithm):
     trainer = Trainer(configs(task, algorithm), dtype=torch.float64)
     spy, policy = Spy(trainer), trainer.fleet.policy
@@ -409,8 +352,7 @@ def test_kl_after_is_that_of_the_full_batch_at_the_final_parameters(task, algori
             np.testing.assert_allclose(row["max_ratio"][run], ratio.max().item(), rtol=1e-9)
 
 
-@pytest.mark.parametrize("task", ["cartpole", "invertedpendulum"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("task, dtype", [("cartpole", torch.float32), ("invertedpendulum", torch.float64)])
 def test_a_rejected_step_is_recorded_as_no_kl_after_and_the_kl_attempted(task, dtype, monkeypatch):
     """Reporting the rejected step's KL as the update's, or 0 for both, hides what happened."""
     monkeypatch.setattr("study.solver.acceptable", lambda gain, kl, bound: torch.zeros_like(gain, dtype=torch.bool))
