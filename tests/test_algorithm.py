@@ -1,11 +1,8 @@
 """Each page's update against a slow reference: dense matrices, plain loops, one sample at a time."""
 
-import math
-
 import pytest
 import torch
 from reference import (
-    FAMILIES,
     dense_fisher,
     families,
     one,
@@ -17,7 +14,7 @@ from reference import (
 
 from study.algorithm import NAMES, clip, kl_adaptive, kl_fixed, page, trpo, unpenalised
 from study.objective import change
-from study.penalty import LIMIT
+from study.policy import Gaussian
 
 
 def mean_terms(policy, theta, batch):
@@ -49,14 +46,12 @@ def dense_trpo(policy, theta, batch, max_kl, damping, backtracks):
 @families
 def test_trpo_is_the_dense_update(family, rng):
     """To 1e-8 in every parameter; runs of different max_kl and damping, some of them backtracking."""
-    numbers = [
-        {"max_kl": max_kl, "damping": damping, "cg_iterations": 100}
-        for max_kl in (0.001, 0.01, 0.1, 1.0, 10.0)
-        for damping in (0.1, 0.001)
-    ]
+    pairs = ((0.001, 0.1), (0.01, 0.001), (0.1, 0.1), (1.0, 0.001), (10.0, 0.1), (10.0, 0.001))
+    numbers = [{"max_kl": max_kl, "damping": damping, "cg_iterations": 100} for max_kl, damping in pairs]
     fleet, theta, rollout = random_fleet("trpo", family, rng, numbers)
     new, state, metrics = trpo.update(fleet, theta, (), rollout)
-    shortened = 0
+    after, shortened = fleet.each(change)(new, rollout.batch), 0
+    assert (after.kl <= fleet.settings.max_kl).all() and (after.surrogate_gain > 0).all()
     for run, number in enumerate(numbers):
         batch = one(rollout.batch, run)
         expected = dense_trpo(fleet.policy, theta[run], batch, number["max_kl"], number["damping"], 10)
@@ -71,18 +66,6 @@ def test_trpo_is_the_dense_update(family, rng):
 
 
 @families
-def test_trpo_never_exceeds_max_kl_and_gains(family, rng):
-    numbers = [{"max_kl": 10**exponent} for exponent in (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0)]
-    fleet, theta, rollout = random_fleet("trpo", family, rng, numbers)
-    new, _, metrics = trpo.update(fleet, theta, (), rollout)
-    after = fleet.each(change)(new, rollout.batch)
-    assert metrics["accepted"].all()
-    assert (after.kl <= fleet.settings.max_kl).all() and (after.surrogate_gain > 0).all()
-    small = fleet.settings.max_kl <= 1e-3
-    assert (after.kl[small] > 0.1 * fleet.settings.max_kl[small]).all(), "a small step nearly fills its bound"
-
-
-@families
 def test_trpos_full_step_lies_on_the_boundary_of_the_damped_quadratic_model(family, rng):
     fleet, theta, rollout = random_fleet("trpo", family, rng, [{"max_kl": 1e-6, "damping": 0.1}] * 3)
     new, _, metrics = trpo.update(fleet, theta, (), rollout)
@@ -94,17 +77,6 @@ def test_trpos_full_step_lies_on_the_boundary_of_the_damped_quadratic_model(fami
         torch.testing.assert_close(quadratic.item(), 1e-6, rtol=1e-6, atol=0)
         # The true KL is what damping leaves of it.
         torch.testing.assert_close(metrics["kl_attempted"][run], 0.5 * step @ fisher @ step, rtol=1e-2, atol=0)
-
-
-@families
-def test_trpos_step_is_the_quadratic_penaltys_with_beta_its_multiplier(family, rng):
-    """argmax g^T s - beta s^T F s / 2 at beta = lambda* is the very step."""
-    fleet, theta, rollout = random_fleet("trpo", family, rng, [{"max_kl": 1e-5, "cg_iterations": 100}])
-    new, _, metrics = trpo.update(fleet, theta, (), rollout)
-    g = policy_gradient(fleet.policy, theta[0], one(rollout.batch))
-    fisher = dense_fisher(fleet.policy, theta[0], rollout.batch.observation[0])
-    fisher = fisher + 0.1 * torch.eye(len(g), dtype=g.dtype)
-    torch.testing.assert_close(new[0] - theta[0], torch.linalg.solve(metrics["implied_beta"][0] * fisher, g))
 
 
 @families
@@ -137,63 +109,6 @@ def test_a_rejected_step_reports_the_kl_it_attempted(family, rng):
 
 
 # SGD arms
-
-
-def ratio_loss(r, kl, advantage, numbers):
-    return -r * advantage
-
-
-def penalised_loss(r, kl, advantage, numbers):
-    return -r * advantage + numbers["beta"] * kl
-
-
-def clipped_loss(r, kl, advantage, numbers):
-    limited = min(max(r, 1 - numbers["clip_epsilon"]), 1 + numbers["clip_epsilon"])
-    return -min(r * advantage, limited * advantage) + 0 * r  # a graph even where nothing has a gradient
-
-
-ARMS = {
-    "unpenalised": (ratio_loss, [{}, {}]),
-    "kl_fixed": (penalised_loss, [{"beta": 0.3}, {"beta": 30.0}]),
-    "kl_adaptive": (penalised_loss, [{"beta": 0.5}, {"beta": 8.0}]),
-    "clip": (clipped_loss, [{"clip_epsilon": 0.05}, {"clip_epsilon": 0.3}]),
-}
-
-
-@families
-@pytest.mark.parametrize("algorithm", ARMS)
-def test_an_sgd_update_is_a_loop_over_samples_and_torch_adam(algorithm, family, rng):
-    """Each minibatch's loss summed sample by sample through torch.distributions; steps large enough to clip."""
-    loss, numbers = ARMS[algorithm]
-    fleet, theta, rollout = random_fleet(algorithm, family, rng, numbers, learning_rate=0.02)
-    made = page(algorithm)
-    new, state, _ = made.update(fleet, theta, made.start(fleet, theta), rollout)
-    for run in range(2):
-        parameter = torch.nn.Parameter(theta[run].clone())
-        optimiser = torch.optim.Adam([parameter], lr=0.02, eps=1e-5)
-        batch = one(rollout.batch, run)
-        for epoch in rollout.order[run]:
-            for some in epoch.split(fleet.minibatch_size):
-                minibatch = type(batch)(*(field[some] for field in batch))
-                terms = [loss(*term, numbers[run]) for term in sample_terms(fleet.policy, parameter, minibatch)]
-                optimiser.zero_grad()
-                (sum(terms) / len(terms)).backward()
-                optimiser.step()
-        torch.testing.assert_close(new[run], parameter.detach(), rtol=1e-8, atol=1e-8)
-
-
-@families
-def test_the_arms_differ_after_several_steps(family, rng):
-    """Same start, same batch, same order; a penalty inert after the first gradient would make two arms equal."""
-    ends = {}
-    for algorithm, (_, numbers) in ARMS.items():
-        rng.manual_seed(0)
-        fleet, theta, rollout = random_fleet(algorithm, family, rng, numbers, learning_rate=0.02)
-        made = page(algorithm)
-        ends[algorithm], _, _ = made.update(fleet, theta, made.start(fleet, theta), rollout)
-    for a in ends:
-        for b in ends:
-            assert a == b or (ends[a] - ends[b]).abs().max() > 1e-4
 
 
 @families
@@ -233,37 +148,6 @@ def test_clip_with_a_wide_epsilon_is_unpenalised_and_a_clipped_sample_has_no_gra
 TARGET = 0.01
 
 
-@pytest.mark.parametrize(
-    ("kl", "factor"),
-    [
-        (0.0, 0.5),
-        (TARGET / 1.5 * 0.999, 0.5),
-        (TARGET / 1.5 * 1.001, 1),
-        (TARGET, 1),
-        (TARGET * 1.5 * 0.999, 1),
-        (TARGET * 1.5 * 1.001, 2),
-        (1e6, 2),
-        (math.inf, 2),
-        (math.nan, 1),
-    ],
-)
-def test_ppos_rule_halves_below_keeps_inside_and_doubles_above(kl, factor):
-    log2_beta = torch.tensor([0.0, 3.0], dtype=torch.float64)
-    new = kl_adaptive.adapt(log2_beta, torch.full((2,), kl, dtype=torch.float64), torch.tensor(TARGET))
-    torch.testing.assert_close(torch.exp2(new), factor * torch.exp2(log2_beta))
-
-
-def test_beta_neither_underflows_nor_overflows():
-    """It stops at wide bounds, from which the first contrary update leads away."""
-    beta, target = torch.tensor([0.0]), torch.tensor(TARGET)
-    seen = []
-    for kl in [0.0] * 2000 + [1.0] * 2000:
-        beta = kl_adaptive.adapt(beta, torch.tensor([kl]), target)
-        seen.append(beta.item())
-    assert min(seen) == -LIMIT and max(seen) == LIMIT and seen[2000] == -LIMIT + 1
-    assert 0 < torch.exp2(torch.tensor(-LIMIT)) and torch.exp2(torch.tensor(LIMIT)).isfinite()
-
-
 @families
 def test_beta_follows_the_kl_of_the_full_batch_after_all_epochs_and_acts_on_the_next_update(family, rng):
     """Once per update, not per minibatch; the update itself runs at the old beta."""
@@ -280,13 +164,6 @@ def test_beta_follows_the_kl_of_the_full_batch_after_all_epochs_and_acts_on_the_
     torch.testing.assert_close(metrics["beta"], torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
 
 
-def test_the_adaptive_update_at_one_beta_is_the_fixed_one(rng):
-    fleet, theta, rollout = random_fleet("kl_adaptive", FAMILIES[0], rng, [{"beta": 3.0}])
-    adaptive, _, _ = kl_adaptive.update(fleet, theta, kl_adaptive.start(fleet, theta), rollout)
-    fixed, _, _ = kl_fixed.update(fleet, theta, kl_fixed.start(fleet, theta), rollout)
-    torch.testing.assert_close(adaptive, fixed)
-
-
 # Every page
 
 
@@ -298,6 +175,8 @@ def test_an_update_together_is_each_run_alone_and_writes_to_nothing_it_was_given
     together, _, metrics = made.update(fleet, theta, made.start(fleet, theta), rollout)
     assert all(torch.equal(a, b) for a, b in zip(kept, [theta, *rollout.batch]))
     assert together.shape == theta.shape and together.isfinite().all()
+    if isinstance(family, Gaussian):  # log std was once missing from a trained set of parameters (openai/baselines#262)
+        assert (together[:, -2:] != theta[:, -2:]).all()
     assert all(metric.shape == (3,) for metric in metrics.values())
     rng.manual_seed(0)
     single, _, _ = random_fleet(algorithm, family, rng, [{}])
