@@ -13,6 +13,7 @@ from synthetic import Task, fixed
 
 import analysis
 from analysis import data, question, response, scale, sizes, statistics, tuning
+from analysis.arms import NotApplicable
 from analysis.question import (
     clipping,
     constraint,
@@ -718,6 +719,8 @@ def test_the_measured_beta_is_read_against_the_mean_of_the_other_tasks_best(tmp_
         (answer,) = mechanism.decide(mechanism.effects(read))
         assert answer.high < 0 and answer.verdict == "" and len(answer.tasks) == len(frame)
     assert len(analysis.figure("diagonal", study, 3.3).axes) == 1  # as it was called
+    with pytest.raises(NotApplicable, match="needs TRPO"):
+        mechanism.effects(study.only("kl_fixed"))
 
 
 def test_a_task_whose_implied_beta_averages_out_has_no_measured_one():

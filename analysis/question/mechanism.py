@@ -48,7 +48,7 @@ def effects(data) -> Effects:
         best = fit.optimum.rename(columns={f"flat_{end}": name for end, name in BEST.items()})
         best[list(BEST.values())] = best[list(BEST.values())].clip(fit.at[0], fit.at[-1])
         frame = best.merge(measured(data, rows(data, sample, "trpo", "raw")), on="task")
-        frame = frame[np.isfinite(frame["measured"])]
+        frame = frame[frame["measured"] > -np.inf]
         if frame.empty:
             continue
         values = frame["task"].map(scores.groupby("task")["x"].nunique())
