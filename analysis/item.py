@@ -4,11 +4,14 @@ Such a module has
 
     TITLE, CAPTION           for people; the report folds what stands below a caption's first paragraph
     PART, ORDER              its heading in the report, one of PARTS, and its place there
-    NEEDS                    algorithms whose runs must be complete; left out: all that the study has
+    NEEDS                    algorithms whose runs must be complete; left out: all that the study has, and of a question
+                             none
     PER_TASK                 False where a task with missing runs cannot be left out without touching the others
-    WHOLE                    True where `numbers` reads tasks at every budget; else the study has one for each
+    WHOLE                    True, as of questions, where `numbers` reads tasks at every budget; else the study has one
+                             for each
     numbers(study, runs)     -> frame, which becomes the CSV. `runs` are those of the main condition without the tasks
-                             whose runs are missing. Raises NotApplicable, which says what the study lacks.
+                             whose runs are missing. Raises NotApplicable, which says what the study lacks. Left out of
+                             a question: the `by_task` of its effects
     draw(frame)              -> Figure, of a figure; no number is computed there
     text(frame)              -> frame of strings, of a table; with `draw` as well, the table is folded below the figure
     findings(frame)          -> frame of what compares arms (`FINDING` and value), so that no quantity has two values
@@ -18,6 +21,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 import pandas as pd
@@ -67,10 +71,16 @@ def found(package: str, path) -> dict[str, Item]:
 
 def _item(module):
     caption, _, more = module.CAPTION.strip().partition("\n\n")
-    shown = (getattr(module, name, None) for name in ("draw", "text", "findings", "NEEDS"))
-    rest = getattr(module, "PER_TASK", True), getattr(module, "WHOLE", False)
-    words = name(module), module.TITLE, one_line(caption), one_line(more)
-    return Item(*words, module.PART, module.ORDER, module.numbers, *shown, *rest)
+    words = name(module), module.TITLE, one_line(caption), one_line(more), module.PART, module.ORDER
+    asked = hasattr(module, "effects")  # a question
+    numbers = module.numbers if hasattr(module, "numbers") else partial(_by_task, module.effects)
+    shown = (getattr(module, name, None) for name in ("draw", "text", "findings"))
+    needs, whole = getattr(module, "NEEDS", () if asked else None), getattr(module, "WHOLE", asked)
+    return Item(*words, numbers, *shown, needs, getattr(module, "PER_TASK", True), whole)
+
+
+def _by_task(effects, study, runs):
+    return effects(study).by_task
 
 
 def in_order(items: dict) -> dict:

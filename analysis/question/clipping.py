@@ -30,8 +30,6 @@ Regret is what a β loses that is best on all other tasks, against the one best 
 value is chosen and read on different seeds.
 """
 PART, ORDER = "windows_of_values", 15
-NEEDS = ()
-WHOLE = True
 
 
 class Effects(NamedTuple):
@@ -74,10 +72,6 @@ WORLDS = [{"effect": effect, "scatter": 0.05, "judging": 2, "tasks": 27} for eff
 
 
 # The figure -------------------------------------------------------------------------------
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def draw(frame) -> Figure:

@@ -28,8 +28,6 @@ mean with its 95 % interval. Each side's value is tuned on the task itself, or i
 chosen and read on different seeds.
 """
 PART, ORDER = "tuned", 5
-NEEDS = ()
-WHOLE = True
 
 
 class Effects(NamedTuple):
@@ -90,10 +88,6 @@ WORLDS = [{"effect": effect, "tasks": tasks} for tasks in (15, 30) for effect in
 
 
 # The figure -------------------------------------------------------------------------------
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def draw(frame) -> Figure:

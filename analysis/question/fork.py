@@ -45,8 +45,6 @@ Runs of several β go on from an early and from a late point of the same run. Do
 intervals, which go on beyond the values run (arrows) where the best value may lie there; a line joins a task's two.
 """
 PART, ORDER = "within", 7
-NEEDS = ()
-WHOLE = True
 
 
 class Effects(NamedTuple):
@@ -206,10 +204,6 @@ WORLDS = [{"move": move, "studies": 100} for move in (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 # The figure -------------------------------------------------------------------------------
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def draw(frame) -> Figure:

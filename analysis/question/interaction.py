@@ -30,8 +30,6 @@ gain most change sides (a qualitative interaction); one between may still serve 
 all tasks of a row’s sample and kind of advantages.
 """
 PART, ORDER = "within", 15
-NEEDS = ()
-WHOLE = True
 
 
 class Effects(NamedTuple):
@@ -128,10 +126,6 @@ WORLDS = [
 
 
 # The table --------------------------------------------------------------------------------
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def text(frame) -> pd.DataFrame:

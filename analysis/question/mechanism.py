@@ -31,8 +31,6 @@ differ by less than a factor of three. Left out are tasks whose mean square of t
 are many, only those are named where the two differ by more than ten.
 """
 PART, ORDER = "unit", 90
-NEEDS = ()
-WHOLE = True
 FEW = 15  # tasks that can all be named
 
 
@@ -114,10 +112,6 @@ WORLDS = [{"share": share, "tasks": tasks} for tasks in (15, 30) for share in (2
 
 
 # The figure -------------------------------------------------------------------------------
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def draw(frame) -> Figure:

@@ -46,7 +46,7 @@ seeds. Score: mean return over training, the untrained policy at 0. A value serv
 dashed one, at {KEEPS:g}, there. The tasks were chosen because they differ.
 """
 PART, ORDER = "overview", 1
-NEEDS = ()
+WHOLE = False
 
 
 class Effects(NamedTuple):
@@ -175,10 +175,6 @@ def imagine(means, noise=0.1, count=3, studies=1000, seed=0):
 
 
 # The figure -------------------------------------------------------------------------------
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def draw(frame) -> Figure:

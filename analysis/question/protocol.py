@@ -54,8 +54,6 @@ Best β of each task with its 95 % interval, plain and with the protocol changed
 and seeds.
 """
 PART, ORDER = "ruled_out", 42
-NEEDS = ()
-WHOLE = True
 
 
 class Effects(NamedTuple):
@@ -211,10 +209,6 @@ WORLDS = [
 
 
 # The table --------------------------------------------------------------------------------
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def text(frame) -> pd.DataFrame:

@@ -35,8 +35,6 @@ against the value best on the task itself. Both are chosen and read on different
 large dot is the mean with its 95 % interval over tasks; the line at 0.05 is the rule's.
 """
 PART, ORDER = "windows_of_values", 7
-NEEDS = ()
-WHOLE = True
 
 
 class Effects(NamedTuple):
@@ -116,10 +114,6 @@ WORLDS = [{"sd": sd} for sd in (0.0, 0.3, 0.45, 0.6, 0.74, 0.9)]
 
 
 # The figure -------------------------------------------------------------------------------
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def draw(frame) -> Figure:

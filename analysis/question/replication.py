@@ -35,8 +35,6 @@ Ours beside theirs, with 95 % intervals over seeds, and ours minus theirs. Versi
 number is made of: the studies’ pages.
 """
 PART, ORDER = "ruled_out", 41
-NEEDS = ()
-WHOLE = True
 COLUMNS = [
     "source", "kind", "task", "what", "seeds", "ours", "ours_low", "ours_high", "theirs", "theirs_low", "theirs_high",
     "difference", "low", "high", "verdict",
@@ -308,10 +306,6 @@ WORLDS = [
 
 
 # The table --------------------------------------------------------------------------------
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def text(frame) -> pd.DataFrame:

@@ -43,8 +43,6 @@ the plot; faint: on either side. SD / width says how hard it is to choose one va
 a task's response.
 """
 PART, ORDER = "windows_of_values", 5
-NEEDS = ()
-WHOLE = True
 
 
 class Effects(NamedTuple):
@@ -162,10 +160,6 @@ def imagined_scores(sd, width, tasks, values, count, noise, generator):
 
 
 # The figure -------------------------------------------------------------------------------
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def draw(frame) -> Figure:

@@ -48,8 +48,6 @@ Level lines: the unit of reward does not matter. Titles: by what the step is mul
 largest, mean over tasks and all values that were run, with its 95 % interval over tasks.
 """
 PART, ORDER = "unit", 3
-NEEDS = ()
-WHOLE = True
 
 
 class Effects(NamedTuple):

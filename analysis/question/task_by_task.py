@@ -30,8 +30,6 @@ tasks, with 95 % intervals over seeds (Welch). Filled: not 0 by Holm’s correct
 more; with fewer a task by itself shows nothing. A line that reaches the edge is longer.
 """
 PART, ORDER = "tuned", 25
-NEEDS = ()
-WHOLE = True
 
 
 class Effects(NamedTuple):
@@ -146,10 +144,6 @@ WORLDS = [{"lead": lead, "seeds": seeds} for seeds in (5, 8) for lead in (0.0, 2
 
 
 # The figure -------------------------------------------------------------------------------
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def draw(frame) -> Figure:

@@ -34,8 +34,6 @@ are longer than two decades; the band is the 95 %
 interval of the slope.
 """
 PART, ORDER = "unit", 5
-NEEDS = ()
-WHOLE = True
 
 
 class Effects(NamedTuple):
@@ -151,10 +149,6 @@ def imagine(slope=1.0, scatter=0.15, sigma=0.8, normalised=0.35, tasks=30, studi
 
 
 # The figure -------------------------------------------------------------------------------
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def draw(frame) -> Figure:

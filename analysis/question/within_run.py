@@ -28,8 +28,6 @@ tasks, the large one is their mean with its 95 % interval. β on normalised adva
 alone is the control.
 """
 PART, ORDER = "within", 5
-NEEDS = ()
-WHOLE = True
 
 
 class Effects(NamedTuple):
@@ -86,10 +84,6 @@ def moved(found: Effects) -> list[str]:
 
 
 WORLDS = [{"effect": effect, "scatter": 0.2} for effect in (0.0, 0.05, 0.1)]
-
-
-def numbers(study, runs) -> pd.DataFrame:
-    return effects(study).by_task
 
 
 def draw(frame) -> Figure:
