@@ -9,7 +9,7 @@ A module has
     imagine(...)        -> how often a rule shows its claim, and the contrary, in simulated studies
     WORLDS              the keywords of `imagine` whose shares results/question_sizes.csv has (`analysis.sizes`)
     sentence(answer)    -> one finding in words, made from the answer's fields; left out: that of this file
-    TITLE, CAPTION, PART, ORDER, numbers, draw      its figure, as any report item has it (`analysis.item`); with
+    TITLE, CAPTION, PART, ORDER, draw      its figure of `by_task`, as any report item has it (`analysis.item`); with
                         `text` instead of `draw` its table
 
 What several of them use is here: samples, scores, fits, candidates and answers.
