@@ -28,22 +28,19 @@ def default_arm(runs, algorithm):
         return chosen
     default = KNOBS.get(algorithm, (None, None))[1]
     if default is not None and chosen["setting"].notna().any():
-        distance = np.abs(np.log(chosen["setting"] / default))
-        return chosen[distance == distance.min()]
+        return _nearest(chosen, default)
     return chosen[chosen["arm"] == chosen["arm"].mode().iloc[0]]
 
 
 def headline(runs):
     """Each algorithm at its authors' setting, with each value of its other settings; without such one, every arm."""
-    return pd.concat([_shown(own) for _, own in runs.groupby("family")])
+    families = [(KNOBS.get(own["algorithm"].iloc[0], (None, None))[1], own) for _, own in runs.groupby("family")]
+    return pd.concat([own if default is None else _nearest(own, default) for default, own in families])
 
 
-def _shown(runs):
-    """Of one family."""
-    _, default = KNOBS.get(runs["algorithm"].iloc[0], (None, None))
-    if default is None:
-        return runs
-    distance = np.abs(np.log(runs["setting"] / default))
+def _nearest(runs, value):
+    """Runs whose knob has the value, or the one nearest to it."""
+    distance = np.abs(np.log(runs["setting"] / value))
     return runs[distance == distance.min()]
 
 
@@ -53,14 +50,6 @@ def knobs(runs):
     known = {name: knob for name, (knob, _) in KNOBS.items() if several.get(name, 0) > 1}
     own = runs[~runs["algorithm"].isin(ALGORITHMS)].groupby("family")["knob"].first()
     return known | {family: knob for family, knob in own.items() if several[family] > 1}
-
-
-def sweep(runs, algorithm="kl_fixed", least=2):
-    """Plain runs of an algorithm whose knob takes several values. Raises NotApplicable."""
-    chosen = plain(runs, algorithm)
-    if chosen["setting"].nunique() < least:
-        raise NotApplicable(f"needs {algorithm} with at least {least} values of {KNOBS[algorithm][0]}")
-    return chosen
 
 
 def swept_algorithms(runs, least=2):
@@ -115,14 +104,12 @@ class Grid:
         return (self.values - self.floor[:, None, None]) / self.gain[:, None, None]
 
 
-def grid(runs, algorithm, everything=None, column="score", common=True):
-    """Grid of an algorithm's plain runs.
+def grid(runs, algorithm, column="score", common=True):
+    """Grid of an algorithm's plain runs; the best arm of all of `runs` sets the scale of each task.
 
-    everything  runs whose best arm sets the scale of each task; `runs` if None
-    common      only the settings that every task has; else all, NaN where a task lacks one
+    common  only the settings that every task has; else all, NaN where a task lacks one
     """
     chosen = plain(runs, algorithm)
-    everything = runs if everything is None else everything
     settings = common_settings(chosen) if common else sorted(chosen["setting"].dropna().unique())
     tasks = sorted(chosen["task"].unique())
     seeds = sorted(chosen["seed"].unique())
@@ -133,24 +120,16 @@ def grid(runs, algorithm, everything=None, column="score", common=True):
     ]
     inside = at[1] >= 0
     values[at[0][inside], at[1][inside], at[2][inside]] = chosen[column].to_numpy()[inside]
-    floor, gain = scale(everything, tasks, column)
-    return Grid(tasks, np.array(settings), values, floor, gain)
-
-
-def part(scores, tasks, settings):
-    """The grid of some of its tasks and settings."""
-    kept = [scores.tasks.index(task) for task in tasks]
-    columns = [list(scores.settings).index(setting) for setting in settings]
-    values = scores.values[np.ix_(kept, columns)]
-    return Grid(list(tasks), np.array(settings), values, scores.floor[kept], scores.gain[kept])
+    return Grid(tasks, np.array(settings), values, *scale(runs, tasks, column))
 
 
 def learned(scores):
     """The grid without tasks that were not learned."""
-    kept = [task for task, gain in zip(scores.tasks, scores.gain) if np.isfinite(gain)]
-    if not kept:
+    kept = np.isfinite(scores.gain)
+    if not kept.any():
         raise NotApplicable("needs a task that some arm learned")
-    return part(scores, kept, scores.settings)
+    tasks = [task for task, known in zip(scores.tasks, kept) if known]
+    return Grid(tasks, scores.settings, scores.values[kept], scores.floor[kept], scores.gain[kept])
 
 
 def scale(runs, tasks, column="score"):
@@ -164,18 +143,18 @@ def scale(runs, tasks, column="score"):
     return floor, np.where(learned & (best > floor), best - floor, np.nan)
 
 
-def normalised_scores(runs, column="score"):
+def normalised_scores(runs):
     """`runs` with `normalised`: per task the untrained policy at 0 and the best single run at 1 (PPO's Table 1)."""
-    best = runs.groupby("task")[column].transform("max")
+    best = runs.groupby("task")["score"].transform("max")
     gain = (best - runs["untrained"]).where(best > runs["untrained"])
-    return runs.assign(normalised=(runs[column] - runs["untrained"]) / gain)
+    return runs.assign(normalised=(runs["score"] - runs["untrained"]) / gain)
 
 
-def percentile_scores(runs, column="score"):
+def percentile_scores(runs):
     """`runs` with `normalised`: per task the 5th and 95th percentile of all runs at 0 and 1 (Adkins et al. 2024)."""
-    grouped = runs.groupby("task")[column]
-    low, high = grouped.transform("quantile", 0.05), grouped.transform("quantile", 0.95)
-    return runs.assign(normalised=((runs[column] - low) / (high - low).where(high > low)).fillna(0.0))
+    scores = runs.groupby("task")["score"]
+    low, high = scores.transform("quantile", 0.05), scores.transform("quantile", 0.95)
+    return runs.assign(normalised=((runs["score"] - low) / (high - low).where(high > low)).fillna(0.0))
 
 
 def per_task(runs, tasks, column="normalised"):

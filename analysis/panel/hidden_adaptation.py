@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import statistics
-from ..arms import NotApplicable, default_arm, implied_squares, scale, sweep
+from ..arms import NotApplicable, default_arm, implied_squares, plain, scale
 from ..data import PHASES
 from ..names import task_name
 from ..style import available, legend_below, log_axis, log_beta_axis, task_colours
@@ -44,7 +44,10 @@ def numbers(study, runs) -> pd.DataFrame:
                         ("implied", advantages, task, phase + 1, *map(positive_root, (average, low, high)), len(group))
                     )
     for advantages, here in conditions.items():
-        for task, group in sweep(here).groupby("task"):
+        betas = plain(here, "kl_fixed")
+        if betas["setting"].nunique() < 2:
+            raise NotApplicable("needs kl_fixed with at least 2 values of beta")
+        for task, group in betas.groupby("task"):
             (floor,), (gain,) = scale(here, [task])
             for beta, cell in group.groupby("setting"):
                 values = (cell["score"].to_numpy() - floor) / gain

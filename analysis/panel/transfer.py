@@ -30,7 +30,7 @@ def numbers(study, runs) -> pd.DataFrame:
         raise NotApplicable("needs a number swept over at least 2 values on at least 2 tasks")
     rows = []
     for algorithm in algorithms:
-        scores = learned(grid(runs, algorithm, runs))
+        scores = learned(grid(runs, algorithm))
         if len(scores.tasks) < 2:
             continue
         loss = losses(scores.normalised)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from .. import statistics
-from ..arms import NotApplicable, several_seeds
+from ..arms import NotApplicable, grid, several_seeds
 from ..data import KNOBS
 from ..names import SYMBOLS, algorithm_name, task_name
 from ..question import CONDITIONS, KINDS, LEAST_TASKS, LEAST_VALUES, Sample, swept
@@ -61,24 +61,15 @@ def numbers(study, runs) -> pd.DataFrame:
             chosen = chosen[chosen.groupby("task")["setting"].transform("nunique") >= LEAST_VALUES]
             if chosen["task"].nunique() < LEAST_TASKS:
                 continue
-            tasks, settings, values = scores(chosen)
-            single, found = windows(values, settings)
+            scores = grid(chosen, algorithm, "normalised", common=False)
+            single, found = windows(scores.values, scores.settings)
             head = {"algorithm": algorithm, "advantages": KINDS[advantages]}
-            ends = {"smallest": settings[0], "largest": settings[-1]}
-            for task, window in zip(tasks, found):
+            ends = {"smallest": scores.settings[0], "largest": scores.settings[-1]}
+            for task, window in zip(scores.tasks, found):
                 rows.append(head | {"task": task, "single": single} | asdict(window) | ends)
     if not rows:
         raise NotApplicable("needs three values of a knob, two seeds each, on three learned tasks")
     return pd.DataFrame(rows)
-
-
-def scores(runs):
-    """(tasks [E], settings [H], normalised scores [E, H, S]), NaN where a task has not been run."""
-    axes = [sorted(runs[name].unique()) for name in ("task", "setting", "seed")]
-    values = np.full([len(axis) for axis in axes], np.nan)
-    at = tuple(pd.Index(axis).get_indexer(runs[name]) for axis, name in zip(axes, ("task", "setting", "seed")))
-    values[at] = runs["normalised"]
-    return axes[0], np.array(axes[1]), values
 
 
 def points(settings):

@@ -23,7 +23,7 @@ WINDOW = 0.10  # that a setting may lose and still be in a task's range, untrain
 def numbers(study, runs) -> pd.DataFrame:
     rows = []
     for algorithm, knob in knobs(runs).items():
-        scores = learned(grid(runs, algorithm, runs, common=False))
+        scores = learned(grid(runs, algorithm, common=False))
         means = statistics.seed_means(scores.normalised)
         for e, task in enumerate(scores.tasks):
             run = np.isfinite(means[e])
