@@ -13,7 +13,7 @@ import unicodedata
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
-from itertools import cycle, groupby
+from itertools import cycle, groupby, product
 
 import matplotlib
 import matplotlib.lines
@@ -31,7 +31,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
 from .defaults import defaults
-from .names import task_name
+from .names import arm_name, task_name
 
 INK = "#1b1f24"
 FAINT = "#8b9097"
@@ -325,14 +325,27 @@ def by_arm(frame):
     return [(arm, groups[arm]) for arm in arm_styles(frame)]
 
 
-def arm_curves(frame):
-    """(task, arm, rows, colour, line style, line width) for each arm of each task, in the order of legends."""
+def arm_curves(frame, label, middle="mean", alpha=0.12, least=1, **options):
+    """(figure, {task: axes}): a plot per task over environment steps, a line and a band for each arm.
+
+    middle   column of the line; the band is from `low` to `high`, where an arm has the `least` runs that tell one
+    options  of `facets`
+    """
+    figure, axes = facets(frame["task"].unique(), **options)
     groups = dict(list(frame.groupby(["task", "arm"])))
-    for arm, (colour, line) in arm_styles(frame).items():
-        for task in frame["task"].unique():
-            if (task, arm) in groups:
-                curve = groups[task, arm]
-                yield task, arm, curve, colour, line, 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
+    for (arm, (colour, line)), (task, ax) in product(arm_styles(frame).items(), axes.items()):
+        if (task, arm) in groups:
+            curve = groups[task, arm]
+            x, thick = curve["env_steps"], 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
+            ax.plot(x, curve[middle], color=colour, ls=line, lw=thick, label=arm_name(arm))
+            if curve["runs"].iloc[0] >= least:
+                ax.fill_between(x, curve["low"], curve["high"], color=colour, alpha=alpha, lw=0)
+    for ax in axes.values():
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.xaxis.get_major_locator().set_params(nbins=4)
+    labels(axes.values(), "environment steps", label)
+    legend_below(figure, axes.values(), order=map(arm_name, arm_styles(frame)))
+    return figure, axes
 
 
 def legend_below(figure, axes, most=6, order=()):
@@ -367,7 +380,9 @@ def power_of_ten(value, _):
 
 
 def log_axis(axis, ticks=8):
-    """Decades as powers of ten, at most `ticks`; below two in view 1, 2 and 5 in plain numbers. Call last."""
+    """Makes an axis logarithmic: decades as powers of ten, at most `ticks`; below two in view 1, 2 and 5 in plain
+    numbers. Call last."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     low, high = axis.get_view_interval()
     if high / low < 100:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -378,16 +393,10 @@ def log_axis(axis, ticks=8):
     axis.set_minor_formatter(NullFormatter())
 
 
-def steps_axis(ax):
-    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-    ax.xaxis.get_major_locator().set_params(nbins=4)
-
-
 def log_beta_axis(ax, betas):
     """The axis of a number: plain labels where they fit below a small plot, else powers of ten, every second one."""
     low, high = min(betas), max(betas)
     small = low < 0.005
-    ax.set_xscale("log")
     ax.set_xlim(low / 1.6, high * 1.6)
     log_axis(ax.xaxis, ticks=4 if high / low >= (5e3 if small else 2e4) else 8)
     ax.xaxis.set_major_formatter(FuncFormatter(power_of_ten) if small else StrMethodFormatter("{x:g}"))
@@ -409,6 +418,12 @@ def labels(axes, x=None, y=None):
             ax.tick_params(labelbottom=True)
         if y and spec.is_first_col():
             ax.set_ylabel(y)
+
+
+def with_intervals(ax, x, frame, **options):
+    """The means of a frame over one of its columns, with a line for each interval that there is."""
+    error = np.nan_to_num(np.abs([frame["mean"] - frame["low"], frame["high"] - frame["mean"]]))
+    ax.errorbar(frame[x], frame["mean"], error, elinewidth=1, **options)
 
 
 def possible(ax, least, most, below=0.05):

@@ -7,8 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..arms import NotApplicable, default_arm, need, plain
-from ..names import arm_name
-from ..style import arm_curves, arm_styles, facets, labels, legend_below, log_axis, steps_axis
+from ..style import arm_curves, log_axis
 from .learning_curves import over_training
 
 TITLE = "What a fixed beta does to the step"
@@ -47,15 +46,7 @@ def finite_quantiles(values, quantiles) -> np.ndarray:
 
 def draw(frame) -> Figure:
     """KL(old||new) of each update over training, per task, for each fixed beta and TRPO."""
-    figure, axes = facets(frame["task"].unique(), sharey=True)
-    for task, arm, curve, colour, line, thick in arm_curves(frame):
-        ax = axes[task]
-        ax.plot(curve["env_steps"], curve["median"], color=colour, ls=line, lw=thick, label=arm_name(arm))
-        ax.fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
+    figure, axes = arm_curves(frame, "achieved KL (nats)", "median", sharey=True)
     for ax in axes.values():
-        ax.set_yscale("log")
         log_axis(ax.yaxis)
-        steps_axis(ax)
-    labels(axes.values(), "environment steps", "achieved KL (nats)")
-    legend_below(figure, axes.values(), order=map(arm_name, arm_styles(frame)))
     return figure

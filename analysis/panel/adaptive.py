@@ -33,35 +33,16 @@ def numbers(study, runs) -> pd.DataFrame:
         target = study.runs["kl_target"].to_numpy()[study.curves["run"].to_numpy()[inside]]
         ratio = study.curves["kl_after"].to_numpy(dtype=float)[inside] / target
         ratio = ratio[ratio > 0]
+        whose = {"task": task, "runs": len(group)}
         if len(ratio):
-            names = ["low", "p25", "median", "p75", "high"]
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "kind": "ratio",
-                        "task": task,
-                        **dict(zip(names, np.quantile(ratio, [0.05, 0.25, 0.5, 0.75, 0.95]))),
-                        "share_inside": np.mean((ratio >= 1 / TOLERANCE) & (ratio <= TOLERANCE)),
-                        "runs": len(group),
-                    },
-                    index=[0],
-                )
-            )
-        low, middle, high = finite_quantiles(np.exp(log_beta[group.index]), [0.1, 0.5, 0.9])
-        rows.append(
-            pd.DataFrame(
-                {
-                    "kind": "beta",
-                    "task": task,
-                    "progress": np.arange(1, parts + 1) / parts,
-                    "low": low,
-                    "median": middle,
-                    "high": high,
-                    "runs": len(group),
-                }
-            )
-        )
-    return pd.concat(rows, ignore_index=True)
+            quantiles = zip(("low", "p25", "median", "p75", "high"), np.quantile(ratio, [0.05, 0.25, 0.5, 0.75, 0.95]))
+            inside = np.mean((ratio >= 1 / TOLERANCE) & (ratio <= TOLERANCE))
+            rows.append(whose | {"kind": "ratio", **dict(quantiles), "share_inside": inside})
+        quantiles = finite_quantiles(np.exp(log_beta[group.index]), [0.1, 0.5, 0.9])
+        for part, (low, middle, high) in enumerate(quantiles.T, 1):
+            rows.append(whose | {"kind": "beta", "low": low, "median": middle, "high": high, "progress": part / parts})
+    columns = ["kind", "task", "low", "p25", "median", "p75", "high", "share_inside", "runs", "progress"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def draw(frame) -> Figure:
@@ -79,7 +60,6 @@ def draw(frame) -> Figure:
             f"{100 * row.share_inside:.0f} % inside", (1.0, y), xycoords=("axes fraction", "data"), fontsize=6.5,
             va="bottom", ha="right", xytext=(0, 2), textcoords="offset points",
         )  # fmt: skip
-    left.set_xscale("log")
     log_axis(left.xaxis)
     left.set_yticks(range(len(ratios)), [task_name(task) for task in ratios["task"]])
     left.set_ylim(len(ratios) - 0.4, -0.7)
@@ -92,7 +72,6 @@ def draw(frame) -> Figure:
         known = curve.dropna(subset=["median"])
         if len(known):
             ends[task] = (1.0, known["median"].iloc[-1], colours[task])
-    right.set_yscale("log")
     right.set_xlim(0, 1)
     log_axis(right.yaxis)
     label_ends(right, ends)

@@ -1,12 +1,11 @@
 """Final return and median KL (nats) on raw advantages by β / c, for rewards multiplied by c: a row per task and arm."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ..arms import NotApplicable
 from ..names import task_name
-from ..style import available, facets, legend_below, log_axis, log_beta_axis, possible, task_colours
+from ..style import available, facets, legend_below, log_axis, log_beta_axis, possible, task_colours, with_intervals
 from .reward_scales import mean_returns, rescaled
 
 TITLE = "β in the task’s own unit"
@@ -52,15 +51,13 @@ def draw(frame) -> Figure:
                 label = f"TRPO, δ={trpo['setting']:g}, c={factor:g}"
                 ax.axhline(trpo[quantity], color=colour, ls="--", lw=1.1, label=label)
             ax.plot(x, curve[quantity], color=colour, marker="o", ms=3.5, lw=1.1, label=f"fixed β, c={factor:g}")
-        error = np.nan_to_num(np.abs([curve["mean"] - curve["low"], curve["high"] - curve["mean"]]))
-        axes["mean", task].errorbar(x, curve["mean"], error, fmt="none", ecolor=colour, elinewidth=1)
+        with_intervals(axes["mean", task], "beta_over_unit", curve, fmt="none", ecolor=colour)
     for (quantity, task), ax in axes.items():
         log_beta_axis(ax, frame["beta_over_unit"].dropna())
         if quantity == "mean":
             own = frame[frame["task"] == task]
             possible(ax, own["least"].min(), own["most"].max())
         if quantity == "median_kl":
-            ax.set_yscale("log")
             log_axis(ax.yaxis)
         if task == tasks[-1] if narrow else quantity == "median_kl":
             ax.set_xlabel("β / c")

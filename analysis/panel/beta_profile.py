@@ -11,7 +11,17 @@ from matplotlib.figure import Figure
 from .. import statistics
 from ..arms import NotApplicable, grid, headline, knobs, plain, swept_algorithms
 from ..names import ALGORITHMS, arm_name, symbol, task_name
-from ..style import FIXED, arm_styles, beta_colours, facets, labels, legend_below, log_beta_axis, possible
+from ..style import (
+    FIXED,
+    arm_styles,
+    beta_colours,
+    facets,
+    labels,
+    legend_below,
+    log_beta_axis,
+    possible,
+    with_intervals,
+)
 
 TITLE = "One value for all tasks?"
 CAPTION = """
@@ -103,8 +113,7 @@ def draw_profile(ax, here, number, label, styles) -> None:
         ax.axhspan(band["low"], band["high"], color=colour, alpha=0.13, lw=0)
         ax.axhline(band["mean"], color=colour, ls=line, lw=1.2, label=arm_name(band["arm"]))
     ax.plot(sweep["setting"], sweep["mean"], color=FIXED, lw=1.4, zorder=3, label=label)
-    error = np.abs([sweep["mean"] - sweep["low"], sweep["high"] - sweep["mean"]])
-    ax.errorbar(sweep["setting"], sweep["mean"], np.nan_to_num(error), fmt="none", ecolor=FIXED, elinewidth=1, zorder=3)
+    with_intervals(ax, "setting", sweep, fmt="none", ecolor=FIXED, zorder=3)
     for (_, point), colour in zip(sweep.iterrows(), beta_colours(sweep["setting"]).values()):
         ax.plot(point["setting"], point["mean"], "o", ms=4.5, color=colour, mec="#6b2a7a", mew=0.5, zorder=4)
     log_beta_axis(ax, sweep["setting"])
@@ -112,18 +121,8 @@ def draw_profile(ax, here, number, label, styles) -> None:
     if len(best):
         best = best.iloc[0]
         # In axes height: a bar just above the bottom edge.
-        transform = ax.get_xaxis_transform()
-        ax.plot(
-            [best["low"], best["high"]],
-            [0.03, 0.03],
-            transform=transform,
-            color="#6b2a7a",
-            lw=3.5,
-            alpha=0.55,
-            solid_capstyle="round",
-        )
-        ax.plot(
-            best["setting"], 0.03, "D", ms=4, transform=transform, color="#6b2a7a", zorder=5, ls="none",
-            label=f"best {number} (bar: none shown better)",
-        )  # fmt: skip
+        own = {"transform": ax.get_xaxis_transform(), "color": "#6b2a7a"}
+        ax.plot([best["low"], best["high"]], [0.03, 0.03], lw=3.5, alpha=0.55, solid_capstyle="round", **own)
+        label = f"best {number} (bar: none shown better)"
+        ax.plot(best["setting"], 0.03, "D", ms=4, zorder=5, ls="none", label=label, **own)
     possible(ax, here["least"].min(), here["most"].max(), below=0.14)

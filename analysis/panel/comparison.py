@@ -49,17 +49,13 @@ def numbers(study, runs) -> pd.DataFrame:
     for arm, values in scores.items():
         first = scored[scored["arm"] == arm].iloc[0]
         head = {"arm": arm, "algorithm": first["algorithm"], "setting": first["setting"], "runs": sum(map(len, values))}
-        share = statistics.profile(values, thresholds)
-        rows.append(pd.DataFrame({**head, "kind": "profile", "threshold": thresholds, "value": share}))
-        for name, aggregate in AGGREGATES.items():
-            value, low, high = aggregate(values)
-            rows.append(pd.DataFrame({**head, "kind": name, "value": value, "low": low, "high": high}, index=[0]))
+        for threshold, share in zip(thresholds, statistics.profile(values, thresholds)):
+            rows.append(head | {"kind": "profile", "threshold": threshold, "value": share})
+        found = {name: aggregate(values) for name, aggregate in AGGREGATES.items()}
         if reference and arm != reference:
-            value, low, high = statistics.probability_interval(scores[reference], values)
-            rows.append(
-                pd.DataFrame({**head, "kind": "P(TRPO > arm)", "value": value, "low": low, "high": high}, index=[0])
-            )
-    return pd.concat(rows, ignore_index=True)
+            found["P(TRPO > arm)"] = statistics.probability_interval(scores[reference], values)
+        rows += [head | {"kind": name} | dict(zip(("value", "low", "high"), ends)) for name, ends in found.items()]
+    return pd.DataFrame(rows)
 
 
 def draw(frame) -> Figure:

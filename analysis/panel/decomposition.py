@@ -4,11 +4,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .. import statistics
 from ..arms import NotApplicable, default_arm, implied_squares, need
 from ..names import task_name
 from ..style import DOTTED, legend_below, log_axis, side_by_side, task_colours, task_markers
-from .implied_beta import ESTIMATES, positive_root
+from .implied_beta import ESTIMATES, roots
 
 TITLE = "Why it moves"
 CAPTION = """
@@ -37,22 +36,8 @@ def numbers(study, runs) -> pd.DataFrame:
     rows = []
     for (quantity, estimate), squares in quantities.items():
         for task in sorted(chosen["task"].unique()):
-            group = squares[(chosen["task"] == task).to_numpy()]
-            average, low, high = statistics.mean_interval(group)
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "quantity": quantity,
-                        "estimate": estimate,
-                        "task": task,
-                        "progress": np.arange(1, parts + 1) / parts,
-                        "mean": positive_root(average),
-                        "low": positive_root(low),
-                        "high": positive_root(high),
-                        "runs": len(group),
-                    }
-                )
-            )
+            own = squares[(chosen["task"] == task).to_numpy()]
+            rows.append(roots(own, quantity=quantity, estimate=estimate, task=task))
     frame = pd.concat(rows, ignore_index=True)
     if frame.loc[frame["quantity"] == "implied", "mean"].notna().sum() == 0:
         raise NotApplicable("needs implied_beta and sigma_advantage in the curves of trpo")
@@ -70,7 +55,6 @@ def draw(frame) -> Figure:
     colours, markers = task_colours(frame["task"]), task_markers(frame["task"])
     for (quantity, title), ax in zip(titles.items(), axes):
         ax.set_title(title)
-        ax.set_yscale("log")
         for (task, estimate), curve in frame[frame["quantity"] == quantity].groupby(["task", "estimate"]):
             solid = estimate == "cross-fitted" or quantity == "sigma"
             ax.plot(

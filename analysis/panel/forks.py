@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from .. import statistics
 from ..names import task_name
 from ..question import fork
-from ..style import BETA_RAMP, FAINT, facets, labels, legend_below, log_beta_axis
+from ..style import BETA_RAMP, FAINT, facets, labels, legend_below, log_beta_axis, with_intervals
 
 TITLE = "One beta for all of training?"
 CAPTION = """
@@ -37,11 +37,8 @@ def draw(frame) -> Figure:
     colours = dict(zip(sorted(frame["at"].unique()), BETA_RAMP(np.linspace(0.15, 0.95, frame["at"].nunique()))))
     for (task, advantages, at), curve in frame.groupby(["task", "advantages", "at"]):
         curve, ax = curve.sort_values("setting"), axes[task, advantages]
-        error = np.nan_to_num(np.abs([curve["mean"] - curve["low"], curve["high"] - curve["mean"]]))
-        ax.errorbar(
-            curve["setting"], curve["mean"], error, color=colours[at], marker="o", ms=3.5, lw=1.2, elinewidth=1,
-            label=f"after {at / 1e3:.3g}k steps",
-        )  # fmt: skip
+        label = f"after {at / 1e3:.3g}k steps"
+        with_intervals(ax, "setting", curve, color=colours[at], marker="o", ms=3.5, lw=1.2, label=label)
         ax.axhline(0, color=FAINT, lw=0.8, ls=":")
     for ax in axes.values():
         log_beta_axis(ax, frame["setting"])

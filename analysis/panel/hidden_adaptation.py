@@ -73,7 +73,6 @@ def draw(frame) -> Figure:
                     ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
             ax.set_title(f"{advantages} advantages")
             if kind == "implied":
-                ax.set_yscale("log")
                 log_axis(ax.yaxis)
                 ax.set_xlabel("fifth of training")
                 ax.set_xticks(sorted(frame.loc[frame["kind"] == kind, "x"].unique()))

@@ -33,28 +33,20 @@ def numbers(study, runs) -> pd.DataFrame:
         for estimate, column in ESTIMATES.items():
             for units in ("as the algorithm saw it", "raw advantages"):
                 squares = implied_squares(study, group, parts, column, raw=units == "raw advantages")
-                average, low, high = statistics.mean_interval(squares)
-                rows.append(
-                    pd.DataFrame(
-                        {
-                            "kind": "curve",
-                            "task": task,
-                            "estimate": estimate,
-                            "units": units,
-                            "progress": np.arange(1, parts + 1) / parts,
-                            "mean": positive_root(average),
-                            "low": positive_root(low),
-                            "high": positive_root(high),
-                            "runs": len(group),
-                        }
-                    )
-                )
+                rows.append(roots(squares, kind="curve", task=task, estimate=estimate, units=units))
     betas = sorted(plain(runs, "kl_fixed")["setting"].unique())
     rows.append(pd.DataFrame({"kind": "grid", "mean": betas}))
     frame = pd.concat(rows, ignore_index=True)
     if frame.loc[frame["kind"] == "curve", "mean"].notna().sum() == 0:
         raise NotApplicable("needs implied_beta in the curves of trpo")
     return frame
+
+
+def roots(squares, **whose) -> pd.DataFrame:
+    """The frame of mean squares [run, part] over training: whose they are, their root and its interval."""
+    parts = squares.shape[1]
+    ends = dict(zip(("mean", "low", "high"), map(positive_root, statistics.mean_interval(squares))))
+    return pd.DataFrame(whose | {"progress": np.arange(1, parts + 1) / parts} | ends | {"runs": len(squares)})
 
 
 def positive_root(squares):
@@ -71,7 +63,6 @@ def draw(frame) -> Figure:
     curves = frame[frame["kind"] == "curve"]
     ends = {unit: {} for unit in units}
     for unit, ax in grid.items():
-        ax.set_yscale("log")
         ax.set_title(unit)
         for (task, estimate), curve in curves[curves["units"] == unit].groupby(["task", "estimate"]):
             crossfit = estimate == "cross-fitted"
@@ -86,8 +77,8 @@ def draw(frame) -> Figure:
         ax.set_xlim(0, 1)
         ax.set_xlabel("share of training")
     for unit, ax in grid.items():
-        label_ends(ax, ends[unit])
         log_axis(ax.yaxis)
+        label_ends(ax, ends[unit])
         low, high = ax.get_ylim()
         for beta in frame.loc[frame["kind"] == "grid", "mean"]:
             if low < beta < high:

@@ -47,25 +47,19 @@ def numbers(study, runs) -> pd.DataFrame:
         values = log_ratio[member[code]]
         values = values[np.isfinite(values)]
         count, _ = np.histogram(np.clip(values, edges[0], edges[-1] - 1e-9), edges)
+        numbers = {
+            "collapsed": collapsed[group.index].mean(),
+            "diverged": (group["status"] == "diverged").mean(),
+            "max_ratio_p99": finite_median(ratio[group.index]),
+            "entropy_first_fifth": finite_median(entropy[group.index, 0]),
+            "entropy_last_fifth": finite_median(entropy[group.index, -1]),
+        }
         if len(values):
-            rows.append(
-                pd.DataFrame(
-                    {**head, "kind": "histogram", "log10_kl_over_delta": edges[:-1], "value": count / len(values)}
-                )
-            )
-        ends = pd.DataFrame(
-            [
-                ("collapsed", collapsed[group.index].mean()),
-                ("diverged", (group["status"] == "diverged").mean()),
-                ("max_ratio_p99", finite_median(ratio[group.index])),
-                ("entropy_first_fifth", finite_median(entropy[group.index, 0])),
-                ("entropy_last_fifth", finite_median(entropy[group.index, -1])),
-                ("kl_above_twice_delta", np.mean(values > np.log10(2)) if len(values) else np.nan),
-            ],
-            columns=["kind", "value"],
-        )
-        rows.append(ends.dropna().assign(**head))
-    return pd.concat(rows, ignore_index=True)
+            for edge, share in zip(edges, count / len(values)):
+                rows.append(head | {"kind": "histogram", "log10_kl_over_delta": edge, "value": share})
+            numbers["kl_above_twice_delta"] = np.mean(values > np.log10(2))
+        rows += [head | {"kind": kind, "value": value} for kind, value in numbers.items() if np.isfinite(value)]
+    return pd.DataFrame(rows)
 
 
 def collapses(study) -> np.ndarray:
@@ -97,7 +91,6 @@ def draw(frame) -> Figure:
             10 ** (counts["log10_kl_over_delta"] + 0.083), counts["value"], color=colour, ls=line, lw=1.3,
             label=arm_name(arm), drawstyle="steps-mid",
         )  # fmt: skip
-    histogram.set_xscale("log")
     if len(used):
         histogram.set_xlim(10 ** (used.min() - 0.2), 10 ** (used.max() + 0.4))
     log_axis(histogram.xaxis)
@@ -128,7 +121,6 @@ def draw(frame) -> Figure:
         ax.set_title(title)
     collapse.set_ylim(-0.03, 1.03)
     if "max_ratio_p99" in numbers:
-        ratio.set_yscale("log")
         log_axis(ratio.yaxis)
     legend_below(figure, [histogram], most=5)
     return figure

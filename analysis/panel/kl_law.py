@@ -93,8 +93,6 @@ def draw(frame) -> Figure:
     span = np.array([x.min(), x.max()])
     low, high = updates["kl_over_delta"].min() / 2, updates["kl_over_delta"].max() * 2
     for ax in axes.values():
-        ax.set_xscale("log")
-        ax.set_yscale("log")
         ax.plot(span, span**-2.0, color=FAINT, lw=1.2, ls="--", zorder=1, label="KL = δ (implied β / β)²")
         ax.set_ylim(low, high)
         log_axis(ax.xaxis, ticks=4)

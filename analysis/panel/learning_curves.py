@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from .. import statistics
 from ..arms import headline
-from ..names import arm_name
-from ..style import arm_curves, arm_styles, facets, labels, legend_below, possible, steps_axis
+from ..style import arm_curves, possible
 
 TITLE = "Learning curves"
 MOST = 16  # arms that a plot has room for
@@ -53,20 +52,9 @@ def over_training(study, group, **columns) -> pd.DataFrame:
 def draw(frame) -> Figure:
     """Return over training per task; bands are 95 % intervals of the mean (Student)."""
     frame = frame if frame["arm"].nunique() <= MOST else frame[frame["leading"]]
-    figure, axes = facets(frame["task"].unique())
-    for task, arm, curve, colour, line, thick in arm_curves(frame):
-        axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=arm_name(arm))
-        band(axes[task], curve, colour)
+    # The interval of two seeds is about nine times their difference
+    figure, axes = arm_curves(frame, "return", alpha=0.15, least=3)
     for task, ax in axes.items():
         own = frame[frame["task"] == task]
         possible(ax, own["least"].min(), own["most"].max())
-        steps_axis(ax)
-    labels(axes.values(), "environment steps", "return")
-    legend_below(figure, axes.values(), order=map(arm_name, arm_styles(frame)))
     return figure
-
-
-def band(ax, curve, colour) -> None:
-    """The interval of a curve where three seeds or more tell one: with two it is about nine times their difference."""
-    if curve["runs"].iloc[0] > 2:
-        ax.fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)

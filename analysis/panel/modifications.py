@@ -123,7 +123,6 @@ def draw(frame) -> Figure:
         ax.set_title(title)
         ax.set_xlabel(label)
     for ax in (kl, time):
-        ax.set_xscale("log")
         log_axis(ax.xaxis, ticks=4)
     legend_below(figure, [effect])
     return figure

@@ -8,7 +8,7 @@ from matplotlib.ticker import StrMethodFormatter
 from .. import statistics
 from ..arms import NotApplicable, log_median_kl
 from ..names import task_name
-from ..style import arm_styles, facets, labels, legend_below, log_axis, possible
+from ..style import arm_styles, facets, labels, legend_below, log_axis, possible, with_intervals
 
 TITLE = "Rewards multiplied by a number"
 CAPTION = """
@@ -67,19 +67,7 @@ def draw(frame) -> Figure:
     for (task, advantages, arm), curve in arms.groupby(["task", "advantages", "arm"]):
         colour, line = styles[arm]
         ax = axes[task, advantages]
-        error = np.nan_to_num(np.abs([curve["mean"] - curve["low"], curve["high"] - curve["mean"]]))
-        ax.errorbar(
-            curve["reward_scale"],
-            curve["mean"],
-            error,
-            color=colour,
-            ls=line,
-            marker="o",
-            ms=3,
-            elinewidth=1,
-            label=arm,
-        )
-        ax.set_xscale("log")
+        with_intervals(ax, "reward_scale", curve, color=colour, ls=line, marker="o", ms=3, label=arm)
         log_axis(ax.xaxis)
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         possible(ax, curve["least"].min(), curve["most"].max())

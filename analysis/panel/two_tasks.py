@@ -6,8 +6,7 @@ from matplotlib.figure import Figure
 
 from ..arms import NotApplicable, plain
 from ..data import RAW
-from ..names import arm_name
-from ..style import arm_curves, arm_styles, facets, labels, legend_below, steps_axis
+from ..style import arm_curves
 from .learning_curves import over_training
 
 TITLE = "Too small, right and too large: each β on two tasks"
@@ -69,12 +68,4 @@ def _curves(study, runs, pair):
 
 def draw(frame) -> Figure:
     """A plot per task; bands are the range of the seeds."""
-    figure, axes = facets(frame["task"].unique(), height=2.3)
-    for task, arm, curve, colour, line, thick in arm_curves(frame):
-        axes[task].plot(curve["env_steps"], curve["mean"], color=colour, ls=line, lw=thick, label=arm_name(arm))
-        axes[task].fill_between(curve["env_steps"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
-    for ax in axes.values():
-        steps_axis(ax)
-    labels(axes.values(), "environment steps", "return")
-    legend_below(figure, axes.values(), order=map(arm_name, arm_styles(frame)))
-    return figure
+    return arm_curves(frame, "return", height=2.3)[0]

@@ -173,7 +173,6 @@ def draw(frame) -> Figure:
             )  # fmt: skip
         single = here["single"].iloc[0]
         ax.axvline(single, color=INK, ls="--", lw=1)
-        ax.set_xscale("log")
         ax.set_xlim(first / 2, last * 2)
         log_axis(ax.xaxis, ticks=4)
         symbol = SYMBOLS[KNOBS[algorithm][0]]

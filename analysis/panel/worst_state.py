@@ -69,8 +69,6 @@ def draw(frame) -> Figure:
     each.set_title("each arm on each task")
     each.set_xlabel("mean over states (nats)")
     each.set_ylabel("worst state (nats)")
-    each.set_xscale("log")
-    each.set_yscale("log")
     log_axis(each.xaxis, ticks=5)
     log_axis(each.yaxis)
     ratio.plot([], [], "o", ms=4.5, color=INK, label="worst state")
@@ -79,7 +77,6 @@ def draw(frame) -> Figure:
     ratio.set_xlabel("ratio")
     ratio.set_yticks(range(len(whole)), whole["algorithm"].map(algorithm_name))
     ratio.set_ylim(-0.6, len(whole) - 0.4)
-    ratio.set_xscale("log")
     log_axis(ratio.xaxis, ticks=4)
     legend_below(figure, [ratio])
     return figure

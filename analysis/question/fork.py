@@ -229,7 +229,6 @@ def draw(frame) -> Figure:
                 for beyond, limit, marker in ((low <= left, left, "<"), (high >= right, right, ">")):
                     if beyond:
                         ax.plot(10**limit, y + shift, marker, color=ink, ms=3, clip_on=False)
-        ax.set_xscale("log")
         ax.set_xlim(10**left, 10**right)
         log_axis(ax.xaxis, ticks=5)
         ax.set_yticks(range(len(own)), [task_name(task) for task in own["task"]])

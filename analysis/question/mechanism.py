@@ -140,7 +140,6 @@ def draw(frame) -> Figure:
         ax.annotate(name, (x, y), xytext=(right, up), textcoords="offset points", fontsize=6.5, ha=align)
     constant = 10 ** frame["best"].mean()
     ax.axhline(constant, color=FAINT, ls="--", lw=1, label=f"one constant, {constant:.2g}")
-    ax.set_xscale("log"), ax.set_yscale("log")
     ax.set_xlim(ends), ax.set_ylim(ends)
     log_axis(ax.xaxis), log_axis(ax.yaxis)
     ax.set_xlabel("β implied by the constraint, first ten iterations")

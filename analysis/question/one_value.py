@@ -195,7 +195,6 @@ def draw(frame) -> Figure:
             ax.plot(mean.index, mean, color=colour, marker=marker, ms=4, lw=1.2, label=task_name(task))
             ax.plot(here["setting"], here["share"], ".", color=colour, ms=2.5, alpha=0.6)
         ax.axhline(KEEPS, color=INK, lw=0.8, ls="--")
-        ax.set_xscale("log")
         log_axis(ax.xaxis, ticks=5)
         ax.set_xlabel(f"{SYMBOLS[NUMBERS[algorithm][0]]}")
         ax.set_title(f"{advantages} {SYMBOLS[NUMBERS[algorithm][0]]}")

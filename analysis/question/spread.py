@@ -199,7 +199,6 @@ def draw(frame) -> Figure:
                     and not left <= end <= right
                 ):
                     ax.plot(10**limit, y, marker, ms=2.5, mew=0, clip_on=False, **told)
-        ax.set_xscale("log")
         ax.set_xlim(10**left, 10**right)
         log_axis(ax.xaxis, ticks=4)
         ax.set_xlabel({"kl_fixed": "best β", "trpo": "best δ"}[algorithm])

@@ -234,12 +234,11 @@ def draw(frame) -> Figure:
                 label=task_name(task),
             )  # fmt: skip
         ax.set_xscale("log")
-        ax.set_yscale("log")
         units = sorted(here["reward_scale"].unique())
         ax.set_xticks(units, [f"{c:g}" for c in units])
-        ax.minorticks_off()
         ax.margins(x=0.12)
         log_axis(ax.yaxis)
+        ax.minorticks_off()
     labels(axes.values(), "rewards multiplied by c", "median KL (nats)")
     legend_below(figure, axes.values())
     return figure

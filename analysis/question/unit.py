@@ -174,8 +174,6 @@ def draw(frame) -> Figure:
     ax.fill_between(10**grid, 10**low_end, 10**high_end, color=FIXED, alpha=0.15, lw=0)
     fitted = f"fit: slope {row['slope']:.2f} [{row['slope_low']:.2f}, {row['slope_high']:.2f}]"
     ax.plot(10**grid, 10**middle, color=FIXED, lw=1.4, label=fitted)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
     ax.set_xlim(10 ** grid[0], 10 ** grid[-1])
     ax.set_ylim(10**low, 10**high)
     for axis in (ax.xaxis, ax.yaxis):
