@@ -5,14 +5,21 @@ import numpy as np
 from . import statistics
 from .arms import scale
 
+METRIC = "final return (untrained 0, best arm 1)"
+
 
 def units_of(runs, tasks) -> dict:
     """{task: (floor, gain)}, in units of return, of the tasks on which something was learned."""
     return {task: unit for task, *unit in zip(tasks, *scale(runs, tasks)) if np.isfinite(unit[1])}
 
 
-def gained(arm, units) -> list:
-    """Scores of an arm by task, with the untrained policy at 0; units: {task: (floor, gain)}."""
+def mean_score(arm, units) -> float:
+    """Of an arm in the mean over tasks; units: {task: (floor, gain)}."""
+    return statistics.mean(_scores(arm, units))
+
+
+def _scores(arm, units):
+    """List of the arm's scores by task."""
     return [(arm.loc[arm["task"] == task, "score"].to_numpy() - floor) / gain for task, (floor, gain) in units.items()]
 
 
@@ -25,6 +32,13 @@ def difference(name, x, y, units) -> dict:
     """Of two arms in the mean over tasks, with its interval; NaN where it is one arm or a task is missing."""
     value = low = high = np.nan
     if set(units) <= set(x["task"]) & set(y["task"]) and not x.index.equals(y.index):
-        sides = gained(x, units) + gained(y, units)
+        sides = _scores(x, units) + _scores(y, units)
         value, low, high = statistics.stratified_mean(sides, np.repeat([1, -1], len(units)) / len(units))
     return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def findings(frame, contrasts, column, sign=1):
+    """The rows of a table whose difference in `column`, times `sign`, is known, as a report item's findings."""
+    ends = ("", "_low", "_high") if sign > 0 else ("", "_high", "_low")
+    values = {end: sign * frame[f"{column}{of}"] for end, of in zip(("value", "low", "high"), ends)}
+    return frame.assign(contrast=contrasts, metric=METRIC, **values).dropna(subset=["value"])

@@ -25,48 +25,23 @@ def numbers(study, runs) -> pd.DataFrame:
     for algorithm, knob in knobs(runs).items():
         scores = learned(grid(runs, algorithm, common=False))
         means = statistics.seed_means(scores.normalised)
+        ran = np.isfinite(means)
+        inside = statistics.window(np.where(ran, means, -np.inf), np.zeros(len(means)), WINDOW)
         for e, task in enumerate(scores.tasks):
-            run = np.isfinite(means[e])
-            settings = scores.settings[run]
-            best, low, high = statistics.best_setting(scores.values[e, run], settings)
-            inside = settings[statistics.window(means[e, run], 0.0, WINDOW)]
-            rows.append(
-                (
-                    algorithm,
-                    knob,
-                    task,
-                    best,
-                    low,
-                    high,
-                    inside.min(),
-                    inside.max(),
-                    len(inside),
-                    scores.seeds,
-                )
-            )
+            best = statistics.best_setting(scores.values[e, ran[e]], scores.settings[ran[e]])
+            rows.append((algorithm, knob, task, *best, *_ends(scores.settings[inside[e]]), scores.seeds))
         if len(scores.tasks) > 1:
-            # NaN, a setting not run on the task, compares false.
-            together = statistics.window(
-                np.where(np.isfinite(means), means, -np.inf), np.zeros(len(means)), WINDOW
-            ).all(0)
-            inside = scores.settings[together]
-            ends = (inside.min(), inside.max()) if len(inside) else (np.nan, np.nan)
-            rows.append((algorithm, knob, "all tasks", np.nan, np.nan, np.nan, *ends, len(inside), scores.seeds))
+            ends = _ends(scores.settings[inside.all(0)])
+            rows.append((algorithm, knob, "all tasks", np.nan, np.nan, np.nan, *ends, scores.seeds))
     if not rows:
         raise NotApplicable("needs a number swept over at least 2 values")
-    columns = [
-        "algorithm",
-        "number",
-        "task",
-        "best",
-        "low",
-        "high",
-        "window_low",
-        "window_high",
-        "window_size",
-        "seeds",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    ends = ["best", "low", "high", "window_low", "window_high", "window_size"]
+    return pd.DataFrame(rows, columns=["algorithm", "number", "task", *ends, "seeds"])
+
+
+def _ends(settings):
+    """(smallest, largest, how many)."""
+    return (settings.min(), settings.max(), len(settings)) if len(settings) else (np.nan, np.nan, 0)
 
 
 def text(frame) -> pd.DataFrame:

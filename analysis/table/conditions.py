@@ -4,11 +4,9 @@ arm and condition.
 
 import pandas as pd
 
-from .. import statistics
+from .. import compare
 from ..arms import NotApplicable, default_arm
-from ..compare import difference, fewest_seeds, gained, units_of
 from ..names import arm_name, signed
-from .pairs import METRIC
 from .steps import WILD_KL, updates
 
 TITLE = "The same arms under other conditions"
@@ -30,20 +28,20 @@ def numbers(study, runs) -> pd.DataFrame:
     ):
         own = runs[runs["arm"] == arm]
         common = sorted(set(cell["task"]) & set(own["task"]))
-        units = units_of(runs, common)
+        units = compare.units_of(runs, common)
         if not units:
             continue
         row = {"arm": arm, "algorithm": cell["algorithm"].iloc[0], "setting": cell["setting"].iloc[0]}
         row |= {"condition": condition, "tasks": len(units), "sample": " ".join(units)}
         row |= {"advantages": cell["advantages"].iloc[0], "trpo": reference["arm"].iloc[0] if len(reference) else ""}
-        row |= {"mean": statistics.mean(gained(cell, units)), "mean_without": statistics.mean(gained(own, units))}
+        row |= {"mean": compare.mean_score(cell, units), "mean_without": compare.mean_score(own, units)}
         pairs = {"difference": (cell, own), "trpo_minus": (reference, cell)}
         for name, (x, y) in pairs.items():
-            row |= difference(name, x, y, units)
+            row |= compare.difference(name, x, y, units)
         for name, arm_runs in (("wild_kl", cell), ("wild_kl_without", own)):
             here = arm_runs[arm_runs["task"].isin(units)]
             row[name] = wild.reindex(here.index).groupby(here["task"]).mean().mean()
-        row["seeds"] = fewest_seeds(units, cell, own)
+        row["seeds"] = compare.fewest_seeds(units, cell, own)
         rows.append(row)
     if not rows:
         raise NotApplicable("needs an arm that was run under another condition too")
@@ -69,8 +67,5 @@ def findings(frame) -> pd.DataFrame:
     parts = []
     for column, sign, other in (("difference", 1, frame["arm"]), ("trpo_minus", -1, frame["trpo"])):
         contrasts = [f"{name} minus {arm_name(own)}" for name, own in zip(names, other)]
-        low, high = ("_low", "_high")[::sign]
-        ends = {end: sign * frame[f"{column}{of}"] for end, of in (("value", ""), ("low", low), ("high", high))}
-        parts.append(frame.assign(contrast=contrasts, metric=METRIC, **ends))
-    found = pd.concat(parts, ignore_index=True)
-    return found[found["value"].notna()]
+        parts.append(compare.findings(frame, contrasts, column, sign))
+    return pd.concat(parts, ignore_index=True)

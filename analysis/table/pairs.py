@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from .. import question
+from .. import compare, question
 from ..arms import NotApplicable, default_arm, plain
-from ..compare import difference, fewest_seeds, units_of
 from ..data import KNOBS
 from ..names import arm_name, signed
 
@@ -20,7 +19,6 @@ TRPO and a fixed β are in the question of the constraint instead, where both ar
 PART, ORDER = "tuned", 15
 PER_TASK = False
 
-METRIC = "final return (untrained 0, best arm 1)"
 AGAINST = ("trpo", "clip")
 
 
@@ -35,13 +33,13 @@ def numbers(study, runs) -> pd.DataFrame:
             if {name, against} == {"kl_fixed", "trpo"} and asked:
                 continue
             other, chosen_other = arms[against]
-            units = units_of(runs, sorted(set(arm["task"]) & set(other["task"])))
+            units = compare.units_of(runs, sorted(set(arm["task"]) & set(other["task"])))
             if units:
                 rows.append({
                     "algorithm": name, "arm": arm["arm"].iloc[0], "chosen": chosen, "against": against,
                     "other": other["arm"].iloc[0], "chosen_other": chosen_other,
-                    "advantages": arm["advantages"].iloc[0], **difference("value", arm, other, units),
-                    "tasks": len(units), "sample": " ".join(units), "seeds": fewest_seeds(units, arm, other),
+                    "advantages": arm["advantages"].iloc[0], **compare.difference("value", arm, other, units),
+                    "tasks": len(units), "sample": " ".join(units), "seeds": compare.fewest_seeds(units, arm, other),
                 })  # fmt: skip
     if not rows:
         raise NotApplicable("needs TRPO or clipping and another algorithm on a task where some arm improved")
@@ -66,7 +64,7 @@ def one_value(runs, algorithm) -> tuple:
     own = plain(runs, algorithm) if knob else runs[runs["algorithm"] == algorithm]
     if own["arm"].nunique() < 2:
         return chosen, "the only value run"
-    units = units_of(runs, sorted(own["task"].unique()))
+    units = compare.units_of(runs, sorted(own["task"].unique()))
     means = pd.DataFrame(
         {task: (here.groupby("arm")["score"].mean() - units[task][0]) / units[task][1]
          for task, here in own.groupby("task") if task in units}
@@ -88,7 +86,7 @@ def text(frame) -> pd.DataFrame:
 
 def findings(frame) -> pd.DataFrame:
     names = [f"{arm_name(row.arm)} minus {arm_name(row.other)}" for row in frame.itertuples()]
-    return frame.assign(contrast=names, metric=METRIC, low=frame["value_low"], high=frame["value_high"])
+    return compare.findings(frame, names, "value")
 
 
 def sentence(row) -> str:
@@ -96,4 +94,4 @@ def sentence(row) -> str:
     number = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*(row[f"value{end}"] for end in ("", "_low", "_high")))
     sides = [f"{arm_name(row[arm])} ({row[how]})" for arm, how in (("arm", "chosen"), ("other", "chosen_other"))]
     tasks = f"{row['tasks']} {'task' if row['tasks'] == 1 else 'tasks'}, {row['advantages']} advantages"
-    return f"{' minus '.join(sides)}: {number} in {METRIC}, mean over {tasks}."
+    return f"{' minus '.join(sides)}: {number} in {compare.METRIC}, mean over {tasks}."

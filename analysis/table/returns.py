@@ -56,15 +56,10 @@ def text(frame) -> pd.DataFrame:
     tasks = sorted(frame["task"].unique())
     rows = []
     for arm, group in by_arm(frame):
-        cells = group.set_index("task")
-        row = {"arm": arm_name(arm)}
-        for task in tasks:
-            if task in cells.index:
-                cell = cells.loc[task]
-                digits = 0 if abs(cell["mean"]) >= 100 else 1
-                row[task_name(task)] = interval_text(cell["mean"], cell["low"], cell["high"], digits)
-            else:
-                row[task_name(task)] = "–"
-        row["seeds"] = span(group["seeds"])
-        rows.append(row)
+        cells = {
+            cell.task: interval_text(cell.mean, cell.low, cell.high, 0 if abs(cell.mean) >= 100 else 1)
+            for cell in group.itertuples()
+        }
+        row = {task_name(task): cells.get(task, "–") for task in tasks}
+        rows.append({"arm": arm_name(arm)} | row | {"seeds": span(group["seeds"])})
     return pd.DataFrame(rows)

@@ -5,12 +5,10 @@ cells of a mean are tasks x factors.
 import numpy as np
 import pandas as pd
 
-from .. import statistics
+from .. import compare
 from ..arms import NotApplicable, default_arm
-from ..compare import difference, fewest_seeds, gained, units_of
 from ..names import arm_name, signed
 from ..panel.reward_scales import rescaled
-from .pairs import METRIC
 
 TITLE = "One β for all units of the reward"
 CAPTION = """
@@ -28,7 +26,7 @@ def numbers(study, runs) -> pd.DataFrame:
     factors = sorted(chosen["reward_scale"].unique())
     if len(factors) < 2:
         raise NotApplicable("needs runs with several values of reward_scale")
-    by_task = units_of(runs, sorted(chosen["task"].unique()))
+    by_task = compare.units_of(runs, sorted(chosen["task"].unique()))
     cells = {factor: {f"{task} x {factor:g}": unit for task, unit in by_task.items()} for factor in factors}
     cells[np.nan] = {name: unit for units in cells.values() for name, unit in units.items()}  # all of them
     chosen = chosen.assign(task=chosen["task"] + " x " + chosen["reward_scale"].map("{:g}".format))
@@ -41,8 +39,8 @@ def numbers(study, runs) -> pd.DataFrame:
             for factor, units in cells.items():
                 row = {"arm": name, "advantages": advantages, "reward_scale": factor, "tasks": len(by_task)}
                 row |= {"trpo": trpo["arm"].iloc[0] if len(trpo) else "", "sample": " ".join(units)}
-                row |= {"mean": statistics.mean(gained(arm, units))} | difference("trpo_minus", trpo, arm, units)
-                rows.append(row | {"seeds": fewest_seeds(units, arm)})
+                row |= {"mean": compare.mean_score(arm, units)} | compare.difference("trpo_minus", trpo, arm, units)
+                rows.append(row | {"seeds": compare.fewest_seeds(units, arm)})
     if not rows:
         raise NotApplicable("needs an arm that was run with every value of reward_scale on the same tasks")
     return pd.DataFrame(rows)
@@ -61,7 +59,5 @@ def text(frame) -> pd.DataFrame:
 
 
 def findings(frame) -> pd.DataFrame:
-    frame = frame[frame["trpo_minus"].notna()]
     names = [f"{arm_name(row.arm)} minus {arm_name(row.trpo)}" for row in frame.itertuples()]
-    ends = {"low": -frame["trpo_minus_high"], "high": -frame["trpo_minus_low"]}
-    return frame.assign(contrast=names, metric=METRIC, value=-frame["trpo_minus"], **ends)
+    return compare.findings(frame, names, "trpo_minus", -1)

@@ -5,11 +5,9 @@ arm.
 import numpy as np
 import pandas as pd
 
-from .. import statistics
+from .. import compare
 from ..arms import NotApplicable, default_arm, need, plain
-from ..compare import difference, fewest_seeds, gained, units_of
 from ..names import arm_name, percent, signed
-from .pairs import METRIC
 
 HELD = 1.5  # times delta or more, or delta / 1.5 or less, is a step that was not held: PPO's rule has this tolerance
 HINDSIGHT = "each task’s best β"
@@ -38,17 +36,17 @@ def numbers(study, runs) -> pd.DataFrame:
     for name, (arm, units) in arms.items():
         row = {"arm": name, "algorithm": arm["algorithm"].iloc[0], "setting": arm["setting"].iloc[0]}
         row |= {"trpo": trpo["arm"].iloc[0], "advantages": arm["advantages"].iloc[0], "sample": " ".join(units)}
-        row |= {"tasks": len(units), "mean": statistics.mean(gained(arm, units))}
+        row |= {"tasks": len(units), "mean": compare.mean_score(arm, units)}
         for against, other in (("trpo", trpo), ("hindsight", hindsight)):
-            row |= difference(f"minus_{against}", arm, other, units)
+            row |= compare.difference(f"minus_{against}", arm, other, units)
         without = [
-            difference("it", arm, trpo, {task: unit for task, unit in units.items() if task != left_out})["it"]
+            compare.difference("it", arm, trpo, {task: unit for task, unit in units.items() if task != left_out})["it"]
             for left_out in (units if len(units) > 1 else ())
         ]
         row |= {"without_one_least": min(without, default=np.nan), "without_one_most": max(without, default=np.nan)}
         here = arm[arm["task"].isin(units)]
         row["held"] = held.reindex(here.index).groupby(here["task"]).mean().mean()
-        row["seeds"] = fewest_seeds(units, arm, trpo)
+        row["seeds"] = compare.fewest_seeds(units, arm, trpo)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -66,7 +64,7 @@ def arms_and_rivals(runs) -> tuple:
     arms = {name: arm for name, arm in runs[runs["algorithm"].isin(SOURCES)].groupby("arm")}
     arms |= {HINDSIGHT: hindsight, trpo["arm"].iloc[0]: trpo}
     common = set(trpo["task"]) & set(fixed["task"])
-    arms = {name: (arm, units_of(runs, sorted(common & set(arm["task"])))) for name, arm in arms.items()}
+    arms = {name: (arm, compare.units_of(runs, sorted(common & set(arm["task"])))) for name, arm in arms.items()}
     return {name: (arm, units) for name, (arm, units) in arms.items() if units}, trpo, hindsight
 
 
@@ -87,7 +85,5 @@ def text(frame) -> pd.DataFrame:
 
 
 def findings(frame) -> pd.DataFrame:
-    rows = frame[frame["minus_trpo"].notna()]
-    names = [f"{source_name(row.arm)} minus {arm_name(row.trpo)}" for row in rows.itertuples()]
-    ends = {"value": rows["minus_trpo"], "low": rows["minus_trpo_low"], "high": rows["minus_trpo_high"]}
-    return rows.assign(contrast=names, metric=METRIC, **ends)
+    names = [f"{source_name(row.arm)} minus {arm_name(row.trpo)}" for row in frame.itertuples()]
+    return compare.findings(frame, names, "minus_trpo")
