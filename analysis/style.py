@@ -280,6 +280,15 @@ def side_by_side(count, height, least=2.2, **options):
     return figure, figure.subplots(rows, count // rows, squeeze=False, **options).flat
 
 
+def in_view(ax, y, value, low, high, view, size, **options):
+    """A point with its interval on a logarithmic axis, all given as log10; arrows where it goes on beyond the view."""
+    ax.plot(10 ** np.clip([low, high], *view), [y, y], solid_capstyle="butt", **options)
+    ax.plot(10**value, y, "o", ms=size, mew=0, **options)
+    for beyond, end, marker in ((low < view[0], view[0], "<"), (high > view[1], view[1], ">")):
+        if beyond:
+            ax.plot(10**end, y, marker, ms=2.5, mew=0, clip_on=False, **options)
+
+
 def beta_colours(betas):
     """{beta: colour}, ordered by log beta."""
     betas = sorted(set(betas))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from .. import statistics
 from ..arms import NotApplicable
-from ..style import NARROW, available
+from ..style import NARROW, available, side_by_side
 from . import CONTRARY, SHOWN, UNDECIDED, Answer, answer, knob_name, mode, paired, shares, tuned
 
 QUESTION = "How far is TRPO above a fixed β, each tuned on the task itself or carried over from the other tasks?"
@@ -94,34 +94,33 @@ def draw(frame) -> Figure:
     return differences(frame, "normalised score: TRPO minus fixed β")
 
 
-def differences(frame, label) -> Figure:
-    """A row per contrast and sample: tasks as small dots, the mean with its interval."""
+def differences(frame, label, interval=statistics.mean_interval, least=0.3, at=()) -> Figure:
+    """A row per contrast and sample: tasks as small dots, the mean with its interval.
+
+    least  the axis goes at least from -least to 0.3
+    at     where dotted lines stand, beside the one at 0
+    """
     samples = [name for name in dict.fromkeys(frame["sample"]) if name != "all tasks"]
+    found = {row: own["effect"].dropna().to_numpy() for row, own in frame.groupby(["contrast", "sample"])}
     rows = [(name, sample) for name in dict.fromkeys(frame["contrast"]) for sample in samples]
-    rows = [row for row in rows if _of(frame, *row)["effect"].notna().sum() >= 2]
+    rows = [row for row in rows if len(found.get(row, ())) > 1]
     narrow = available.get() < NARROW
-    names = [fill(row[0] if len(samples) == 1 else f"{row[0]}, {row[1]}", 24 if narrow else 48) for row in rows]
+    names = [fill(row[0] if len(samples) == 1 else ", ".join(row), 24 if narrow else 48) for row in rows]
     height = max(0.5 if narrow else 0.42, 0.11 * max((name.count("\n") + 1 for name in names), default=1) + 0.1)
-    figure = Figure(figsize=(available.get(), 0.7 + height * len(rows)), layout="constrained")
-    ax = figure.subplots()
+    figure, (ax,) = side_by_side(1, 0.7 + height * len(rows))
     for y, row in enumerate(rows):
-        own = _of(frame, *row)
-        values = own["effect"].dropna().to_numpy()
-        mean, low, high = statistics.mean_interval(values)
-        shift = 0.26 * np.sin(2.4 * np.arange(len(values)))
-        ax.plot(values, y + shift, "o", color="0.45", ms=2.2, alpha=0.45, mew=0)
+        mean, low, high = interval(found[row])
+        shift = 0.26 * np.sin(2.4 * np.arange(len(found[row])))  # so that dots do not hide each other
+        ax.plot(found[row], y + shift, "o", color="0.45", ms=2.2, alpha=0.45, mew=0)
         ax.plot([low, high], [y, y], color="#0072b2", lw=2.2, solid_capstyle="butt")
         ax.plot(mean, y, "o", color="#0072b2", ms=6)
-    ax.axvline(0, color="0.5", lw=0.8)
+    for x, line in (0, "-"), *((x, ":") for x in at):
+        ax.axvline(x, color="0.5", lw=0.8, ls=line)
     every = frame["effect"].dropna()
-    ax.set_xlim(min(-0.3, every.quantile(0.02)), max(0.3, every.quantile(0.98)))
+    ax.set_xlim(min(-least, every.quantile(0.02)), max(0.3, every.quantile(0.98)))
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_yticks(range(len(rows)), names, fontsize=6 if narrow else 7)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(label)
     return figure
-
-
-def _of(frame, contrast, sample):
-    return frame[(frame["contrast"] == contrast) & (frame["sample"] == sample)]

@@ -10,7 +10,7 @@ from scipy import stats
 from .. import response
 from ..arms import NotApplicable
 from ..names import task_name
-from ..style import ALGORITHM_STYLE, INK, NARROW, available, legend_below, log_axis
+from ..style import ALGORITHM_STYLE, INK, NARROW, available, in_view, legend_below, log_axis
 from . import (
     CONTRARY,
     LEAST_TASKS,
@@ -220,15 +220,12 @@ def draw(frame) -> Figure:
     for ax, (name, kind) in zip(axes, kinds):
         own = frame[(frame["sample"] == name) & (frame["advantages"] == kind)].sort_values("first")
         left, right = own["smallest"].min() - 0.5, own["largest"].max() + 0.5
+        for label, ink in (("early", INK), ("late", colour)):
+            ax.plot([], [], "o", color=ink, ms=4, mew=0, label=label)
         for y, row in enumerate(own.itertuples()):
             for point, shift, ink in (("first", 0.13, INK), ("last", -0.13, colour)):
-                low, high = np.clip([getattr(row, f"{point}_low"), getattr(row, f"{point}_high")], left, right)
-                ax.plot([10**low, 10**high], [y + shift] * 2, color=ink, lw=0.9)
-                label = {"first": "early", "last": "late"}[point] if y == 0 else None
-                ax.plot(10 ** getattr(row, point), y + shift, "o", color=ink, ms=3.5, label=label)
-                for beyond, limit, marker in ((low <= left, left, "<"), (high >= right, right, ">")):
-                    if beyond:
-                        ax.plot(10**limit, y + shift, marker, color=ink, ms=3, clip_on=False)
+                ends = [getattr(row, f"{point}{end}") for end in ("", "_low", "_high")]
+                in_view(ax, y + shift, *ends, (left, right), 4, color=ink, lw=0.9)
         ax.set_xlim(10**left, 10**right)
         log_axis(ax.xaxis, ticks=5)
         ax.set_yticks(range(len(own)), [task_name(task) for task in own["task"]])

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from .. import statistics, tuning
 from ..names import SYMBOLS
-from ..style import ALGORITHM_STYLE, NARROW, available
 from . import CONTRARY, KNOBS, SHOWN, UNDECIDED, Answer, answer, interval_text, knob_name, named, paired, shares, tuned
+from .constraint import differences
 from .spread import imagined_scores
 
 QUESTION = "What does a value of a knob cost that is best on all other tasks, against the one best on this task?"
@@ -117,34 +117,7 @@ WORLDS = [{"sd": sd} for sd in (0.0, 0.3, 0.45, 0.6, 0.74, 0.9)]
 
 
 def draw(frame) -> Figure:
-    """A row per knob: tasks as small dots, the mean with its interval; samples below each other."""
-    samples = [name for name in dict.fromkeys(frame["sample"]) if name != "all tasks"]
-    knobs = list(frame[["algorithm", "advantages"]].drop_duplicates().itertuples(index=False, name=None))
-    narrow = available.get() < NARROW
-    rows = [(knob, sample) for knob in knobs for sample in samples]
-    figure = Figure(figsize=(available.get(), 0.7 + (0.36 if narrow else 0.42) * len(rows)), layout="constrained")
-    ax = figure.subplots()
-    names = []
-    for y, (knob, sample) in enumerate(rows):
-        own = frame[(frame["sample"] == sample) & (frame["algorithm"] == knob[0]) & (frame["advantages"] == knob[1])]
-        values = own["effect"].dropna().to_numpy()
-        name = f"{knob[1]} {SYMBOLS[KNOBS[knob[0]][0]]}"
-        names.append(name if len(samples) == 1 else f"{name}, {sample}")
-        if len(values) < 2:
-            continue
-        colour = ALGORITHM_STYLE[knob[0]][0]
-        mean, low, high = statistics.skewed_mean_interval(values)
-        shift = 0.26 * np.sin(2.4 * np.arange(len(values)))  # so that dots do not hide each other
-        ax.plot(values, y + shift, "o", color=colour, ms=2.2, alpha=0.35, mew=0)
-        ax.plot([low, high], [y, y], color=colour, lw=2.2, solid_capstyle="butt")
-        ax.plot(mean, y, "o", color=colour, ms=6)
-    ax.axvline(0, color="0.5", lw=0.8)
-    ax.axvline(COSTS, color="0.5", lw=0.8, ls=":")
-    every = frame["effect"].dropna()
-    ax.set_xlim(min(-0.15, every.quantile(0.02)), max(0.3, every.quantile(0.98)))
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.set_yticks(range(len(rows)), names)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="y", visible=False)
-    ax.set_xlabel("normalised score lost by a value from other tasks")
-    return figure
+    """A row per knob and sample."""
+    knobs = [f"{kind} {SYMBOLS[KNOBS[name][0]]}" for name, kind in zip(frame["algorithm"], frame["advantages"])]
+    label = "normalised score lost by a value from other tasks"
+    return differences(frame.assign(contrast=knobs), label, statistics.skewed_mean_interval, 0.15, (COSTS,))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from .. import response
 from ..names import task_name
-from ..style import ALGORITHM_STYLE, NARROW, available, log_axis
+from ..style import ALGORITHM_STYLE, NARROW, available, in_view, log_axis, side_by_side
 from . import CONTRARY, SAMPLES, SHOWN, UNDECIDED, Answer, estimated, fits, interval_text, knob_name, shares
 
 QUESTION = "How far does the best value of a knob differ between tasks?"
@@ -176,8 +176,7 @@ def draw(frame) -> Figure:
     tasks = list(order.sort_values().index)
     narrow = available.get() < NARROW
     height = 1.0 + (0.085 if narrow else 0.135) * len(tasks)
-    figure = Figure(figsize=(available.get(), height), layout="constrained")
-    axes = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    figure, axes = side_by_side(len(parts), height, least=0, sharey=True)
     reach = max(part["largest"].max() - part["smallest"].min() for part in parts) / 2 + 0.3
     for ax, (algorithm, advantages), part in zip(axes, knobs, parts):
         colour = ALGORITHM_STYLE[algorithm][0]
@@ -188,17 +187,9 @@ def draw(frame) -> Figure:
         ax.axvline(10**mean, color=colour, lw=0.8)
         for row in part.itertuples():
             y = tasks.index(row.task)
-            ends = np.clip([row.low, row.high], left, right)
             told = {"color": colour, "alpha": 1.0 if row.low > left or row.high < right else FAINTLY}
-            ax.plot(10**ends, [y, y], lw=0.7 if narrow else 0.9, solid_capstyle="butt", **told)
-            ax.plot(10**row.optimum, y, "o", ms=2.2 if narrow else 3, mew=0, **told)
-            for end, limit, marker in ((row.low, left, "<"), (row.high, right, ">")):
-                if (
-                    abs(end) > abs(limit)
-                    and np.sign(end - middle) == np.sign(limit - middle)
-                    and not left <= end <= right
-                ):
-                    ax.plot(10**limit, y, marker, ms=2.5, mew=0, clip_on=False, **told)
+            size, told["lw"] = (2.2, 0.7) if narrow else (3, 0.9)
+            in_view(ax, y, row.optimum, row.low, row.high, (left, right), size, **told)
         ax.set_xlim(10**left, 10**right)
         log_axis(ax.xaxis, ticks=4)
         ax.set_xlabel({"kl_fixed": "best β", "trpo": "best δ"}[algorithm])
