@@ -273,10 +273,13 @@ def facets(names, height=1.65, columns=4, title=task_name, **options):
     return figure, axes
 
 
-def side_by_side(count, height, least=2.2, **options):
-    """(figure, axes) of `count` plots in a row, or below each other where they would be narrower than `least`."""
+def side_by_side(count, height, least=2.2, width=WIDTH, **options):
+    """(figure, axes) of `count` plots in a row, or below each other where they would be narrower than `least`.
+
+    width  that the figure has where there is room
+    """
     rows = 1 if available.get() >= least * count else count
-    figure = Figure(figsize=(available.get(), height * rows), layout="constrained")
+    figure = Figure(figsize=(min(available.get(), width), height * rows), layout="constrained")
     return figure, figure.subplots(rows, count // rows, squeeze=False, **options).flat
 
 

@@ -9,7 +9,7 @@ from ..arms import NotApplicable, grid, percentile_scores, swept_algorithms
 from ..data import KNOBS
 from ..names import ALGORITHMS, SYMBOLS, range_text
 from ..published import PPO_PHI
-from ..style import ALGORITHM_STYLE, FAINT, INK, WIDTH, available
+from ..style import ALGORITHM_STYLE, FAINT, INK, NARROW, WIDTH, available, side_by_side
 
 TITLE = "Which knob has to be tuned"
 CAPTION = """
@@ -72,9 +72,8 @@ def without_one_task(means):
 
 def draw(frame) -> Figure:
     """Phi of each method's number: what tuning it per task gains over one value for all tasks."""
-    narrow = available.get() < 5
-    figure = Figure(figsize=(min(available.get(), WIDTH * 0.75), 0.9 + 0.42 * len(frame)), layout="constrained")
-    ax = figure.subplots()
+    narrow = available.get() < NARROW
+    figure, (ax,) = side_by_side(1, 0.9 + 0.42 * len(frame), width=WIDTH * 0.75)
     for y, row in enumerate(frame.itertuples()):
         colour = ALGORITHM_STYLE[row.algorithm][0]
         ax.barh(y, row.phi, height=0.55, color=colour, alpha=0.55)
@@ -89,15 +88,8 @@ def draw(frame) -> Figure:
             )  # fmt: skip
     ax.axvline(0, color=INK, lw=0.6)
     ax.axvline(PPO_PHI, color=FAINT, ls="--", lw=1)
-    ax.annotate(
-        "PPO’s four numbers",
-        (PPO_PHI, 1.0),
-        xycoords=("data", "axes fraction"),
-        fontsize=6.5,
-        color=FAINT,
-        ha="left",
-        va="bottom",
-    )
+    place = ax.get_xaxis_transform()
+    ax.annotate("PPO’s four numbers", (PPO_PHI, 1), xycoords=place, fontsize=6.5, color=FAINT, va="bottom")
     ax.set_yticks(range(len(frame)), [f"{SYMBOLS[KNOBS[name][0]]} ({ALGORITHMS[name]})" for name in frame["algorithm"]])
     ax.invert_yaxis()
     ax.set_xlabel("sensitivity Φ")

@@ -12,7 +12,7 @@ from .. import statistics
 from ..arms import NotApplicable, headline, normalised_scores, per_task
 from ..names import arm_name, interval_text, task_name
 from ..published import PPO_TABLE_1, PPO_TASKS
-from ..style import INK, arm_styles, available, by_arm, shade, table_axes, table_blocks
+from ..style import INK, arm_styles, by_arm, shade, side_by_side, table_axes, table_blocks
 
 TITLE = "Scores by task, as in PPO’s Table 1"
 CAPTION = """
@@ -59,14 +59,9 @@ def draw(frame) -> Figure:
     cells = frame.set_index(["arm", "task"])
     names = [arm_name(arm) for arm in arms]
     blocks = table_blocks(names, columns)
-    figure = Figure(
-        figsize=(
-            min(available.get(), max(3.6, 1.6 + 0.8 * len(blocks[0]))),
-            (0.75 + 0.23 * len(arms)) * len(blocks),
-        ),
-        layout="constrained",
-    )
-    for block, ax in zip(blocks, figure.subplots(len(blocks), 1, squeeze=False).flat):
+    width = max(3.6, 1.6 + 0.8 * len(blocks[0]))
+    figure, axes = side_by_side(len(blocks), 0.75 + 0.23 * len(arms), least=np.inf, width=width)
+    for block, ax in zip(blocks, axes):
         table_axes(ax, names, block)
         for (y, arm), (x, column) in product(enumerate(arms), enumerate(block)):
             if (arm, column) in cells.index:

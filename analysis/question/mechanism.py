@@ -10,7 +10,7 @@ from .. import statistics
 from ..arms import NotApplicable
 from ..data import KNOBS
 from ..names import task_name
-from ..style import FAINT, FIXED, INK, available, legend_below, log_axis
+from ..style import FAINT, FIXED, INK, legend_below, log_axis, side_by_side
 from . import CONTRARY, SAMPLES, SHOWN, UNDECIDED, Answer, answer, fits, knob_name, rows, shares
 
 QUESTION = "Does the β that TRPO implies in its first ten iterations predict the best β better than a constant?"
@@ -117,8 +117,7 @@ WORLDS = [{"share": share, "tasks": tasks} for tasks in (15, 30) for share in (2
 def draw(frame) -> Figure:
     """Best beta by sweep against the beta measured in ten iterations, log-log; of the last sample."""
     frame = frame[frame["sample"] == frame["sample"].iloc[-1]]
-    figure = Figure(figsize=(min(available.get(), 4.6), 3.9), layout="constrained")
-    ax = figure.subplots()
+    figure, (ax,) = side_by_side(1, 3.9, width=4.6)
     low, high = (
         min(frame["measured"].min(), frame["best_low"].min()),
         max(frame["measured"].max(), frame["best_high"].max()),

@@ -200,7 +200,5 @@ def draw(frame) -> Figure:
         ax.set_title(f"{advantages} {SYMBOLS[NUMBERS[algorithm][0]]}")
         ax.set_ylim(min(-0.05, max(-0.3, frame["share"].min())), 1.12)
     figure.axes[0].set_ylabel("share of the best score")
-    for ax in list(axes):
-        ax.set_visible(False)
     legend_below(figure, figure.axes[:1])
     return figure

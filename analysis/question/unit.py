@@ -11,7 +11,7 @@ from scipy import stats
 from .. import response
 from ..arms import NotApplicable
 from ..names import task_name
-from ..style import FIXED, INK, NARROW, available, log_axis
+from ..style import FIXED, INK, NARROW, available, log_axis, side_by_side
 from . import CONTRARY, SAMPLES, SHOWN, UNDECIDED, Answer, estimated, fits, interval_text, rows, shares
 
 QUESTION = "On one task, is the best raw β larger than the best normalised β by the scale of the advantages?"
@@ -156,8 +156,7 @@ def draw(frame) -> Figure:
     samples_ = list(dict.fromkeys(frame["sample"]))
     frame = frame[frame["sample"] == samples_[-1]]
     narrow = available.get() < NARROW
-    figure = Figure(figsize=(min(available.get(), 5.2), 2.7 if narrow else 3.6), layout="constrained")
-    ax = figure.subplots()
+    figure, (ax,) = side_by_side(1, 2.7 if narrow else 3.6, width=5.2)
     clear = frame["high"] - frame["low"] < CLEAR
     for part, alpha in ((frame[clear], 1.0), (frame[~clear], 0.3)):
         x = 10 ** part["log_sigma"]
