@@ -16,7 +16,7 @@ import yaml
 
 from . import scale
 from .defaults import defaults
-from .names import counted, know_arm, spaced
+from .names import arm_names, counted, spaced, spelled
 
 # The number each algorithm is tuned by, and the value its authors recommend.
 KNOBS = {
@@ -84,6 +84,7 @@ class Study:
     warnings: list = field(default_factory=list)
     left_out: list = field(default_factory=list)
     whole: "Study | None" = None  # the study with every budget, of one that has had others taken out
+    arm_names: dict = field(default_factory=dict)  # what legends call arms and families, with and without condition
 
     @property
     def tasks(self):
@@ -253,7 +254,7 @@ def load(directories: str | Path | Iterable[str | Path] | None = None, whole_see
     every_run["failed"] = every_run["status"] == "failed"
     every_run["studies"] = every_run["run_id"].map(every_run.groupby("run_id")["study"].agg(tuple))
     every_run = every_run.sort_values("failed", kind="stable").drop_duplicates("run_id")
-    described, warnings = _describe(every_run), []
+    (described, called), warnings = _describe(every_run), []
     # The same run under two names: trained again for another study.
     repeated = described.duplicated(NAMES)
     if repeated.any():
@@ -287,6 +288,7 @@ def load(directories: str | Path | Iterable[str | Path] | None = None, whole_see
         missing=missing,
         warnings=warnings,
         left_out=left_out,
+        arm_names=called,
     )
     study.curves["progress"] = (study.curves["env_steps"] / study.steps[study.curves["run"]]).astype(np.float32)
     _score(study)
@@ -357,7 +359,7 @@ def _younger(runs, directory):
     made = [(config.condition, json.dumps(config.overrides)) for config in configs]
     whole = runs.reindex(columns=YOUNGER_RUN_COLUMNS).astype(object)
     whole.loc[older] = pd.DataFrame(made, runs.index[older], YOUNGER_RUN_COLUMNS)
-    return runs.assign(**whole)
+    return runs.assign(**whole.astype(str))
 
 
 def head(directory):
@@ -452,7 +454,8 @@ def _once(curves, run_ids):
 
 
 def _describe(runs):
-    """`runs` with condition, family, knob, setting and advantages, by its columns and its configuration."""
+    """(`runs` with condition, family, knob, setting and advantages, by their columns and their configurations; what
+    legends call their arms)."""
     configs = [json.loads(config or "{}") for config in runs["config"]]
     own = [config.get("algorithm") if name == "custom" else None for name, config in zip(runs["algorithm"], configs)]
     swept = _swept([settings for settings in own if settings])
@@ -460,17 +463,18 @@ def _describe(runs):
     knobs = [swept.get(settings.get("module")) if settings else knob for settings, knob in zip(own, known)]
     runs = runs.assign(label=runs["arm"], knob=knobs)
     runs["setting"] = [settings[knob] if settings and knob else np.nan for settings, knob in zip(own, knobs)]
-    given = (runs[column] for column in ("algorithm", "arm", "condition", "overrides", "knob"))
+    given = (runs[column] for column in ("algorithm", "condition", "overrides", "knob"))
     described = [_describe_arm(*row) for row in zip(configs, *given)]
-    columns = ["arm", "family", "condition", "advantages", "overrides", "changes"]
-    runs[columns] = pd.DataFrame(described, index=runs.index, columns=columns)
+    columns = ["arm", "family", "advantages", "overrides", "changes", "arms"]
+    described = pd.DataFrame(described, index=runs.index, columns=columns)
+    runs[columns[:-1]] = described[columns[:-1]]
     runs["fork"] = [float((config.get("fork") or {}).get("at", np.nan)) for config in configs]
     runs["horizon"] = [config.get("horizon", 0) for config in configs]
     runs["id"] = [(config.get("task") or {}).get("id", "") for config in configs]
     for algorithm, (knob, _) in KNOBS.items():
         of_algorithm = runs["algorithm"] == algorithm
         runs.loc[of_algorithm, "setting"] = runs.loc[of_algorithm, knob]
-    return runs
+    return runs, arm_names({arm: own for arms in described["arms"] for arm, own in arms.items()})
 
 
 def _swept(settings):
@@ -493,24 +497,34 @@ def _positive(value):
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
-def _describe_arm(config, algorithm, arm, condition, overrides, knob):
-    """(arm without its condition, family, condition, advantages, overrides, changes)."""
+def _describe_arm(config, algorithm, condition, overrides, knob):
+    """(arm without its condition, family, advantages, overrides, changes, {arm or family, with and without condition:
+    what `arm_names` takes of it})."""
     words = json.loads(overrides)
     given = _given(words, config)
     own = {key: given["algorithm", key] for group, key in given if group == "algorithm" and key}
-    others = {key: word for key, word in own.items() if key != knob}
     changes = {
         f"{group}.{key}" if key else group: value
         for (group, key), (_, value) in given.items()
         if group not in ("task", "algorithm", "total_steps")
     }
-    bare = arm.removesuffix(f" {condition}") if condition else arm
-    family = " ".join([algorithm, *(f"{key}={text}" for key, (text, _) in others.items())])
-    for called, settings in ((bare, own), (family, others)):
-        settings = {key: value for key, (_, value) in settings.items()}
-        know_arm(called, algorithm, settings, {})
-        know_arm(f"{called} {condition}", algorithm, settings, changes)
-    return bare, family, condition, _advantages(config.get("advantage_normalization")), _shell(words), changes
+    others = {key: word for key, word in own.items() if key != knob}
+    family, arm = (_called(algorithm, settings) for settings in (others, own))
+    arms = {}
+    for called, settings in ((family, others), (arm, own)):
+        values = {key: value for key, (_, value) in settings.items()}
+        arms[called] = algorithm, values, {}
+        arms[f"{called} {condition}".strip()] = algorithm, values, changes
+    return arm, family, _advantages(config.get("advantage_normalization")), _shell(words), changes, arms
+
+
+def _called(algorithm, settings):
+    """ "kl_fixed beta=3": an arm or a family by {setting: (text, value)}. Settings of one's own algorithm are as they
+    were given, because 1 and 1.0 may be two of them."""
+    own = algorithm == "custom"
+    words = {key: text if own else value if isinstance(value, str) else spelled(value)
+             for key, (text, value) in settings.items()}  # fmt: skip
+    return " ".join([algorithm, *(f"{key}={word}" for key, word in words.items())])
 
 
 def _advantages(normalization):

@@ -1,6 +1,8 @@
 """How tasks, algorithms and their numbers are called in figures, tables and sentences."""
 
 import re
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -81,28 +83,50 @@ def task_name(task):
 
 
 ADVANTAGES = {"none": "raw advantages", "centre": "centred advantages"}
-_arms = {}  # {an arm as frames have it: what a legend calls it}, of all that were read
 
 
-def know_arm(arm, algorithm, own, changes):
-    """Remember what `arm` is, so that `arm_name` can say it.
+def arm_names(arms):
+    """{arm: what a legend calls it}: "kl_fixed beta=3" is "β=3", "trpo max_kl=0.01" is "TRPO, δ=0.01".
 
-    own      {setting: value} of the algorithm, as far as the arm's name has them
-    changes  {setting: value} of the protocol's settings that differ from the defaults
+    arms  {arm: (algorithm, {setting: value} of it as far as the arm's name has them, {setting: value} of the protocol's
+          settings that differ from the defaults)}. What goes on from one of them is called by that one's name.
     """
-    name, numbers = algorithm_name(algorithm), [_setting(key, value) for key, value in own.items()]
-    if algorithm == "custom" and "module" in own:
-        name, numbers = own["module"].split(".")[-1], [_setting(key, own[key]) for key in own if key != "module"]
-    if algorithm == "kl_replay" and "source" in own:  # the arm that it replays is named, not the file
-        name += f" of {arm_name(own.get('source_arm'))}"
-        numbers = ["geometric mean"] if own.get("mean") == "geometric" else []
-    numbers += [_change(key, value) for key, value in changes.items()]
-    _arms[arm.strip()] = ", ".join(numbers if algorithm == "kl_fixed" and "beta" in own else [name, *numbers])
+
+    def called(arm):
+        if arm not in arms:
+            return algorithm_name(arm)
+        algorithm, own, changes = arms[arm]
+        name, numbers = algorithm_name(algorithm), [_setting(key, value) for key, value in own.items()]
+        if algorithm == "custom" and "module" in own:
+            name, numbers = own["module"].split(".")[-1], [_setting(key, own[key]) for key in own if key != "module"]
+        if algorithm == "kl_replay" and "source" in own:  # the arm that it replays is named, not the file
+            name += f" of {called(own.get('source_arm'))}"
+            numbers = ["geometric mean"] if own.get("mean") == "geometric" else []
+        for key, value in changes.items():
+            fork = key == "fork" and value
+            begun = fork and f"begun after {spaced(value['at'])} steps of {called(value['arm'])}"
+            numbers.append(begun or _change(key, value))
+        return ", ".join(numbers if algorithm == "kl_fixed" and "beta" in own else [name, *numbers])
+
+    return {arm: called(arm) for arm in arms}
+
+
+_shown = ContextVar("names of the arms of the study that is shown", default={})  # noqa: B039
+
+
+@contextmanager
+def naming(study):
+    """Within it `arm_name` has the names of this study's arms: figures and tables are drawn from frames alone."""
+    token = _shown.set(study.arm_names)
+    try:
+        yield
+    finally:
+        _shown.reset(token)
 
 
 def arm_name(arm):
-    """An arm's label for a legend: "kl_fixed beta=3" is "β=3", "trpo max_kl=0.01" is "TRPO, δ=0.01"."""
-    return _arms.get(arm.strip(), algorithm_name(arm))
+    """An arm's label for a legend, of the study that is shown (`naming`); of any other arm what the frame has."""
+    return _shown.get().get(arm.strip(), algorithm_name(arm))
 
 
 def _setting(key, value):
@@ -112,8 +136,6 @@ def _setting(key, value):
 def _change(key, value):
     if key == "advantage_normalization" and value in ADVANTAGES:
         return ADVANTAGES[value]
-    if key == "fork" and value:
-        return f"begun after {spaced(value['at'])} steps of {arm_name(value['arm'])}"
     return f"rewards × {spelled(value)}" if key == "reward_scale" else _setting(key, value)
 
 

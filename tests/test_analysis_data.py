@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from synthetic import TRPO, Task, fixed
 
 import analysis.__main__
 from analysis import data
@@ -262,3 +263,20 @@ def test_a_run_of_two_folders_counts_as_the_one_of_a_sample_has_it(tmp_path, qui
     expected = runs.set_index("run_id")["auc_return"] + 1
     assert study.runs["auc_return"].to_numpy() == pytest.approx(expected[study.runs["run_id"]].to_numpy())
     assert set(study.runs["studies"]) == {("b_sample", "a_later")} and set(study.runs["study"]) == {"b_sample"}
+
+
+def test_an_arm_is_made_of_its_settings_whatever_its_label_is(tmp_path):
+    runs, curves = synthetic.study([Task("a")], [TRPO, *fixed([3.0], horizon=512)], seeds=2, iterations=8)
+    runs["arm"] = runs["arm"].map({label: f"label {place}" for place, label in enumerate(runs["arm"].unique())})
+    study = data.load(synthetic.write(tmp_path / "s", runs, curves))
+    names = study.runs.drop_duplicates("label").set_index("label")[["arm", "family", "condition"]]
+    assert names.loc["label 0"].tolist() == ["trpo max_kl=0.01", "trpo", ""]
+    assert names.loc["label 1"].tolist() == ["kl_fixed beta=3", "kl_fixed", "horizon=512"]
+    assert study.arm_names["kl_fixed beta=3 horizon=512"] == "β=3, horizon=512"
+
+
+def test_settings_of_one_s_own_algorithm_that_differ_in_kind_are_two_arms():
+    own = [{"module": ("my.page", "my.page"), "n": word} for word in (("1", 1), ("1.0", 1.0), ("'1'", "1"))]
+    assert [data._called("custom", settings) for settings in own] == [
+        f"custom module=my.page n={text}" for text in ("1", "1.0", "'1'")
+    ]

@@ -135,7 +135,8 @@ def test_arms_under_another_condition_are_set_beside_the_same_arms_by_hand(tmp_p
         # Satterthwaite within each task and then over tasks is the same as over all four cells at once.
         half = stats.t.ppf(0.975, freedom) * error
         assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx([row[name] - half, row[name] + half])
-    text = table.conditions.text(frame)
+    with names.naming(study):
+        text = table.conditions.text(frame)
     assert text["arm"].tolist() == ["β=1, max_grad_norm=0.5"] and text["seeds"].tolist() == ["4"]
     with pytest.raises(NotApplicable):
         table.conditions.numbers(study, study.under("max_grad_norm=0.5").iloc[:0])
@@ -166,7 +167,8 @@ def test_sources_of_beta_are_set_beside_trpo_and_each_task_s_best_beta_by_hand(t
         assert row["minus_trpo"] == pytest.approx(own - share.loc["trpo max_kl=0.01"].mean())
         assert row["minus_hindsight"] == pytest.approx(own - best)
         assert row["minus_trpo_low"] < row["minus_trpo"] < row["minus_trpo_high"]
-    text = table.sources.text(frame.reset_index()).set_index("beta")
+    with names.naming(study):
+        text = table.sources.text(frame.reset_index()).set_index("beta")
     assert (
         text.loc["TRPO, δ=0.01", "minus TRPO"] == text.loc[table.sources.HINDSIGHT, "minus each task’s best β"] == "–"
     )
@@ -313,7 +315,8 @@ def test_one_beta_for_all_units_is_a_mean_over_tasks_and_factors_by_hand(tmp_pat
         if algorithm == "kl_fixed":
             less = np.mean([shares["trpo", each] - shares["kl_fixed", each] for each in both])
             assert row["trpo_minus"] == pytest.approx(less) and row["trpo_minus_low"] < less < row["trpo_minus_high"]
-    text = table.reward_units.text(frame.reset_index()).set_index("arm")
+    with names.naming(study):
+        text = table.reward_units.text(frame.reset_index()).set_index("arm")
     assert text.loc["TRPO, δ=0.01, raw advantages", "TRPO minus it"] == "–"
     assert text.loc["β=1, raw advantages", "× 100"] == f"{shares['kl_fixed', 100.0]:.2f}"
     with pytest.raises(NotApplicable):
@@ -419,22 +422,42 @@ def test_on_a_dark_page_every_beta_is_seen_and_told_from_its_neighbour():
         ("custom", {"word": "1", "n": 1}, {"on": True, "off": "true"}, "custom, word='1', n=1, on=true, off='true'"),
     ],
 )  # fmt: skip
-def test_an_arm_is_called_by_its_settings_and_no_label_is_taken_apart(monkeypatch, algorithm, own, changes, name):
-    monkeypatch.setattr(names, "_arms", {})
-    names.know_arm("x y=z, é", algorithm, own, changes)
-    assert arm_name("x y=z, é") == name
+def test_an_arm_is_called_by_its_settings_and_no_label_is_taken_apart(algorithm, own, changes, name):
+    assert names.arm_names({"x y=z, é": (algorithm, own, changes)}) == {"x y=z, é": name}
 
 
-def test_a_replay_and_a_fork_are_called_by_the_arm_that_they_go_on_from(monkeypatch):
-    monkeypatch.setattr(names, "_arms", {})
-    names.know_arm("the source", "trpo", {"max_kl": 0.01}, {})
+def test_a_replay_and_a_fork_are_called_by_the_arm_that_they_go_on_from():
     own = {"beta": None, "source": "results/causal/curves.parquet", "source_arm": "the source", "mean": "geometric"}
-    names.know_arm("a replay", "kl_replay", own, {"horizon": 512})
-    assert arm_name("a replay") == "replayed β of TRPO, δ=0.01, geometric mean, horizon=512"
     fork = {"source": "results/x", "arm": "the source", "at": 51200}
-    names.know_arm("a fork", "kl_fixed", {"beta": 1.0}, {"fork": fork})
-    assert arm_name("a fork") == "β=1, begun after 51\N{NO-BREAK SPACE}200 steps of TRPO, δ=0.01"
-    assert arm_name("never read") == "never read"
+    arms = {
+        "a replay": ("kl_replay", own, {"horizon": 512}),
+        "a fork": ("kl_fixed", {"beta": 1.0}, {"fork": fork}),
+        "the source": ("trpo", {"max_kl": 0.01}, {}),
+    }
+    found = names.arm_names(arms)
+    assert found["a replay"] == "replayed β of TRPO, δ=0.01, geometric mean, horizon=512"
+    assert found["a fork"] == "β=1, begun after 51\N{NO-BREAK SPACE}200 steps of TRPO, δ=0.01"
+    del arms["the source"]
+    assert names.arm_names(arms)["a fork"].endswith(" steps of the source")
+
+
+def test_names_are_of_the_study_that_is_shown_whatever_else_was_read(tmp_path):
+    runs, curves = synthetic.study([Task("a")], fixed([1.0]), seeds=2, iterations=8)
+    fork, label = {"source": "x", "arm": "trpo max_kl=0.01", "at": 100}, "kl_fixed beta=1 fork.at=100"
+    words = json.dumps([*json.loads(runs["overrides"].iloc[0]), "fork={source:x,arm:'trpo max_kl=0.01',at:100}"])
+    configs = [json.dumps(json.loads(config) | {"fork": fork}) for config in runs["config"]]
+    forked = synthetic.write(
+        tmp_path / "forked", runs.assign(overrides=words, config=configs, arm=label, condition="fork.at=100"), curves
+    )
+    source = synthetic.write(tmp_path / "source", *synthetic.study([Task("a")], [TRPO], seeds=2, iterations=8))
+    both = data.load([forked, source])
+    alone = data.load(forked)
+    assert both.arm_names[label] == "β=1, begun after 100 steps of TRPO, δ=0.01"
+    assert alone.arm_names[label] == "β=1, begun after 100 steps of trpo max_kl=0.01"  # whose settings are not there
+    for study in (both, alone):
+        with names.naming(study):
+            assert arm_name(label) == study.arm_names[label]
+    assert arm_name(label) == label
 
 
 def test_latex_table_escapes_and_balances():

@@ -11,7 +11,7 @@ from ..arms import NotApplicable
 from ..data import Study, StudyError
 from ..defaults import defaults
 from ..item import Item, found, in_order, usable
-from ..names import lacking
+from ..names import lacking, naming
 from ..style import drawn
 
 ASKED = found(question.__name__, question.__path__)
@@ -54,7 +54,8 @@ def figure(
     if runs.empty:
         raise StudyError(f"{name}: {lacking(missing)}, the first: {missing['command'].iloc[0]}")
     try:
-        return drawn(panel.draw, panel.numbers(study, runs), width, style)
+        with naming(study):
+            return drawn(panel.draw, panel.numbers(study, runs), width, style)
     except NotApplicable as reason:
         raise StudyError(f"{name}: this study {reason}; it has {study.contents}") from None
 

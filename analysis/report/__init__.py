@@ -21,7 +21,7 @@ from ..arms import NotApplicable
 from ..data import StudyError
 from ..defaults import defaults
 from ..item import FINDING, PARTS, Item, one_line, usable
-from ..names import counted, lacking, span, steps_name
+from ..names import counted, lacking, naming, span, steps_name
 from ..panel import PANELS
 from ..table import TABLES, latex
 from . import explorer, first, page
@@ -81,7 +81,8 @@ def build(study, out, strict=False):
             (out / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError(f"cannot write the report: {error}") from error
-    content = contents(study, out)
+    with naming(study):
+        content = contents(study, out)
     for name in ("index.html", "report.md"):
         text = page.render(f"{name}.j2", formats=style.FORMATS, long=LONG, **content)
         (out / name).write_text(text, encoding="utf-8")
@@ -139,7 +140,8 @@ def _remember(*given):
 
 def _remembered_section(item):
     study, out = _remembered
-    return _section(study, item, out)
+    with naming(study):
+        return _section(study, item, out)
 
 
 def _parts(sections, titles):

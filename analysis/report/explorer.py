@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .. import markup
-from ..names import DISPLAY_ORDER, arm_name, symbol, task_name
+from ..names import DISPLAY_ORDER, symbol, task_name
 from . import page
 
 POINTS = 40  # of a curve
@@ -63,7 +63,7 @@ def content(study):
         values = sorted(here["setting"].dropna().unique())
         called = symbol(here["knob"].iloc[0]) if values else ""
         place[condition, family] = len(arms), {value: i for i, value in enumerate(values)}
-        name = markup.visible(arm_name(f"{family} {condition}"))
+        name = markup.visible(study.arm_names[f"{family} {condition}".strip()])
         arms.append({"name": name, "symbol": called, "values": [float(value) for value in values] or [None]})
     rows = []
     for number, run in runs.iterrows():

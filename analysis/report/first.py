@@ -88,13 +88,13 @@ def title(study):
         return f"Penalty or constraint: {_named(names)} on {where}"
     numbers = swept(study)
     if len(names) == len(numbers) == 1:
-        return f"{_knob(*numbers.popitem())} on {where}: {study.main['setting'].nunique()} values, {seeds}"
+        return f"{_knob(study, *numbers.popitem())} on {where}: {study.main['setting'].nunique()} values, {seeds}"
     return f"{_capital(_named(names))} on {where}: {seeds}"
 
 
-def _knob(family, knob):
+def _knob(study, family, knob):
     """ "β of a KL penalty", "δ of TRPO"."""
-    return f"{symbol(knob)} of {'a KL penalty' if family == 'kl_fixed' else arm_name(family)}"
+    return f"{symbol(knob)} of {'a KL penalty' if family == 'kl_fixed' else study.arm_names[family]}"
 
 
 def _modules(runs):
@@ -121,7 +121,7 @@ def lead(study):
     if both_sides(study):
         asked = "Does one coefficient β of a KL penalty serve all tasks and all of training, or is a constraint better?"
     elif numbers:
-        which = _joined([_knob(*number) for number in numbers.items()])
+        which = _joined([_knob(study, *number) for number in numbers.items()])
         asked = f"Which {which} is best, and what does another value cost?"
     else:
         asked = f"What {'do these arms' if study.runs['arm'].nunique() > 1 else 'does this arm'} learn?"
