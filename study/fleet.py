@@ -111,14 +111,17 @@ class Fleet:
             part.made = self.made
         return part
 
-    def fisher(self, theta: Tensor, states: Tensor) -> Callable[[Tensor], Tensor]:
-        """v -> F v at theta [R, P] over states [R, N, D]; v [S, P] with S a multiple of R, row s at run s % R."""
+    def fisher(self, theta: Tensor, states: Tensor, damping: Tensor | float = 0.0) -> Callable[[Tensor], Tensor]:
+        """v -> (F + damping) v at theta [R, P] over states [R, N, D], damping [R] or one for all; v [S, P] with S a
+        multiple of R, row s at run s % R."""
+        damping = torch.as_tensor(damping, dtype=theta.dtype, device=theta.device).expand(len(theta))
         if self.fused:
-            return fused.fisher(self.policy, theta, states)
+            return fused.Fisher(self.policy, theta, states, damping)
 
         def product(v):
             times = len(v) // len(theta)
-            return self.each(fisher_vector_product)(theta.repeat(times, 1), states.repeat(times, 1, 1), v)
+            made = self.each(fisher_vector_product)(theta.repeat(times, 1), states.repeat(times, 1, 1), v)
+            return made + damping.repeat(times).unsqueeze(-1) * v
 
         return product
 

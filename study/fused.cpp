@@ -1,12 +1,12 @@
-// Small MLPs of tanh or ReLU for float32 on one core: forwards, J v, J^T u, steps of Adam or SGD, and whole inner loops
-// of the value fit and of the losses whose slopes are written down here; see fused.py.
+// Small MLPs of tanh or ReLU for float32 on one core: forwards, J^T u, F v and what is solved with it, steps of Adam or
+// SGD, and whole inner loops of the value fit and of the losses whose slopes are written down here; see fused.py.
 //
 // 64 samples at a time, feature by feature: an activation is [features][64], so that the samples fill the vector
 // registers in every product with a weight [outputs][inputs] as the flat parameter vector holds it. What passes between
 // layers stays in the first-level cache. A run's arithmetic depends on nothing but that run.
 //
-// tests/test_fused.py: networks and slopes against autograd in float64, slopes and inner loops bit by bit against
-// torch's operations, steps against the eager ones.
+// tests/test_fused.py: networks, slopes and Fisher matrices against autograd and dense solves in float64; slopes, inner
+// loops and conjugate gradients bit by bit against torch's operations; steps against the eager ones.
 
 #include "fused.h"
 
@@ -295,10 +295,10 @@ static void step(const Rule& rule, Int run, Int parameters, float* theta, float*
 }
 
 struct Scratch {
-    std::vector<float> u, spare, turned, gradient;
+    std::vector<float> u, spare, turned, kept, gradient;
     Scratch(const Network& net, Int parameters)
         : u(net.widest() * BLOCK), spare(net.widest() * BLOCK), turned(padded(net.widest()) * BLOCK),
-          gradient(parameters) {}
+          kept(net.features() * BLOCK), gradient(parameters) {}
 };
 
 static Int blocks(Int samples) { return (samples + BLOCK - 1) / BLOCK; }
@@ -314,56 +314,66 @@ struct Torch {
     void exps_of(float* x, Int count) const { exps(int(count), x, x, 0x140102); }  // accuracy and errors as torch asks
 };
 
-// sum_i term(i) in four parts; this and what follows are the orders of torch.sum, whose registers have eight floats.
-template <class Term>
-static V in_parts(Int size, Term term) {
-    V part[4] = {};
-    Int i = 0;
-    for (; i + 4 <= size; i += 4)
-        for (int k = 0; k < 4; k++) part[k] += term(i + k);
-    for (; i < size; i++) part[0] += term(i);
-    return part[0] + part[1] + part[2] + part[3];
-}
-
-// sum_i term(i) along the last axis
-template <class Term>
-static V inner_sum(Int size, Term term) {
-    if (size < 8) return in_parts(size, term);
-    V total = {};
-    for (Int i = size / 8 * 8; i < size; i++) total += term(i);
-    for (Int k = 0; k < 8; k++) total += in_parts(size / 8, [&](Int i) { return term(8 * i + k); });
-    return total;
-}
-
-// sum_i x[i * stride], sixteen at a time, and sixteen of those
-static float cascade(const float* x, Int stride, Int size) {
-    float level[4] = {};
+// sum_i term(i), sixteen at a time, and sixteen of those; this and what follows are the orders of torch.sum, whose
+// registers have eight floats.
+template <class T, class Term>
+static T cascade(Int size, Term term) {
+    T level[4] = {};
     Int i = 0;
     while (i + 16 <= size) {
-        for (int j = 0; j < 16; j++, i++) level[0] += x[i * stride];
+        for (int j = 0; j < 16; j++, i++) level[0] += term(i);
         for (int j = 1; j < 4; j++) {
             level[j] += level[j - 1];
-            level[j - 1] = 0;
+            level[j - 1] = T{};
             if (i & (15 << 4 * j)) break;
         }
     }
-    for (; i < size; i++) level[0] += x[i * stride];
+    for (; i < size; i++) level[0] += term(i);
     return level[0] + level[1] + level[2] + level[3];
+}
+
+// in four parts
+template <class T, class Term>
+static T in_parts(Int size, Term term) {
+    T part[4];
+    for (int k = 0; k < 4; k++) part[k] = cascade<T>(size / 4, [&](Int i) { return term(4 * i + k); });
+    for (Int i = size / 4 * 4; i < size; i++) part[0] += term(i);
+    return part[0] + part[1] + part[2] + part[3];
+}
+
+// along the last axis
+template <class T, class Term>
+static T inner_sum(Int size, Term term) {
+    if (size < 8) return in_parts<T>(size, term);
+    T total = {};
+    for (Int i = size / 8 * 8; i < size; i++) total += term(i);
+    for (Int k = 0; k < 8; k++) total += in_parts<T>(size / 8, [&](Int i) { return term(8 * i + k); });
+    return total;
+}
+
+// the same of x_i y_i
+static float inner_product(const float* x, const float* y, Int size) {
+    typedef float Eight __attribute__((vector_size(32)));
+    typedef float Anywhere __attribute__((vector_size(32), aligned(4)));
+    auto eight = [](const float* x) -> Eight { return *reinterpret_cast<const Anywhere*>(x); };
+    if (size < 8) return in_parts<float>(size, [&](Int i) { return times(x[i], y[i]); });
+    Eight sums = in_parts<Eight>(size / 8, [&](Int i) { return times(eight(x + 8 * i), eight(y + 8 * i)); });
+    float total = 0;
+    for (Int i = size / 8 * 8; i < size; i++) total += times(x[i], y[i]);
+    for (int k = 0; k < 8; k++) total += sums[k];
+    return total;
 }
 
 // sum_i x[i] along an axis that is not the last; of one of `columns`, of which those behind the last whole group differ
 static float outer_sum(const float* x, Int size, Int column, Int columns) {
     Int group = columns < 8 ? 4 : 32;
-    if (column < columns / group * group) return cascade(x, 1, size);
-    float part[4];
-    for (int k = 0; k < 4; k++) part[k] = cascade(x + k, 4, size / 4);
-    for (Int i = size / 4 * 4; i < size; i++) part[0] += x[i];
-    return part[0] + part[1] + part[2] + part[3];
+    auto term = [&](Int i) { return x[i]; };
+    return column < columns / group * group ? cascade<float>(size, term) : in_parts<float>(size, term);
 }
 
 // What a loss has beside beta KL(old || new), with a minus: of the ratio r and the advantage A the product, or that as
-// the pages of study/algorithm of these names have it, or A log pi.
-enum Objective : Int { NONE, SURROGATE, CLIPPED, PER_SAMPLE, SIMPLE, WEIGHTED };
+// the pages of study/algorithm of these names have it, or A log pi; or the product without the minus.
+enum Objective : Int { NONE, SURROGATE, CLIPPED, PER_SAMPLE, SIMPLE, WEIGHTED, MAXIMISED };
 
 enum Penalty : Int { UNPENALISED, OLD_NEW, NEW_OLD };  // KL(old || new), KL(new || old)
 
@@ -423,6 +433,7 @@ struct Slope {
         const V share = all(-1.0f / batch), A = load(advantage.data() + n), r = load(ratio.data() + n), none = {};
         if (loss.objective == WEIGHTED) return times(share, A);
         if (loss.objective == SURROGATE) return times(times(share, A), r);
+        if (loss.objective == MAXIMISED) return times(times(-share, A), r);
         const V low = all(1 - epsilon), high = all(1 + epsilon);
         if (loss.objective == CLIPPED) {
             V free = times(r, A), kept = times(r < low ? low : r > high ? high : r, A), half = times(share, all(0.5f));
@@ -448,7 +459,7 @@ struct Slope {
         for (Int i = 0; reverse && i < width; i += LANES) store(of_old + i, -load(old.data() + width + i));
         if (reverse) loss.torch.exps_of(of_old, width);
         for (Int n = 0; loss.log_prob && n < columns; n += LANES) {
-            V log_ratio = inner_sum(loss.actions, [&](Int k) {
+            V log_ratio = inner_sum<V>(loss.actions, [&](Int k) {
                 Int i = k * BLOCK + n;
                 V z = times(load(action.data() + i) - load(u + i), load(inverse + i));
                 return times(times(z, z), all(-0.5f)) - load(log_std + i) - 0.9189385332046727f;  // log sqrt(2 pi)
@@ -566,38 +577,133 @@ struct Squares {
     void rest(Int, float*) const {}
 };
 
+// Of one run, at its samples `rows` or, without, at its first `batch`: gradient [stride] of a loss in theta.
+template <class Its>
+static void gradient_of(const Network& net, const Sparse& sparse, Int run, Int stride, const float* theta,
+                        const float* x, const Int* rows, Int batch, Its& slope, Scratch& own, float* gradient) {
+    Int parameters = net.parameters(), in = net.in(0);
+    float *kept = own.kept.data(), *u = own.u.data();
+    std::memset(gradient, 0, 4 * stride);
+    for (Int b = 0; b < blocks(batch); b++) {
+        const Int *its = rows ? rows + b * BLOCK : nullptr, count = within(batch, b);
+        if (sparse.most)
+            sparse.gather(its, b * BLOCK, count, kept);
+        else
+            gather(rows ? x : x + b * BLOCK * in, its, count, in, kept);
+        forward_block(net, theta, sparse, kept, count, u);
+        slope.block(run, theta + parameters, its, b * BLOCK, count, batch, u);
+        transposed_block(net, theta, sparse, kept, count, u, own.spare.data(), own.turned.data(), gradient);
+    }
+    slope.rest(batch, gradient + parameters);
+}
+
 // Epochs of minibatches of steps down a loss; theta [R, stride], x [R, N, inputs], order [R, epochs, each].
 template <class Its>
 static void descend_all(const Network& net, Int runs, Int samples, Int stride, float* theta, const float* x,
                         const Few* few, const Int* order, Int epochs, Int each, Int size, const Rule& rule,
                         Its& slope) {
-    Int parameters = net.parameters(), in = net.in(0);
     Scratch own(net, stride);
-    std::vector<float> kept(net.features() * BLOCK);
-    float *gradient = own.gradient.data(), *u = own.u.data();
-    for (Int run = 0; run < runs; run++, theta += stride, x += samples * in) {
-        Sparse sparse = Sparse::of(few, run, samples, in);
+    float* gradient = own.gradient.data();
+    for (Int run = 0; run < runs; run++, theta += stride, x += samples * net.in(0)) {
+        Sparse sparse = Sparse::of(few, run, samples, net.in(0));
         for (Int epoch = 0; epoch < epochs; epoch++, order += each)
             for (Int start = 0; start < each; start += size) {
                 Int batch = std::min(size, each - start);
-                std::memset(gradient, 0, 4 * stride);
-                for (Int b = 0; b < blocks(batch); b++) {
-                    const Int* rows = order + start + b * BLOCK;
-                    Int count = within(batch, b);
-                    if (sparse.most)
-                        sparse.gather(rows, 0, count, kept.data());
-                    else
-                        gather(x, rows, count, in, kept.data());
-                    forward_block(net, theta, sparse, kept.data(), count, u);
-                    slope.block(run, theta + parameters, rows, b * BLOCK, count, batch, u);
-                    transposed_block(net, theta, sparse, kept.data(), count, u, own.spare.data(), own.turned.data(),
-                                     gradient);
-                }
-                slope.rest(batch, gradient + parameters);
+                gradient_of(net, sparse, run, stride, theta, x, order + start, batch, slope, own, gradient);
                 step(rule, run, stride, theta, gradient);
             }
     }
 }
+
+// What a policy's Fisher information does to its outputs and to the log standard deviations behind the network:
+// weight * mean and 2 * log std of Gaussians, p * (v - sum p v) of each of the categoricals.
+struct Metric {
+    Int components;       // of categoricals side by side, or 0: Gaussian
+    const Int* sizes;     // [components]
+    Int width;            // of the weights
+    const float* weight;  // [R, N, width]: 1 / std^2, or p, as many for each component as the largest has
+};
+
+// F v = J^T M J v / N of one run after the other, as objective.fisher_vector_product, and what is solved with it.
+struct Fisher {
+    const Network& net;
+    const Metric& metric;
+    Int samples, stride;
+    const float *theta, *kept;  // of the run
+    Sparse sparse;
+    Scratch own;
+    std::vector<float> weight, constant;
+
+    Fisher(const Network& net, const Metric& metric, Int samples, Int stride)
+        : net(net), metric(metric), samples(samples), stride(stride), own(net, 0),
+          weight(blocks(samples) * metric.width * BLOCK), constant(samples) {}
+
+    void begin(Int run, const float* all_theta, const float* all_kept, const Few* few) {
+        theta = all_theta + run * stride, kept = all_kept + run * blocks(samples) * net.features() * BLOCK;
+        sparse = Sparse::of(few, run, 0, net.in(0));
+        for (Int b = 0; b < blocks(samples); b++)
+            gather(metric.weight + (run * samples + b * BLOCK) * metric.width, nullptr, within(samples, b),
+                   metric.width, weight.data() + b * metric.width * BLOCK);
+    }
+
+    // made [stride] = F v
+    void product(const float* v, float* made) {
+        Int parameters = net.parameters(), outs = net.out(net.layers - 1), extra = stride - parameters;
+        std::memset(made, 0, 4 * stride);
+        for (Int b = 0; b < blocks(samples); b++) {
+            Int count = within(samples, b);
+            const float* its = kept + b * net.features() * BLOCK;
+            float* t = tangent_block(net, theta, sparse, its, v, count, own.u.data(), own.spare.data());
+            float* spare = t == own.u.data() ? own.spare.data() : own.u.data();
+            times_metric(weight.data() + b * metric.width * BLOCK, outs, t);
+            for (Int o = 0; o < outs; o++) std::fill(t + o * BLOCK + count, t + (o + 1) * BLOCK, 0.0f);
+            transposed_block(net, theta, sparse, its, count, t, spare, own.turned.data(), made);
+        }
+        for (Int i = 0; i < extra; i++) {
+            std::fill(constant.begin(), constant.end(), 2 * v[parameters + i]);
+            made[parameters + i] = outer_sum(constant.data(), samples, i, extra);
+        }
+        for (Int i = 0; i < stride; i++) made[i] /= samples;
+    }
+
+    void times_metric(const float* w, Int outs, float* t) const {
+        for (Int i = 0; !metric.components && i < outs * BLOCK; i += LANES)
+            store(t + i, i < metric.width * BLOCK ? load(t + i) * load(w + i) : 2 * load(t + i));
+        Int most = metric.components ? metric.width / metric.components : 0;
+        for (Int c = 0; c < metric.components; t += metric.sizes[c++] * BLOCK, w += most * BLOCK)
+            for (Int n = 0; n < BLOCK; n += LANES) {
+                const V mean = inner_sum<V>(most, [&](Int i) {
+                    return i < metric.sizes[c] ? times(load(w + i * BLOCK + n), load(t + i * BLOCK + n)) : V{};
+                });
+                for (Int i = n; i < metric.sizes[c] * BLOCK; i += BLOCK)
+                    store(t + i, load(w + i) * (load(t + i) - mean));
+            }
+    }
+
+    // x [stride] with (F + damping) x = b approximately, as solver.conjugate_gradient; the square of the residual.
+    float solve(const float* b, float damping, Int iterations, float* solution) {
+        Int whole = padded(stride);
+        std::vector<float> x(whole), r(whole), p(whole), z(whole);
+        std::memcpy(r.data(), b, 4 * stride), std::memcpy(p.data(), b, 4 * stride);
+        auto add = [&](std::vector<float>& to, const std::vector<float>& from, V factor, const std::vector<float>& by) {
+            for (Int i = 0; i < whole; i += LANES)
+                store(to.data() + i, load(from.data() + i) + times(factor, load(by.data() + i)));
+        };
+        float rr = inner_product(b, b, stride), least = 1.4210854715202004e-14f * rr;  // of the machine epsilon's square
+        for (Int i = 0; i < iterations; i++) {
+            product(p.data(), z.data());
+            add(z, z, all(damping), p);
+            bool going = rr > least;
+            float alpha = going ? rr / inner_product(p.data(), z.data(), stride) : 0, before = rr;
+            add(x, x, all(alpha), p);
+            add(r, r, all(-alpha), z);
+            rr = inner_product(r.data(), r.data(), stride);
+            add(p, r, all(going ? rr / before : 0), p);
+        }
+        std::memcpy(solution, x.data(), 4 * stride);
+        return rr;
+    }
+};
 
 // In what follows theta is [R, stride] with the network's parameters first, kept [R, blocks, features(), 64].
 extern "C" {
@@ -607,11 +713,10 @@ void forward(Int layers, const Int* sizes, Int runs, Int samples, Int stride, co
              const Few* few, Int table, const Int* order, Int order_stride, float* kept, float* out) {
     Network net{layers, sizes};
     Scratch own(net, 0);
-    std::vector<float> passing(kept ? 0 : net.features() * BLOCK);
     for (Int run = 0; run < runs; run++) {
         Sparse sparse = Sparse::of(few, run, table, net.in(0));
         for (Int b = 0; b < blocks(samples); b++) {
-            float* block = kept ? kept + (run * blocks(samples) + b) * net.features() * BLOCK : passing.data();
+            float* block = kept ? kept + (run * blocks(samples) + b) * net.features() * BLOCK : own.kept.data();
             Int count = within(samples, b);
             const Int* rows = order ? order + run * order_stride + b * BLOCK : nullptr;
             if (sparse.most)
@@ -642,20 +747,27 @@ void transposed(Int layers, const Int* sizes, Int runs, Int samples, Int stride,
     }
 }
 
-// made [S, N, outputs] = J v of v [S, stride], row s at run s % R.
-void tangent(Int layers, const Int* sizes, Int runs, Int samples, Int stride, const float* theta, const float* kept,
-             const Few* few, Int vectors, const float* v, float* made) {
+// made [S, stride] = F v of v [S, stride], row s at run s % R.
+void fisher(Int layers, const Int* sizes, Int runs, Int samples, Int stride, const float* theta, const float* kept,
+            const Few* few, const Metric* metric, Int vectors, const float* v, float* made) {
     Network net{layers, sizes};
-    Scratch own(net, 0);
-    for (Int s = 0; s < vectors; s++) {
-        Sparse sparse = Sparse::of(few, s % runs, 0, net.in(0));
-        for (Int b = 0; b < blocks(samples); b++) {
-            Int run = s % runs, count = within(samples, b), outputs = net.out(layers - 1);
-            float* t = tangent_block(net, theta + run * stride, sparse,
-                                     kept + (run * blocks(samples) + b) * net.features() * BLOCK, v + s * stride, count,
-                                     own.u.data(), own.spare.data());
-            scatter(t, count, outputs, made + (s * samples + b * BLOCK) * outputs);
-        }
+    Fisher its(net, *metric, samples, stride);
+    for (Int run = 0; run < runs; run++) {
+        its.begin(run, theta, kept, few);
+        for (Int s = run; s < vectors; s += runs) its.product(v + s * stride, made + s * stride);
+    }
+}
+
+// x [S, stride] of (F + damping) x = b [S, stride], damping [R], and |residual|^2 [S].
+void conjugate_gradient(Int layers, const Int* sizes, Int runs, Int samples, Int stride, const float* theta,
+                        const float* kept, const Few* few, const Metric* metric, Int vectors, const float* damping,
+                        Int iterations, const float* b, float* x, float* square) {
+    Network net{layers, sizes};
+    Fisher its(net, *metric, samples, stride);
+    for (Int run = 0; run < runs; run++) {
+        its.begin(run, theta, kept, few);
+        for (Int s = run; s < vectors; s += runs)
+            square[s] = its.solve(b + s * stride, damping[run], iterations, x + s * stride);
     }
 }
 
@@ -691,6 +803,17 @@ void descend_loss(Int layers, const Int* sizes, Int runs, Int samples, Int strid
     Network net{layers, sizes};
     Slope slope(*loss, samples, net.out(layers - 1), size);
     descend_all(net, runs, samples, stride, theta, x, few, order, epochs, each, size, rule, slope);
+}
+
+// gradient [R, stride] of a loss of a policy on the whole of x [R, N, inputs].
+void loss_gradient(Int layers, const Int* sizes, Int runs, Int samples, Int stride, const float* theta, const float* x,
+                   const Few* few, const Loss* loss, float* gradient) {
+    Network net{layers, sizes};
+    Slope slope(*loss, samples, net.out(layers - 1), samples);
+    Scratch own(net, 0);
+    for (Int run = 0; run < runs; run++)
+        gradient_of(net, Sparse::of(few, run, samples, net.in(0)), run, stride, theta + run * stride,
+                    x + run * samples * net.in(0), nullptr, samples, slope, own, gradient + run * stride);
 }
 
 // u [R, N, outputs] and in_rest [R, extra], the slope of the loss on one minibatch in the network's outputs

@@ -31,8 +31,9 @@ static Int padded(Int n) { return (n + LANES - 1) / LANES * LANES; }
 static V all(float x) { return x - V{}; }  // of its lanes
 
 // The product, rounded before anything is added to it.
-static V times(V a, V b) {
-    V product = a * b;
+template <class T>
+static T times(T a, T b) {
+    T product = a * b;
 #ifdef __AVX__
     asm("" : "+v"(product));
 #endif

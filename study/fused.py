@@ -24,7 +24,6 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 from torch._appdirs import user_cache_dir
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from study import compiler
 from study.policy import Categorical, Gaussian, Network, Policy, StateGaussian
@@ -95,6 +94,8 @@ LOSSES = {
     "study.algorithm.kl_per_sample.loss": (3, 0),
     "study.algorithm.simple_policy_optimization.loss": (4, 0),
     "study.algorithm.vmpo.loss": (5, 1),
+    "study.objective.surrogate_at": (6, 0),
+    "study.objective.mean_entropy": (0, 0),
 }
 FAMILIES = {Gaussian: 0, StateGaussian: 1, Categorical: 2}
 
@@ -127,6 +128,8 @@ def _loss(loss: Callable, policy: Policy, fields: dict[str, Tensor], numbers: tu
     if known is None or family is None or not fields.keys() >= {"action", "old"} or _torchs() is None:
         return None
     advantage, number = fields.get("advantage", fields.get("weight")), numbers[0] if numbers else None
+    if known == (0, 0):
+        entropy = fields["old"].new_full((len(fields["old"]),), -1)  # a bonus is taken off
     tensors = fields["action"], fields["old"], fields.get("log_prob"), advantage, number, entropy
     tensors = [None if x is None else x.contiguous() for x in tensors]
     made = _Loss(*known, family, policy.family.size, *map(_plain, tensors), None, *_torchs())
@@ -158,8 +161,16 @@ def _same(loss: Callable, batch: type, family: type, size: int, samples: int, co
     numbers = tuple(0.1 + torch.rand(runs, generator=made_up) for _ in range(count))
     after, rest = before + moved * normal(samples, outputs) / 2, rest + 0.1 * normal(parameters)
     ours = Kernel(policy.network).slope(after, rest, _loss(loss, policy, fields, numbers))
-    theirs = derivative(loss, policy, batch)(after, rest, fields, numbers)
-    return all(map(torch.equal, ours, theirs))
+    for run in range(runs):  # by autograd itself: torch.func would import torch._dynamo, a second
+        its = after[run].requires_grad_(), rest[run].requires_grad_()
+        with torch.enable_grad():
+            given = Given(policy.family.phi(*its), policy)
+            own = batch(observation=OBSERVATION, **{name: field[run] for name, field in fields.items()})
+            made = loss(given, THETA, own, *(number[run] for number in numbers))
+        theirs = torch.autograd.grad(made, its, materialize_grads=True)
+        if not all(torch.equal(mine[run], true) for mine, true in zip(ours, theirs)):
+            return False
+    return True
 
 
 class Few(NamedTuple):
@@ -244,12 +255,6 @@ class Kernel:
         self._call("transposed", len(theta), u.shape[1], size, theta, kept, few, len(u), u.contiguous(), made)
         return made
 
-    def tangent(self, theta: Tensor, kept: Tensor, samples: int, v: Tensor, few: Few | None = None) -> Tensor:
-        """J v [S, N, outputs] of v [S, P], row s at run s % R."""
-        made = theta.new_empty(len(v), samples, self.outputs)
-        self._call("tangent", len(theta), samples, theta.shape[1], theta, kept, few, len(v), v.contiguous(), made)
-        return made
-
     def descend(self, theta: Tensor, kept: Tensor, few: Few | None, u: Tensor, rest: Tensor, rule: _Rule) -> None:
         """A step of theta, and of the state that the rule holds, in place; the gradient is (J^T u, rest)."""
         u, rest = u.contiguous(), rest.contiguous()
@@ -268,6 +273,12 @@ class Kernel:
         rest, loss = rest.contiguous(), ctypes.byref(loss)
         self._call("slope_of", *outputs.shape[:2], outputs, rest.shape[1], rest, loss, made, in_rest)
         return made, in_rest
+
+    def loss_gradient(self, theta: Tensor, x: Tensor, loss: _Loss) -> Tensor:
+        """[R, P] of a loss that fused.cpp knows, on the whole of x."""
+        made = torch.empty_like(theta)
+        self._call("loss_gradient", *x.shape[:2], theta.shape[1], theta, x, Few.of(x), ctypes.byref(loss), made)
+        return made
 
     def fit_squares(self, theta: Tensor, x: Tensor, target: Tensor, order: Tensor, size: int, rule: _Rule) -> None:
         """Steps down mean (network - target)^2 in place, over order [R, epochs, N] in minibatches of the size."""
@@ -447,10 +458,11 @@ def gradient(fleet, loss: Callable, network: Network | Policy, theta: Tensor, ba
     """d loss / d theta [R, P] of a loss(network, theta, batch, *numbers) that looks at the network's outputs alone."""
     kernel = Kernel(_mlp(network))
     (runs, samples), parameters = batch.observation.shape[:2], kernel.network.parameters
-    theta, observation, kept = theta.contiguous(), batch.observation.contiguous(), kernel.keep(runs, samples)
-    few = Few.of(observation)
+    theta, observation, fields = theta.contiguous(), batch.observation.contiguous(), _fields(batch)
+    if known := _known(fleet, loss, network, batch, numbers, samples, samples):
+        return kernel.loss_gradient(theta, observation, known)
+    kept, few = kernel.keep(runs, samples), Few.of(observation)
     made = kernel.forward(theta, observation, kept, few=few)
-    fields = _fields(batch)
     key = (loss, network)
     if key not in fleet.made:
         slope = derivative(loss, network, type(batch))
@@ -467,6 +479,8 @@ def traced(function: Callable, *arguments) -> Callable:
     What does not depend on the arguments' values is computed now, and what would be computed twice once; that takes a
     quarter of the operations away. The bits stay.
     """
+    from torch.fx.experimental.proxy_tensor import make_fx  # half a second
+
     graph = make_fx(torch.func.functionalize(function))(*arguments)
     nodes, seen = graph.graph.nodes, {}
     for node in nodes:
@@ -573,20 +587,42 @@ def fit_squares(network, theta, adam, x, target, order, rate, size):
     return theta, adam
 
 
-def fisher(policy: Policy, theta: Tensor, states: Tensor) -> Callable[[Tensor], Tensor]:
-    """objective.fisher_vector_product at theta [R, P], linearised once: v [S, P] -> F v, row s at run s % R."""
-    kernel, family, (runs, samples) = Kernel(policy.network), policy.family, states.shape[:2]
-    parameters, theta, kept = policy.network.parameters, _own(theta), kernel.keep(runs, samples)
-    states = _own(states)
-    few = Few.of(states)
-    outputs = kernel.forward(theta, states, kept, few=few)
-    phi, transposed = torch.func.vjp(torch.func.vmap(family.phi), outputs, theta[:, parameters:])
+class _Metric(ctypes.Structure):
+    _fields_ = [
+        ("components", ctypes.c_int64),
+        ("sizes", ctypes.c_void_p),
+        ("width", ctypes.c_int64),
+        ("weight", ctypes.c_void_p),
+    ]
 
-    def product(v: Tensor) -> Tensor:
-        along = kernel.tangent(theta, kept, samples, v, few)
-        u, rest = transposed(family.metric(phi, family.phi(along, v[:, parameters:])))  # phi is linear in both
-        made = kernel.transposed(theta, kept, u, few)
-        made[:, parameters:] = rest
-        return made / samples
 
-    return lambda v: torch.cat([product(part) for part in v.split(runs)])
+class Fisher:
+    """v -> (F + damping) v of objective.fisher_vector_product at theta [R, P], linearised once; damping [R].
+
+    v is [S, P], row s at run s % R. Products and conjugate gradients have the bits of torch's operations.
+    """
+
+    @torch.no_grad()
+    def __init__(self, policy: Policy, theta: Tensor, states: Tensor, damping: Tensor):
+        self._kernel, family, (runs, samples) = Kernel(policy.network), policy.family, states.shape[:2]
+        self._theta, self._damping, states = _own(theta), damping.contiguous(), _own(states)
+        few, kept = Few.of(states), self._kernel.keep(runs, samples)
+        phi = family.phi(
+            self._kernel.forward(self._theta, states, kept, few=few), theta[:, policy.network.parameters :]
+        )
+        sizes = () if isinstance(family, Gaussian) else getattr(family, "sizes", (family.size,))
+        self._weight, self._sizes = family.weight(phi).flatten(2).contiguous(), torch.tensor(sizes, dtype=torch.int64)
+        places = self._sizes.data_ptr(), self._weight.shape[-1], self._weight.data_ptr()
+        self._its = samples, theta.shape[1], self._theta, kept, few, ctypes.byref(_Metric(len(sizes), *places))
+
+    def __call__(self, v: Tensor) -> Tensor:
+        made, damping = torch.empty_like(v), self._damping.repeat(len(v) // len(self._theta)).unsqueeze(-1)
+        self._kernel._call("fisher", len(self._theta), *self._its, len(v), v.contiguous(), made)
+        return made + damping * v
+
+    def conjugate_gradient(self, b: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+        """That of solver.py in one call: x [S, P], and |b - (F + damping) x|^2 [S] by the recursion."""
+        x, square, b = torch.empty_like(b), torch.empty_like(b[:, 0]), b.contiguous()
+        its = len(self._theta), *self._its, len(b), self._damping, iterations, b, x, square
+        self._kernel._call("conjugate_gradient", *its)
+        return x, square

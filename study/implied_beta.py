@@ -40,10 +40,8 @@ def implied_beta(fleet, theta: Tensor, batch: Batch, max_kl: Tensor) -> Implied:
     g = (g_a + g_b) / 2
 
     # Two right-hand sides per run, side by side as twice as many runs.
-    fisher = fleet.fisher(theta, batch.observation[:, :: settings.fisher_stride])
-    x, residual = conjugate_gradient(
-        lambda v: fisher(v) + settings.damping * v, torch.cat([g, g_b]), settings.cg_iterations
-    )
+    fisher = fleet.fisher(theta, batch.observation[:, :: settings.fisher_stride], settings.damping)
+    x, residual = conjugate_gradient(fisher, torch.cat([g, g_b]), settings.cg_iterations)
     squared = (g * x[:runs]).sum(-1)
     crossed = (g_a * x[runs:]).sum(-1)
     return Implied(

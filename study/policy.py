@@ -129,10 +129,14 @@ class Gaussian:
         widening = 2 * (old_log_std - new_log_std)
         return 0.5 * (shift.square() + torch.expm1(widening) - widening).sum(-1)
 
+    def weight(self, phi: Tensor) -> Tensor:
+        """1 / std^2 [N, A]."""
+        return torch.exp(-2 * phi.chunk(2, -1)[1])
+
     def metric(self, phi: Tensor, tangent: Tensor) -> Tensor:
         """Fisher information of phi times a tangent: diag(1 / std^2, 2)."""
         mean, log_std = tangent.chunk(2, -1)
-        return torch.cat([mean * torch.exp(-2 * phi.chunk(2, -1)[1]), 2 * log_std], -1)
+        return torch.cat([mean * self.weight(phi), 2 * log_std], -1)
 
 
 class StateGaussian(Gaussian):
@@ -190,9 +194,13 @@ class Categorical:
         small = (p * (torch.expm1(d.clamp(max=1)) - d)).sum(-1)
         return torch.where(d.amax(-1) <= 1, small, -(p * d).sum(-1))  # far away e^d could overflow
 
+    def weight(self, phi: Tensor) -> Tensor:
+        """Probabilities [N, A]."""
+        return torch.softmax(phi, -1)
+
     def metric(self, phi: Tensor, tangent: Tensor) -> Tensor:
         """Fisher information of the logits times a tangent: diag(p) - p p^T."""
-        p = torch.softmax(phi, -1)
+        p = self.weight(phi)
         return p * (tangent - (p * tangent).sum(-1, keepdim=True))
 
 
@@ -246,6 +254,10 @@ class Categoricals:
 
     def kl_old_new(self, old: Tensor, new: Tensor) -> Tensor:
         return self._each.kl_old_new(self._logits(old), self._logits(new)).sum(-1)
+
+    def weight(self, phi: Tensor) -> Tensor:
+        """Probabilities [N, C, max(sizes)]."""
+        return self._each.weight(self._logits(phi))
 
     def metric(self, phi: Tensor, tangent: Tensor) -> Tensor:
         """Fisher information times a tangent: one block per component."""

@@ -5,6 +5,7 @@ No run waits for another or is stopped by it: a mask holds the runs that are don
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -23,10 +24,18 @@ def conjugate_gradient(operator: Callable[[Tensor], Tensor], b: Tensor, iteratio
     Starts at 0, so every iterate satisfies x^T A x = x^T b. Differs from the textbook in one thing: a
     run whose residual has reached rounding stays where it is. Going on, it would divide 0 by 0, or in
     float32 square a residual until it underflows.
+
+    An operator that has conjugate gradients of its own (fused.Fisher) is asked for these.
     """
+    norm = _dot(b, b).sqrt()
+    x, rr = getattr(operator, "conjugate_gradient", partial(_iterate, operator))(b, iterations)
+    return x, torch.where(norm > 0, rr.sqrt() / norm, 0)
+
+
+def _iterate(operator: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """x, and the residual's square."""
     x, r, p = torch.zeros_like(b), b, b
     rr = _dot(r, r)
-    norm = rr.sqrt()
     least = torch.finfo(b.dtype).eps ** 2 * rr
     for _ in range(iterations):
         z = operator(p)
@@ -36,7 +45,7 @@ def conjugate_gradient(operator: Callable[[Tensor], Tensor], b: Tensor, iteratio
         r = r - alpha.unsqueeze(-1) * z
         rr, before = _dot(r, r), rr
         p = r + torch.where(going, rr / before, 0).unsqueeze(-1) * p
-    return x, torch.where(norm > 0, rr.sqrt() / norm, 0)
+    return x, rr
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:

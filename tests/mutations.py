@@ -70,8 +70,8 @@ MUTATIONS = (
     Mutation(
         "of several vectors per run each half goes to one run",
         "study/fused.cpp",
-        "Int run = s % runs, count = within(samples, b)",
-        "Int run = s * runs / vectors, count = within(samples, b)",
+        "for (Int s = run; s < vectors; s += runs) its.product(",
+        "for (Int s = run * vectors / runs; s < (run + 1) * vectors / runs; s++) its.product(",
         "test_fused.py::test_the_networks_derivatives_are_autograds",
     ),
     Mutation(
@@ -291,6 +291,34 @@ MUTATIONS = (
         "gather(loss.advantage + (rows - loss.order), nullptr",
         "gather(loss.advantage, nullptr",
         "test_fused.py::test_an_inner_loop_in_one_call_has_the_bits_of_minibatch_by_minibatch[minibatches-kl_fixed]",
+    ),
+    Mutation(
+        "conjugate gradients in one call go on beyond rounding",
+        "study/fused.cpp",
+        "bool going = rr > least;",
+        "bool going = true;",
+        "test_fused.py::test_conjugate_gradients_in_one_call_have_the_bits_of_torchs[Gaussian2]",
+    ),
+    Mutation(
+        "conjugate gradients in one call damp every run as the first",
+        "study/fused.cpp",
+        "its.solve(b + s * stride, damping[run]",
+        "its.solve(b + s * stride, damping[0]",
+        "test_fused.py::test_conjugate_gradients_in_one_call_have_the_bits_of_torchs[Categorical3]",
+    ),
+    Mutation(
+        "the Fisher information of a log std lacks its 2 where it is fused",
+        "study/fused.cpp",
+        "constant.end(), 2 * v[parameters + i]",
+        "constant.end(), v[parameters + i]",
+        "test_fused.py::test_the_networks_derivatives_are_autograds[tanh-64-shape2]",
+    ),
+    Mutation(
+        "the surrogate's gradient in one call leads down",
+        "study/fused.cpp",
+        "return times(times(-share, A), r);",
+        "return times(times(share, A), r);",
+        "test_fused.py::test_a_known_slope_is_autograds[Gaussian6-surrogate_at]",
     ),
     Mutation(
         "of equal outputs the last action is taken",

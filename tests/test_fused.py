@@ -16,10 +16,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from study import compiler, fused, sgd, value
 from study.algorithm import NAMES, kl_fixed, unpenalised, vmpo
 from study.fleet import Fleet, Rollout, Trainer
-from study.objective import change, fisher_vector_product, surrogate_gradient
+from study.objective import change, fisher_vector_product, mean_entropy, surrogate_at, surrogate_gradient
 from study.policy import Categorical, Categoricals, Gaussian, Network, Policy, StateGaussian, join
 from study.rollout import Batch, actor
 from study.sgd import Adam
+from study.solver import conjugate_gradient
 from study.value import Targets
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
@@ -45,15 +46,16 @@ def trained(task: str, algorithms: str | list[str], compile: bool | str, seeds=r
 @pytest.mark.parametrize("samples", [1, 64, 150])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_the_networks_derivatives_are_autograds(shape, samples, activation, rng):
-    """Forwards, J^T u and J v against torch in float64; J v and J^T u of two vectors per run at once."""
+    """Forwards, J^T u and F v against torch in float64; F v and J^T u of two vectors per run at once."""
     network, runs = Network(shape, activation), 2
-    theta = 0.4 * torch.randn(runs, network.parameters + 2, generator=rng)
+    policy = Policy(network, Gaussian(shape[-1]))
+    theta = 0.4 * torch.randn(runs, policy.parameters, generator=rng)
     x = 2 * torch.randn(runs, samples, shape[0], generator=rng)
     u = torch.randn(2 * runs, samples, shape[-1], generator=rng)
-    v = torch.randn(2 * runs, network.parameters + 2, generator=rng)
+    v = torch.randn(2 * runs, policy.parameters, generator=rng)
     kernel = fused.Kernel(network)
-    kept = kernel.keep(runs, samples)
-    made = kernel.forward(theta, x, kept), kernel.transposed(theta, kept, u), kernel.tangent(theta, kept, samples, v)
+    kept, fisher = kernel.keep(runs, samples), fused.Fisher(policy, theta, x, torch.tensor([0.1, 0.0]))
+    made = kernel.forward(theta, x, kept), kernel.transposed(theta, kept, u)[:, : network.parameters], fisher(v)
     for s in range(2 * runs):
         run = s % runs
 
@@ -62,12 +64,10 @@ def test_the_networks_derivatives_are_autograds(shape, samples, activation, rng)
 
         at = theta[run, : network.parameters].double()
         out, transposed = torch.func.vjp(function, at)
-        _, tangent = torch.func.jvp(function, (at,), (v[s, : network.parameters].double(),))
-        for mine, true in zip(
-            (made[0][run], made[1][s, :-2], made[2][s]), (out, transposed(u[s].double())[0], tangent)
-        ):
+        damped = fisher_vector_product(policy, *(of.double() for of in (theta[run], x[run], v[s])))
+        damped += (0.1 if run == 0 else 0) * v[s]
+        for mine, true in zip((made[0][run], made[1][s], made[2][s]), (out, transposed(u[s].double())[0], damped)):
             torch.testing.assert_close(mine.double(), true, rtol=1e-4, atol=1e-5 * float(true.abs().max()))
-        assert (made[1][s, -2:] == 0).all()
 
 
 def one_hot(runs, samples, inputs, rng, places=1):
@@ -81,7 +81,7 @@ def one_hot(runs, samples, inputs, rng, places=1):
 @pytest.mark.parametrize("inputs, places", [(40, 1), (64, 1), (300, 1), (300, 2)])
 @pytest.mark.parametrize("samples", [64, 150])
 def test_one_hot_inputs_are_looked_up(inputs, places, samples, rng):
-    """Forwards, J^T u, J v and a value fit against float64; the second run's inputs are dense."""
+    """Forwards, J^T u, F v and a value fit against float64; the second run's inputs are dense."""
     network, critic = Network((inputs, 20, 7, 3)), Network((inputs, 20, 7, 1))
     x = one_hot(2, samples, inputs, rng, places)
     x[1] = torch.randn(samples, inputs, generator=rng)
@@ -93,8 +93,9 @@ def test_one_hot_inputs_are_looked_up(inputs, places, samples, rng):
     v = torch.randn(2, network.parameters, generator=rng)
     kernel = fused.Kernel(network)
     kept = kernel.keep(2, samples)
+    policy, states = Policy(network, Categorical(3)), torch.stack([own[rows] for own, rows in zip(x, order)])
     made = kernel.forward(theta, x, kept, order, few)
-    made = made, kernel.transposed(theta, kept, u, few), kernel.tangent(theta, kept, samples, v, few)
+    made = made, kernel.transposed(theta, kept, u, few), fused.Fisher(policy, theta, states, torch.zeros(2))(v)
     for run in range(2):
 
         def function(parameters, run=run):
@@ -102,8 +103,8 @@ def test_one_hot_inputs_are_looked_up(inputs, places, samples, rng):
 
         at = theta[run].double()
         out, transposed = torch.func.vjp(function, at)
-        _, tangent = torch.func.jvp(function, (at,), (v[run].double(),))
-        for mine, true in zip(made, (out, transposed(u[run].double())[0], tangent)):
+        product = fisher_vector_product(policy, at, states[run].double(), v[run].double())
+        for mine, true in zip(made, (out, transposed(u[run].double())[0], product)):
             torch.testing.assert_close(mine[run].double(), true, rtol=1e-4, atol=1e-5 * float(true.abs().max()))
 
     theta = 0.1 * torch.randn(2, critic.parameters, generator=rng)
@@ -264,15 +265,17 @@ def test_fused_steps_are_the_eager_ones(family, rng):
 
 def known(name):
     module, _, function = name.rpartition(".")
-    return pytest.param(getattr(importlib.import_module(module), function), id=module.rpartition(".")[2])
+    name = function if module == "study.objective" else module.rpartition(".")[2]
+    return pytest.param(getattr(importlib.import_module(module), function), id=name)
 
 
 KNOWN = [known(name) for name in fused.LOSSES]
 KNOWN += [
     pytest.param(sgd.with_entropy(each.values[0]), id=f"{each.id} with entropy")
     for each in KNOWN
-    if each.id != "fixpo"  # whose fix-up is no objective
+    if each.id not in ("fixpo", "mean_entropy")  # no objectives
 ]
+WITHOUT_NUMBERS = unpenalised.loss, surrogate_at, mean_entropy
 ONE_CALL = [Gaussian(1), Gaussian(6), StateGaussian(3), Categorical(2), Categorical(5)]
 same_torch = pytest.mark.usefixtures("torchs")
 
@@ -291,7 +294,7 @@ def known_problem(loss, family, rng, samples=96):
         batch = rollout.batch
         weighted = vmpo.Weighted(batch.observation, batch.action, batch.old, batch.advantage.abs())
         rollout = Rollout(weighted, rollout.order)
-    numbers = () if bare is unpenalised.loss else (torch.tensor([0.3, 0.9]),)
+    numbers = () if bare in WITHOUT_NUMBERS else (torch.tensor([0.3, 0.9]),)
     numbers = numbers if bare is loss else (torch.tensor([0.7, 0.2]), *numbers)
     return fleet, theta + 0.2 * torch.randn(theta.shape, generator=rng), rollout, numbers
 
@@ -313,7 +316,7 @@ def test_a_known_slope_is_autograds(loss, family, rng):
     true = fused.derivative(loss, fleet.policy, type(batch))(outputs.double(), rest.double(), *exact)
     for mine, its in zip(made, true):
         torch.testing.assert_close(mine.double(), its, rtol=1e-4, atol=1e-5 * float(true[0].abs().max()))
-    assert true[0].abs().max() > 1e-3
+    assert torch.cat([its.flatten() for its in true]).abs().max() > 1e-3
 
 
 @same_torch
@@ -321,7 +324,7 @@ def test_a_known_slope_is_autograds(loss, family, rng):
 @pytest.mark.parametrize("family, sizes", [(Gaussian, (1, 3, 8, 17, 40)), (StateGaussian, (2,)), (Categorical, (2, 7))])
 def test_a_known_slope_has_the_bits_of_torchs(loss, family, sizes):
     bare = getattr(loss, "__wrapped__", loss)
-    batch, count = vmpo.Weighted if bare is vmpo.loss else Batch, (bare is not unpenalised.loss) + (bare is not loss)
+    batch, count = vmpo.Weighted if bare is vmpo.loss else Batch, (bare not in WITHOUT_NUMBERS) + (bare is not loss)
     assert all(fused._same(loss, batch, family, size, n, count) for size in sizes for n in (1, 64, 300))
 
 
@@ -396,6 +399,70 @@ def test_fused_fisher_vector_products_are_the_eager_ones(family, rng):
         at = theta[s % 2].double(), states[s % 2].double(), v[s].double()
         true = fisher_vector_product(fleet.policy, *at)
         torch.testing.assert_close(made[s].double(), true, rtol=1e-4, atol=1e-5 * float(true.abs().max()))
+
+
+SOLVED = [Gaussian(2), Gaussian(9), StateGaussian(3), Categorical(3), Categorical(18), Categoricals((3, 9))]
+
+
+@pytest.mark.parametrize("family", SOLVED, **named)
+def test_conjugate_gradients_in_one_call_have_the_bits_of_torchs(family, rng):
+    """Of two right-hand sides per run, one of them 0, beyond convergence; and they solve what a dense solve does."""
+    fleet, theta, rollout = problem(family, rng, 300)
+    states, damping = rollout.batch.observation, torch.tensor([0.3, 0.05])
+    fisher, b = fleet.fisher(theta, states, damping), torch.randn(4, theta.shape[1], generator=rng)
+    b[1] = 0
+    assert isinstance(fisher, fused.Fisher)
+    for iterations in (1, 10, 60):
+        made, true = (conjugate_gradient(of, b, iterations) for of in (fisher, lambda v: fisher(v)))
+        assert all(map(torch.equal, made, true))
+    for s in range(4):
+        at, its = theta[s % 2].double(), states[s % 2].double()
+        product = torch.func.vmap(lambda v, at=at, its=its: fisher_vector_product(fleet.policy, at, its, v))
+        unit = torch.eye(len(at), dtype=torch.float64)
+        exact = torch.linalg.solve(product(unit) + damping[s % 2] * unit, b[s].double())
+        torch.testing.assert_close(made[0][s].double(), exact, rtol=1e-3, atol=1e-4 * float(exact.abs().max()))
+
+
+@pytest.mark.parametrize("family", SOLVED, **named)
+@pytest.mark.parametrize("samples", [1, 150])
+def test_fisher_information_has_the_bits_of_the_definition(family, samples, rng):
+    """Of a network without hidden layers, whose J v is the network of the parameters v."""
+    policy, kernel = Policy.make(5, family, ()), fused.Kernel(Network((5, family.outputs)))
+    theta, v = torch.randn(2, 2, policy.parameters, generator=rng)
+    x, kept = torch.randn(2, samples, 5, generator=rng), kernel.keep(2, samples)
+    phi, along = (
+        policy.family.phi(kernel.forward(of, x, kept), of[:, kernel.network.parameters :]) for of in (theta, v)
+    )
+    moved = family.metric(phi, along)
+    true = kernel.transposed(theta, kept, moved[..., : family.outputs])
+    true[:, kernel.network.parameters :] = moved[..., family.outputs :].sum(1)
+    assert torch.equal(fused.Fisher(policy, theta, x, torch.zeros(2))(v), true / samples)
+
+
+@same_torch
+@pytest.mark.parametrize("loss", [surrogate_at, mean_entropy])
+@pytest.mark.parametrize("family", ONE_CALL, **named)
+def test_a_gradient_in_one_call_has_the_bits_of_torchs_slope(loss, family, rng, monkeypatch):
+    fleet, theta, rollout, _ = known_problem(loss, family, rng, 150)
+    made = fused.gradient(fleet, loss, fleet.policy, theta, rollout.batch)
+    assert not fleet.made and made.abs().max() > 1e-3
+    monkeypatch.setattr(fused, "_known", lambda *_: None)
+    assert torch.equal(fused.gradient(fleet, loss, fleet.policy, theta, rollout.batch), made) and fleet.made
+
+
+@same_torch
+@pytest.mark.parametrize("algorithm", ["kl_fixed", "trpo"])
+def test_training_starts_without_dynamo(algorithm):
+    """Which takes a second to import."""
+    words = (
+        "import sys; from conftest import configuration; from study.fleet import Trainer;"
+        f"configs = [configuration('cartpole', '{algorithm}', seed=s, horizon=64, total_steps=64, minibatch_size=32,"
+        "execution={'compile': 'auto'}) for s in range(2)]; trainer = Trainer(configs);"
+        "assert trainer.fleet.fused; trainer.train(); print('torch._dynamo' in sys.modules)"
+    )
+    where = os.environ | {"PYTHONPATH": os.pathsep.join(["tests", *sys.path])}
+    made = subprocess.run([sys.executable, "-c", words], env=where, check=True, capture_output=True, text=True)
+    assert made.stdout.split()[-1] == "False"
 
 
 @pytest.mark.parametrize("family", [Gaussian(2), Categorical(3), Categoricals((3, 2))])

@@ -33,11 +33,7 @@ class Settings(AlgorithmSettings):
 def natural_gradient(fleet, theta, batch):
     """s = F^-1 g [R, P], lambda* [R], and the metrics of them; these replace the coarser diagnostic's."""
     settings = fleet.settings
-    product = fleet.fisher(theta, batch.observation[:, :: settings.fisher_stride])
-
-    def fisher(v):
-        return product(v) + settings.damping[:, None] * v
-
+    fisher = fleet.fisher(theta, batch.observation[:, :: settings.fisher_stride], settings.damping)
     gradient = fleet.surrogate_gradient(theta, batch)
     s, residual = conjugate_gradient(fisher, gradient, settings.cg_iterations)
     squared = (s * fisher(s)).sum(-1)
