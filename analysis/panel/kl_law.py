@@ -48,17 +48,9 @@ def numbers(study, runs) -> pd.DataFrame:
     # Medians in quarter decades of beta / implied beta.
     step = np.round(4 * np.log10(points["beta_over_implied"])) / 4
     grouped = points.groupby(["task", step.rename("step")])
-    middle = grouped["kl_over_delta"].agg(["median", "size"]).reset_index()
-    middle = middle[middle["size"] >= 5]
-    medians = pd.DataFrame(
-        {
-            "task": middle["task"],
-            "beta_over_implied": 10 ** middle["step"],
-            "kl_over_delta": middle["median"],
-            "kind": "median",
-            "updates": middle["size"],
-        }
-    )
+    medians = grouped["kl_over_delta"].agg(kl_over_delta="median", updates="size").reset_index()
+    medians = medians[medians["updates"] >= 5]
+    medians = medians.assign(beta_over_implied=10 ** medians.pop("step"), kind="median")
     slopes = []
     for task, group in medians.groupby("task"):
         # The law is for small steps: beta at or above the implied one.

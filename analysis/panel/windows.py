@@ -143,11 +143,10 @@ def optimum_interval(values, settings, generator, draws=DRAWS):
 
 def draw(frame) -> Figure:
     """A row per task, a column per knob: range, optimum with its interval, the best single value and its loss."""
-    numbers = list(frame[["algorithm", "advantages"]].drop_duplicates().itertuples(index=False, name=None))
+    numbers, parts = zip(*frame.groupby(["algorithm", "advantages"], sort=False))
     tasks = sorted(frame["task"].unique(), key=task_name, reverse=True)
     best = frame.drop_duplicates("task").set_index("task")["optimum"]
     tasks = sorted(tasks, key=best.get, reverse=True)
-    parts = [frame[(frame["algorithm"] == name) & (frame["advantages"] == kind)] for name, kind in numbers]
     shown = [tasks] * len(numbers)
     if available.get() >= 1.35 * len(numbers):
         figure, axes = side_by_side(len(numbers), 0.9 + 0.19 * len(tasks), least=1.35, sharey=True)

@@ -10,7 +10,7 @@ from scipy import stats
 from .. import response
 from ..arms import NotApplicable
 from ..names import task_name
-from ..style import ALGORITHM_STYLE, INK, NARROW, available, in_view, legend_below, log_axis
+from ..style import ALGORITHM_STYLE, INK, NARROW, available, facets, in_view, legend_below, log_axis
 from . import (
     CONTRARY,
     LEAST_TASKS,
@@ -208,33 +208,26 @@ WORLDS = [{"move": move, "studies": 100} for move in (0.0, 0.25, 0.5, 0.75, 1.0)
 
 def draw(frame) -> Figure:
     """A plot per kind of advantages, a row per task: early and late."""
-    kinds = list(dict.fromkeys(zip(frame["sample"], frame["advantages"])))
-    narrow = available.get() < NARROW
-    tasks = max(len(frame[(frame["sample"] == name) & (frame["advantages"] == kind)]) for name, kind in kinds)
-    columns = 1 if narrow else min(2, len(kinds))
-    rows = -(-len(kinds) // columns)
-    size = available.get(), rows * (0.95 + 0.22 * tasks)
-    figure = Figure(figsize=size, layout="constrained")
-    colour = ALGORITHM_STYLE["kl_fixed"][0]
-    axes = figure.subplots(rows, columns, squeeze=False).flat
-    for ax, (name, kind) in zip(axes, kinds):
-        own = frame[(frame["sample"] == name) & (frame["advantages"] == kind)].sort_values("first")
-        left, right = own["smallest"].min() - 0.5, own["largest"].max() + 0.5
-        for label, ink in (("early", INK), ("late", colour)):
+    kinds = dict(list(frame.groupby(["sample", "advantages"], sort=False)))
+
+    def title(kind):
+        move, low, high = kinds[kind][["move", "move_low", "move_high"]].iloc[0]
+        return f"{kind[1]} advantages\nmove {move:+.2f} [{low:+.2f}, {high:+.2f}] decades"
+
+    height = 0.75 + 0.22 * max(map(len, kinds.values()))
+    figure, axes = facets(kinds, height, 1 if available.get() < NARROW else 2, title)
+    points = (("first", "early", 0.13, INK), ("last", "late", -0.13, ALGORITHM_STYLE["kl_fixed"][0]))
+    for kind, ax in axes.items():
+        own = kinds[kind].sort_values("first")
+        view = own["smallest"].min() - 0.5, own["largest"].max() + 0.5
+        for point, label, shift, ink in points:
             ax.plot([], [], "o", color=ink, ms=4, mew=0, label=label)
-        for y, row in enumerate(own.itertuples()):
-            for point, shift, ink in (("first", 0.13, INK), ("last", -0.13, colour)):
-                ends = [getattr(row, f"{point}{end}") for end in ("", "_low", "_high")]
-                in_view(ax, y + shift, *ends, (left, right), 4, color=ink, lw=0.9)
-        ax.set_xlim(10**left, 10**right)
+            for y, ends in enumerate(own[[point, f"{point}_low", f"{point}_high"]].to_numpy()):
+                in_view(ax, y + shift, *ends, view, 4, color=ink, lw=0.9)
+        ax.set_xlim(*(10**end for end in view))
         log_axis(ax.xaxis, ticks=5)
         ax.set_yticks(range(len(own)), [task_name(task) for task in own["task"]])
         ax.grid(axis="y", visible=False)
-        move = own.iloc[0]
-        moves = "{:+.2f} [{:+.2f}, {:+.2f}]".format(move["move"], move["move_low"], move["move_high"])
-        ax.set_title(f"{kind} advantages\nmove {moves} decades", fontsize=7.5)
         ax.set_xlabel("best β")
-    for ax in list(axes):
-        ax.set_visible(False)
     legend_below(figure, figure.axes[:1])
     return figure

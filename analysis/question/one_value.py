@@ -11,7 +11,7 @@ from .. import statistics
 from ..arms import NotApplicable
 from ..data import KNOBS as NUMBERS
 from ..names import SYMBOLS, task_name
-from ..style import INK, NARROW, TASK_COLOURS, available, legend_below, log_axis
+from ..style import INK, NARROW, TASK_COLOURS, available, facets, legend_below, log_axis
 from . import (
     CONTRARY,
     KINDS,
@@ -179,15 +179,11 @@ def imagine(means, noise=0.1, count=3, studies=1000, seed=0):
 
 def draw(frame) -> Figure:
     """A plot per knob: a line per task, shares of the best value's score over the knob's values."""
-    knobs = list(frame[["algorithm", "advantages"]].drop_duplicates().itertuples(index=False, name=None))
+    knobs = dict(list(frame.groupby(["algorithm", "advantages"], sort=False)))
     tasks = sorted(frame["task"].unique())
-    narrow = available.get() < NARROW
-    columns = 1 if narrow else len(knobs)
-    rows = -(-len(knobs) // columns)
-    figure = Figure(figsize=(available.get(), (1.5 if narrow else 2.3) * rows + 0.5), layout="constrained")
-    axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
-    for ax, (algorithm, advantages) in zip(axes, knobs):
-        own = frame[(frame["algorithm"] == algorithm) & (frame["advantages"] == advantages)]
+    height, columns = (1.5, 1) if available.get() < NARROW else (2.05, len(knobs))
+    figure, axes = facets(knobs, height, columns, lambda knob: f"{knob[1]} {SYMBOLS[NUMBERS[knob[0]][0]]}", sharey=True)
+    for ((algorithm, _), own), ax in zip(knobs.items(), axes.values()):
         for index, task in enumerate(tasks):
             here = own[own["task"] == task]
             colour, marker = TASK_COLOURS[index % len(TASK_COLOURS)], "o^sDvP"[index % 6]
@@ -196,8 +192,7 @@ def draw(frame) -> Figure:
             ax.plot(here["setting"], here["share"], ".", color=colour, ms=2.5, alpha=0.6)
         ax.axhline(KEEPS, color=INK, lw=0.8, ls="--")
         log_axis(ax.xaxis, ticks=5)
-        ax.set_xlabel(f"{SYMBOLS[NUMBERS[algorithm][0]]}")
-        ax.set_title(f"{advantages} {SYMBOLS[NUMBERS[algorithm][0]]}")
+        ax.set_xlabel(SYMBOLS[NUMBERS[algorithm][0]])
         ax.set_ylim(min(-0.05, max(-0.3, frame["share"].min())), 1.12)
     figure.axes[0].set_ylabel("share of the best score")
     legend_below(figure, figure.axes[:1])

@@ -54,12 +54,9 @@ def content(study):
     kl = study.curves["kl_after"].to_numpy(dtype=float)
     log_kl = study.over_training(np.log(np.where(kl > 0, kl, np.nan)), parts)
     order = runs["algorithm"].map(DISPLAY_ORDER).fillna(len(DISPLAY_ORDER))
-    keys = runs.assign(order=order)[["condition", "order", "family"]].drop_duplicates()
-    keys = keys.sort_values(["condition", "order", "family"])[["condition", "family"]]
-    keys = sorted(keys.itertuples(index=False, name=None), key=lambda key: key[0] != study.main_condition)
     arms, place = [], {}
-    for condition, family in keys:
-        here = runs[(runs["condition"] == condition) & (runs["family"] == family)]
+    keys = [runs["condition"] != study.main_condition, "condition", order, "family"]
+    for (_, condition, _, family), here in runs.groupby(keys):
         values = sorted(here["setting"].dropna().unique())
         called = symbol(here["knob"].iloc[0]) if values else ""
         place[condition, family] = len(arms), {value: i for i, value in enumerate(values)}
