@@ -20,6 +20,7 @@ import shlex
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import filterfalse, product
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -99,6 +100,12 @@ CANDIDATES = {
 JUDGING_SEEDS = "range(100,108)"
 # Contrasts of a question that are registered on fresh seeds; Holm's correction is for all of them, read or not.
 TOGETHER = {"regret": 9, "constraint": 4, "within_run": 2}
+
+
+class Effects(NamedTuple):
+    """What decides, of a question that needs no more than rows by task."""
+
+    by_task: pd.DataFrame
 
 
 @dataclass(frozen=True)

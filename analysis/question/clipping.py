@@ -1,13 +1,12 @@
 """What does gradient clipping change: the regret of one beta, and its distance from a constraint?"""
 
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ..arms import NotApplicable
-from . import Answer, Sample, mode, rows, samples, tuned
+from . import Answer, Effects, Sample, mode, rows, samples, tuned
 from .constraint import MATTERS, contrasts, decided, differences, imagine, judged  # noqa: F401 (the same rule)
 
 QUESTION = "How much does gradient clipping reduce the regret of one β, and how far is TRPO above a β with it?"
@@ -32,13 +31,8 @@ value is chosen and read on different seeds.
 PART, ORDER = "windows_of_values", 15
 
 
-class Effects(NamedTuple):
-    """by_task: a row per sample, contrast and task."""
-
-    by_task: pd.DataFrame
-
-
 def effects(data) -> Effects:
+    """A row per sample, contrast and task."""
     both = tuned(run_both_ways(data), [FREE, CLIPPED], SAMPLES)
     both = both.assign(regret=both["own"] - both["carried"], regret_value=both["carried_value"])
     frames = [contrasts(both, [(LESS, ((FREE, "regret"), (CLIPPED, "regret")))])]

@@ -1,7 +1,6 @@
 """Is a constraint better than a penalty?"""
 
 from textwrap import fill
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from .. import statistics
 from ..arms import NotApplicable
 from ..style import NARROW, available, side_by_side
-from . import CONTRARY, SHOWN, UNDECIDED, Answer, answer, knob_name, mode, paired, shares, tuned
+from . import CONTRARY, SHOWN, UNDECIDED, Answer, Effects, answer, knob_name, mode, paired, shares, tuned
 
 QUESTION = "How far is TRPO above a fixed β, each tuned on the task itself or carried over from the other tasks?"
 MATTERS = 0.05  # normalised score: how far above a penalty a constraint has to be to matter
@@ -30,13 +29,8 @@ chosen and read on different seeds.
 PART, ORDER = "tuned", 5
 
 
-class Effects(NamedTuple):
-    """by_task: a row per sample, contrast and task."""
-
-    by_task: pd.DataFrame
-
-
 def effects(data) -> Effects:
+    """A row per sample, contrast and task."""
     frame = tuned(data, [(algorithm, kind) for kind in ("raw", "normalised") for algorithm in ("kl_fixed", "trpo")])
     return Effects(contrasts(frame, [
         (f"TRPO minus fixed β, {kind} advantages, {mode(of)}", ((("trpo", kind), of), (("kl_fixed", kind), of)))

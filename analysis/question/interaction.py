@@ -1,7 +1,5 @@
 """Is the interaction of beta and time qualitative: do small betas gain most early in a run and large ones late?"""
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -9,7 +7,7 @@ from scipy import stats
 from .. import statistics
 from ..arms import NotApplicable
 from ..names import signed, task_name, three_digits
-from . import CONTRARY, SHOWN, UNDECIDED, Answer, Sample, belong, holes, samples, shares, span
+from . import CONTRARY, SHOWN, UNDECIDED, Answer, Effects, Sample, belong, holes, samples, shares, span
 from .fork import gains
 
 QUESTION = "Do small β gain most from an early point of a run, and large β from a late point of the same run?"
@@ -32,13 +30,8 @@ all tasks of a row’s sample and kind of advantages.
 PART, ORDER = "within", 15
 
 
-class Effects(NamedTuple):
-    """by_task: a row per sample, kind of advantages and task."""
-
-    by_task: pd.DataFrame
-
-
 def effects(data) -> Effects:
+    """A row per sample, kind of advantages and task."""
     every, frames = gains(data), []
     for sample in samples(data, SAMPLES):
         rows, mine = [], every[belong(every, sample.studies)]

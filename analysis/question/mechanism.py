@@ -1,7 +1,5 @@
 """Does the beta that the constraint implies early in a run predict the best one?"""
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,7 +9,7 @@ from ..arms import NotApplicable
 from ..data import KNOBS
 from ..names import task_name
 from ..style import FAINT, FIXED, INK, legend_below, log_axis, side_by_side
-from . import CONTRARY, SAMPLES, SHOWN, UNDECIDED, Answer, answer, fits, knob_name, rows, shares
+from . import CONTRARY, SAMPLES, SHOWN, UNDECIDED, Answer, Effects, answer, fits, knob_name, rows, shares
 
 QUESTION = "Does the β that TRPO implies in its first ten iterations predict the best β better than a constant?"
 FEWEST = 6  # tasks for a verdict
@@ -34,13 +32,8 @@ PART, ORDER = "unit", 90
 FEW = 15  # tasks that can all be named
 
 
-class Effects(NamedTuple):
-    """by_task: a row per sample and task: measured and best β with intervals, log10, and the effect."""
-
-    by_task: pd.DataFrame
-
-
 def effects(data) -> Effects:
+    """A row per sample and task: measured and best β with intervals, log10, and the effect."""
     frames = []
     for (sample, _), (fit, scores) in fits(data, [KNOB], SAMPLES).items():
         best = fit.optimum.rename(columns={f"flat_{end}": name for end, name in BEST.items()})

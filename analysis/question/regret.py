@@ -1,7 +1,5 @@
 """What does a value cost that was carried over from other tasks?"""
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -9,7 +7,7 @@ from matplotlib.figure import Figure
 from .. import statistics, tuning
 from ..names import SYMBOLS
 from . import CONTRARY, KNOBS, SHOWN, UNDECIDED, Answer, answer, interval_text, knob_name, named, paired, shares, tuned
-from .constraint import differences
+from .constraint import Effects, differences
 from .spread import imagined_scores
 
 QUESTION = "What does a value of a knob cost that is best on all other tasks, against the one best on this task?"
@@ -37,13 +35,8 @@ large dot is the mean with its 95 % interval over tasks; the line at 0.05 is the
 PART, ORDER = "windows_of_values", 7
 
 
-class Effects(NamedTuple):
-    """by_task: a row per sample, knob and task with the regret as `effect`."""
-
-    by_task: pd.DataFrame
-
-
 def effects(data) -> Effects:
+    """A row per sample, knob and task with the regret as `effect`."""
     frame = tuned(data, SWEPT)
     return Effects(frame.assign(effect=frame["own"] - frame["carried"]))
 

@@ -1,7 +1,6 @@
 """Do published tables come out here: number by number, in their contrasts, and in the values that they settled on?"""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ from .. import published, statistics
 from ..arms import NotApplicable
 from ..data import KNOBS
 from ..names import SYMBOLS, task_name
-from . import CONTRARY, SHOWN, UNDECIDED, Answer, belong, interval_text, shares, span
+from . import CONTRARY, SHOWN, UNDECIDED, Answer, Effects, belong, interval_text, shares, span
 
 QUESTION = "Do published tables come out here, number by number and in their contrasts?"
 NUMBER = 0.25  # of their number: what a difference has to be smaller than
@@ -41,14 +40,9 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-class Effects(NamedTuple):
-    """by_task: a row per number, contrast, conclusion (kinds "above" and "exceeds"), chosen value (kind "best") and, of
-    another score, number and contrast (kind "also")."""
-
-    by_task: pd.DataFrame
-
-
 def effects(data) -> Effects:
+    """A row per number, contrast, conclusion (kinds "above" and "exceeds"), chosen value (kind "best") and, of
+    another score, number and contrast (kind "also")."""
     there = {name for names in data.runs["studies"] for name in names}
     frames = [beside(data, table) for table in published.TABLES if table.study in there]
     if not frames:

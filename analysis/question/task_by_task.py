@@ -1,7 +1,5 @@
 """On which single tasks is a constraint better than a penalty, at values that are not tuned to the task?"""
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,7 +10,7 @@ from ..arms import NotApplicable
 from ..data import KNOBS
 from ..names import interval_text, task_name
 from ..style import FAINT, INK, available, side_by_side
-from . import CONTRARY, SHOWN, UNDECIDED, Answer, Sample, holes, rows, samples, shares, span, unequal
+from . import CONTRARY, SHOWN, UNDECIDED, Answer, Effects, Sample, holes, rows, samples, shares, span, unequal
 
 QUESTION = "On which tasks is TRPO at its default above or below the one β that is best in the mean over the tasks?"
 FEWEST = 5  # seeds for a verdict on one task
@@ -32,13 +30,8 @@ more; with fewer a task by itself shows nothing. A line that reaches the edge is
 PART, ORDER = "tuned", 25
 
 
-class Effects(NamedTuple):
-    """by_task: a row per sample, kind of advantages and task."""
-
-    by_task: pd.DataFrame
-
-
 def effects(data) -> Effects:
+    """A row per sample, kind of advantages and task."""
     frames = []
     for sample in samples(data, SAMPLES):
         for advantages in ("raw", "normalised"):
