@@ -42,7 +42,7 @@ SAMPLES = (
 TITLE = "The best β early and late in a run"
 CAPTION = """
 Runs of several β go on from an early and from a late point of the same run. Dots are the best β of each point with 95 %
-intervals, which go on beyond the values run (arrows) where the best value may lie there; a line joins a task's two.
+intervals, which go on beyond the values run (arrows) where the best value may lie there.
 """
 PART, ORDER = "within", 7
 
