@@ -55,6 +55,10 @@ def rng():
 
 @pytest.fixture
 def undrawn(monkeypatch):
+    leave_undrawn(monkeypatch)
+
+
+def leave_undrawn(monkeypatch):
     """Reports whose figures are made but neither laid out nor rendered, which takes most of a report's time."""
     from analysis import style
 

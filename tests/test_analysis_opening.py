@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import synthetic
+from conftest import leave_undrawn
 from synthetic import TRPO, Task, fixed
 
 from analysis import data, question, style
@@ -30,15 +31,10 @@ def made(folder, *study):
     return parts, (folder / "report/report.md").read_text()
 
 
-@pytest.fixture(autouse=True)
-def svg_alone(monkeypatch):
-    monkeypatch.setattr(style, "FORMATS", ("svg",))
-
-
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(style, "FORMATS", ("svg",))
+        leave_undrawn(patch)
         task = Task("MountainCarContinuous-v0", -30, 90, best_beta=(3.0, 3.0))
         arms = fixed([0.3, 3.0, 30.0])
         return made(tmp_path_factory.mktemp("own"), *synthetic.study([task], arms, iterations=20))

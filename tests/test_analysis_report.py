@@ -30,13 +30,6 @@ def report(tmp_path_factory, quick):
     return directory / "report"
 
 
-def test_report_prints_where_it_is(tmp_path, undrawn, capsys):
-    directory = synthetic.write(tmp_path / "s", *synthetic.study(synthetic.QUICK_TASKS[:1], [synthetic.CLIP], seeds=2))
-    assert main([str(directory), "--out", str(tmp_path / "elsewhere")]) == 0
-    assert capsys.readouterr().out.strip().endswith(str(tmp_path / "elsewhere" / "index.html"))
-    assert not (directory / "report").exists()
-
-
 def test_page_needs_no_network(report):
     page = (report / "index.html").read_text()
     # Anchors, downloads inside the page and the files beside it; names of XML namespaces load nothing.
@@ -113,18 +106,19 @@ def test_missing_run_refuses_its_panels_names_it_and_goes_on(tmp_path, undrawn, 
 
 
 @pytest.mark.parametrize(
-    "arms, seeds, tasks",
+    "arms, seeds, tasks, drawing",
     [
-        ([synthetic.TRPO], 1, 1),
-        ([synthetic.CLIP], 2, 1),
-        (synthetic.fixed([1.0]), 1, 1),
-        ([synthetic.TRPO, *synthetic.fixed([0.1, 10.0])], 1, 3),
-        ([synthetic.TRPO, *synthetic.fixed([0.1, 10.0])], 3, 1),
-        ([synthetic.Arm("my_own_rule", quality=0.5)], 2, 2),
+        ([synthetic.TRPO], 1, 1, "svg_alone"),
+        ([synthetic.CLIP], 2, 1, "undrawn"),
+        (synthetic.fixed([1.0]), 1, 1, "undrawn"),
+        ([synthetic.TRPO, *synthetic.fixed([0.1, 10.0])], 1, 3, "undrawn"),
+        ([synthetic.TRPO, *synthetic.fixed([0.1, 10.0])], 3, 1, "undrawn"),
+        ([synthetic.Arm("my_own_rule", quality=0.5)], 2, 2, "svg_alone"),
     ],
     ids=["one run", "clip only", "one beta", "one seed", "one task", "unknown algorithm"],
 )
-def test_small_studies_get_the_panels_that_apply(tmp_path, svg_alone, arms, seeds, tasks):
+def test_small_studies_get_the_panels_that_apply(tmp_path, request, arms, seeds, tasks, drawing):
+    request.getfixturevalue(drawing)
     study = synthetic.study(synthetic.QUICK_TASKS[:tasks], arms, seeds=seeds, iterations=20)
     directory = synthetic.write(tmp_path / "s", *study)
     assert main([str(directory)]) == 0
@@ -151,12 +145,14 @@ def test_implied_beta_recovers_the_synthetic_one(tmp_path):
     assert crossfit.mean() == pytest.approx(20 * 0.5 * np.sqrt(0.75 - 0.25), rel=0.1)
 
 
-def test_a_study_in_which_no_policy_moved_has_a_report_that_says_so(tmp_path, svg_alone):
+def test_a_study_in_which_no_policy_moved_has_a_report_that_says_so_where_it_is_asked_for(tmp_path, undrawn, capsys):
     runs, curves = synthetic.quick(seeds=2, iterations=12)
     still = curves.assign(kl_after=0.0, kl_attempted=0.0, surrogate_gain=0.0, return_mean=0.0, max_ratio=1.0)
     runs = runs.assign(final_return=0.0, auc_return=0.0)
     directory = synthetic.write(tmp_path / "still", runs, still)
-    assert main([str(directory)]) == 0
-    text = (directory / "report" / "report.md").read_text()
+    assert main([str(directory), "--out", str(tmp_path / "elsewhere")]) == 0
+    assert capsys.readouterr().out.strip().endswith(str(tmp_path / "elsewhere" / "index.html"))
+    assert not (directory / "report").exists()
+    text = (tmp_path / "elsewhere" / "report.md").read_text()
     assert "no policy moved: the KL of every update is 0" in text.split("What this study cannot show")[1]
-    assert (directory / "report" / "index.html").exists()
+    assert (tmp_path / "elsewhere" / "index.html").exists()
