@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from analysis import markup, report, style
+from analysis import markup, report
 from analysis.data import load
 from analysis.panel import PANELS
 from analysis.report import explorer, page
@@ -114,8 +114,8 @@ def odd(tmp_path_factory):
     return synthetic.write(tmp_path_factory.mktemp("odd") / 'a "b" \\c', runs, curves)
 
 
-def test_a_study_of_odd_labels_has_a_report(odd, monkeypatch):
-    monkeypatch.setattr(style, "FORMATS", ("svg",))
+def test_a_study_of_odd_labels_has_a_report(odd, monkeypatch, undrawn):
+    """Figures with such names are drawn in test_analysis_defaults.py."""
     monkeypatch.setattr(
         report, "PANELS", {name: PANELS[name] for name in ("learning_curves", "beta_profile", "table_1")}
     )

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from conftest import leave_undrawn
 from synthetic import ADAPTIVE, CLIP, TRPO, Arm, Task, fixed
 
-from analysis import data, report, style
+from analysis import data, report
 from analysis.item import FINDING
 from analysis.table import TABLES
 
@@ -28,7 +29,7 @@ def out(tmp_path_factory):
              for more in ({}, {"reward_scale": 100.0})]  # fmt: skip
     study = data.load([synthetic.write(folder / "s", *synthetic.study(tasks, arms, seeds=2, iterations=12))])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(style, "FORMATS", ())
+        leave_undrawn(patch)
         drawn = ("constraint", "regret", "one_value", "spread")
         patch.setattr(report, "PANELS", {name: report.PANELS[name] for name in drawn})
         return report.build(study, folder / "report").parent
