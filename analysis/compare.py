@@ -6,6 +6,7 @@ from . import statistics
 from .arms import scale
 
 METRIC = "final return (untrained 0, best arm 1)"
+TRAINING = "mean return over training (untrained 0, best arm 1)"
 
 
 def units_of(runs, tasks) -> dict:

@@ -12,7 +12,7 @@ from conftest import ROOT
 from scipy import stats
 from synthetic import ADAPTIVE, CLIP, TRPO, Arm, Task, fixed
 
-from analysis import data, names, panel, statistics, style, table
+from analysis import compare, data, names, panel, statistics, style, table
 from analysis.arms import NotApplicable
 from analysis.names import arm_name
 from analysis.report import first, page
@@ -536,6 +536,13 @@ def test_what_a_modification_buys_is_tuned_on_the_other_tasks_by_hand(tmp_path):
     assert whole.loc[("kl_fixed", ""), "effect"] == 0 and np.isnan(whole.loc[("kl_fixed", ""), "holm"])
     tested = whole.drop(("kl_fixed", ""))
     np.testing.assert_allclose(tested["holm"].astype(float), statistics.holm(tested["p"]))
+    said = panel.modifications.findings(frame).set_index("contrast")
+    row = said.loc[
+        "adaptive learning rate (best of 2 on the other tasks) minus constant β (best of 2 on the other tasks)"
+    ]
+    assert row[["metric", "sample", "advantages"]].tolist() == [compare.TRAINING, "a b c d", "normalised"]
+    assert row[["value", "low", "high"]].tolist() == whole.loc[("lr_adaptive", ""), ["effect", "low", "high"]].tolist()
+    assert len(said) == len(tested)
     medians = study.curves.groupby("run")["kl_after"].median()
     kl = stats.gmean(medians[runs.index[runs["arm"] == "kl_measured"]])
     assert whole.loc[("kl_measured", ""), "kl"] == pytest.approx(kl, rel=1e-5)

@@ -8,20 +8,21 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from .. import statistics
+from .. import compare, statistics
 from ..arms import NotApplicable, log_median_kl, scale, several_seeds
-from ..names import ALGORITHMS, task_name
+from ..names import algorithm_name, task_name
 from ..question import only_changes
 from ..style import FAINT, INK, available, legend_below, log_axis, side_by_side, task_colours, task_points
 
 TITLE = "What each modification gains"
 CAPTION = """
-Left: area under the learning curve of each method minus that of the best constant β (untrained 0, best arm 1);
-points are tasks, bars the mean with Student’s 95 % interval, diamonds filled where it excludes 0 after Holm’s
-correction. Middle and right: median KL of an update (filled: mean over states; open: worst state) and time of a run
-relative to a fixed β’s.
+Left: mean return over training of each method minus that of a constant β, each at the value that is best on the other
+tasks (untrained 0, best arm 1); points are tasks, bars the mean with Student’s 95 % interval, diamonds filled where it
+excludes 0 after Holm’s correction. Middle and right: median KL of an update (filled: mean over states; open: worst
+state) and time of a run relative to a fixed β’s.
 
-Each method has the value of its number that is best on the other tasks; KL and time are geometric means over runs.
+KL and time are geometric means over runs. Final returns are in “Algorithm minus algorithm”, at values that are chosen
+otherwise; two methods may be in the other order there.
 """
 PART, ORDER = "others", 10
 NEEDS = ("kl_fixed",)  # any other method is read on the tasks that it has
@@ -67,12 +68,13 @@ def numbers(study, runs) -> pd.DataFrame:
         mean, low, high = statistics.mean_interval(effect)
         p = stats.ttest_1samp(effect, 0).pvalue if effect.any() else 1.0  # none of the best constant against itself
         head = {"algorithm": name[0], "condition": name[1], "clipped": bounds[name[1]], "values": len(own)}
+        head |= {"values_of_beta": len(reference)}
         medians = [10 ** x.reindex(chosen).mean() for x in (kl, worst, time)]
         rows.append(
             head
-            | {"kind": "all", "effect": mean, "low": low, "high": high, "tasks": len(common)}
+            | {"kind": "all", "effect": mean, "low": low, "high": high, "tasks": len(common), "p": float(p)}
+            | {"sample": " ".join(common), "advantages": runs["advantages"].iloc[0]}
             | dict(zip(("kl", "kl_max", "time"), medians))
-            | {"p": float(p)}
         )
         rows += [head | {"kind": "task", "task": task, "effect": x} for task, x in zip(common, effect)]
     if not rows:
@@ -89,6 +91,24 @@ def elsewhere(means) -> dict:
     return others.idxmax().to_dict()
 
 
+def findings(frame) -> pd.DataFrame:
+    whole = frame[frame["holm"].notna()]  # without the constant β beside itself
+    names = [
+        f"{_name(row)} ({_chosen(row.values)}) minus constant β ({_chosen(row.values_of_beta)})"
+        for row in whole.itertuples()
+    ]
+    return whole.assign(contrast=names, metric=compare.TRAINING, value=whole["effect"])
+
+
+def _name(row):
+    clipped = f"gradient clipped to {row.clipped:g}" if np.isfinite(row.clipped) else ""
+    return ", ".join(filter(None, [algorithm_name(row.algorithm), clipped]))
+
+
+def _chosen(values):
+    return f"best of {values} on the other tasks" if values > 1 else "the only value run"
+
+
 def draw(frame) -> Figure:
     """What each method gains over the best constant beta, the KL it holds, and its time."""
     whole = frame[frame["kind"] == "all"].sort_values("effect", ascending=False).reset_index(drop=True)
@@ -100,8 +120,7 @@ def draw(frame) -> Figure:
     single = dict(list(frame[frame["kind"] == "task"].groupby(["algorithm", "condition"])))
     names = []
     for y, row in enumerate(whole.itertuples()):
-        clipped = f"gradient clipped to {row.clipped:g}" if np.isfinite(row.clipped) else ""
-        names.append(", ".join(filter(None, [ALGORITHMS.get(row.algorithm, row.algorithm), clipped])))
+        names.append(_name(row))
         for point in single[row.algorithm, row.condition].itertuples():
             colour, label = colours[point.task], task_name(point.task)
             effect.plot(point.effect, y + 0.25, points[point.task], ms=3.4, color=colour, mew=0, label=label)
@@ -116,7 +135,7 @@ def draw(frame) -> Figure:
     effect.set_yticks(range(len(whole)), names)
     effect.set_ylim(len(whole) - 0.4, -0.6)
     for ax, title, label in (
-        (effect, "gain over the best constant β", "normalised score"),
+        (effect, "gain over the best constant β", "mean return over training\n(untrained 0, best arm 1)"),
         (kl, "KL of an update", "nats"),
         (time, "time", "relative to fixed β"),
     ):
