@@ -132,6 +132,18 @@ def learned(scores):
     return Grid(tasks, scores.settings, scores.values[kept], scores.floor[kept], scores.gain[kept])
 
 
+def swept_grids(runs, least=2):
+    """[(algorithm, grid of learned tasks)] of knobs that were swept over `least` values on two such tasks or more."""
+    algorithms = swept_algorithms(runs, least)
+    if not algorithms:
+        raise NotApplicable(f"needs a number swept over at least {least} values on at least 2 tasks")
+    found = [(algorithm, learned(grid(runs, algorithm))) for algorithm in algorithms]
+    found = [(algorithm, scores) for algorithm, scores in found if len(scores.tasks) > 1]
+    if not found:
+        raise NotApplicable("needs 2 tasks on which some arm improved on the untrained policy")
+    return found
+
+
 def scale(runs, tasks, column="score"):
     """(floor, gain), each [E]: the untrained policy's return and what the best arm's mean adds to it.
 
@@ -161,6 +173,12 @@ def per_task(runs, tasks, column="normalised"):
     """List with the [n] values of each task."""
     groups = dict(list(runs.groupby("task")[column]))
     return [groups[task].to_numpy() for task in tasks]
+
+
+def single_runs(frame, runs):
+    """The frame with the least and most that single runs of its tasks return."""
+    ends = runs.groupby("task")["score"].agg(["min", "max"])
+    return frame.assign(least=frame["task"].map(ends["min"]), most=frame["task"].map(ends["max"]))
 
 
 def log_median_kl(study, column="kl_after"):

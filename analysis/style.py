@@ -16,7 +16,6 @@ from functools import cache
 from itertools import cycle, groupby, product
 
 import matplotlib
-import matplotlib.lines
 import matplotlib.patches
 import matplotlib.style
 import numpy as np
@@ -438,8 +437,9 @@ def with_intervals(ax, x, frame, **options):
     ax.errorbar(frame[x], frame["mean"], error, elinewidth=1, **options)
 
 
-def possible(ax, least, most, below=0.05):
-    """Ends of y at what single runs reached: an interval that leaves the plot goes on beyond it."""
+def possible(ax, frame, below=0.05):
+    """Ends of y at the least and most that single runs reached: an interval that leaves the plot goes on beyond it."""
+    least, most = frame["least"].min(), frame["most"].max()
     if np.isfinite([least, most]).all():
         room = (most - least) or max(1.0, abs(most))
         ax.set_ylim(least - below * room, most + 0.05 * room)
@@ -494,7 +494,6 @@ def table_axes(ax, rows, columns):
     ax.grid(False)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    return ax
 
 
 def shade(ax, x, y, share, text, colour, bold=False):

@@ -55,8 +55,7 @@ def draw(frame) -> Figure:
     for (quantity, task), ax in axes.items():
         log_beta_axis(ax, frame["beta_over_unit"].dropna())
         if quantity == "mean":
-            own = frame[frame["task"] == task]
-            possible(ax, own["least"].min(), own["most"].max())
+            possible(ax, frame[frame["task"] == task])
         if quantity == "median_kl":
             log_axis(ax.yaxis)
         if task == tasks[-1] if narrow else quantity == "median_kl":

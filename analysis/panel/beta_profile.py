@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import statistics
-from ..arms import NotApplicable, grid, headline, knobs, plain, swept_algorithms
+from ..arms import NotApplicable, grid, headline, knobs, plain, single_runs, swept_algorithms
 from ..names import ALGORITHMS, arm_name, symbol, task_name
 from ..style import (
     FIXED,
@@ -75,9 +75,7 @@ def profile_of(runs, algorithm) -> pd.DataFrame:
         best, low, high = statistics.best_setting(scores.values[0], scores.settings)
         rows.append((task, "best", algorithm, "", best, np.nan, low, high, scores.seeds, False, False))
     columns = ["task", "kind", "algorithm", "arm", "setting", "mean", "low", "high", "runs", "not_worse", "not_slower"]
-    frame = pd.DataFrame(rows, columns=columns).assign(of=algorithm)
-    ends = runs.groupby("task")["score"].agg(["min", "max"])
-    return frame.assign(least=frame["task"].map(ends["min"]), most=frame["task"].map(ends["max"]))
+    return single_runs(pd.DataFrame(rows, columns=columns).assign(of=algorithm), runs)
 
 
 def draw(frame) -> Figure:
@@ -125,4 +123,4 @@ def draw_profile(ax, here, number, label, styles) -> None:
         ax.plot([best["low"], best["high"]], [0.03, 0.03], lw=3.5, alpha=0.55, solid_capstyle="round", **own)
         label = f"best {number} (bar: none shown better)"
         ax.plot(best["setting"], 0.03, "D", ms=4, zorder=5, ls="none", label=label, **own)
-    possible(ax, here["least"].min(), here["most"].max(), below=0.14)
+    possible(ax, here, below=0.14)

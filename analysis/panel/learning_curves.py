@@ -55,6 +55,5 @@ def draw(frame) -> Figure:
     # The interval of two seeds is about nine times their difference
     figure, axes = arm_curves(frame, "return", alpha=0.15, least=3)
     for task, ax in axes.items():
-        own = frame[frame["task"] == task]
-        possible(ax, own["least"].min(), own["most"].max())
+        possible(ax, frame[frame["task"] == task])
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from .. import statistics
-from ..arms import NotApplicable, grid, learned, log_median_kl, plain, swept_algorithms
+from ..arms import log_median_kl, plain, swept_grids
 from ..data import KNOBS
 from ..names import ALGORITHMS, SYMBOLS, task_name
 from ..style import ALGORITHM_STYLE, INK, facets, legend_below, task_colours, task_markers
@@ -27,15 +27,9 @@ PER_TASK = False
 
 
 def numbers(study, runs) -> pd.DataFrame:
-    algorithms = swept_algorithms(runs, least=3)
-    if not algorithms:
-        raise NotApplicable("needs a number swept over at least 3 values on at least 2 tasks")
     log_kl = log_median_kl(study)
     rows = []
-    for algorithm in algorithms:
-        scores = learned(grid(runs, algorithm))
-        if len(scores.tasks) < 2:
-            continue
+    for algorithm, scores in swept_grids(runs, least=3):
         chosen = plain(runs, algorithm)
         chosen = chosen[chosen["task"].isin(scores.tasks)].assign(log_kl=log_kl.reindex(chosen.index))
         for h, setting in enumerate(scores.settings):
@@ -46,8 +40,6 @@ def numbers(study, runs) -> pd.DataFrame:
                 rows.append((algorithm, task, setting, *share, 10 ** steps[task], len(values)))
             share = statistics.stratified_mean(seeds)
             rows.append((algorithm, "all tasks", setting, *share, 10 ** steps.mean(), min(map(len, seeds))))
-    if not rows:
-        raise NotApplicable("needs 2 tasks on which some arm improved on the untrained policy")
     return pd.DataFrame(rows, columns=["algorithm", "task", "setting", "mean", "low", "high", "median_kl", "seeds"])
 
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from .. import statistics
-from ..arms import NotApplicable, log_median_kl
+from ..arms import NotApplicable, log_median_kl, single_runs
 from ..names import task_name
 from ..style import arm_styles, facets, labels, legend_below, log_axis, possible, with_intervals
 
@@ -40,18 +40,13 @@ def rescaled(study) -> pd.DataFrame:
 
 
 def mean_returns(study, runs, keys) -> pd.DataFrame:
-    """Per cell of `keys` the mean final return with its interval, and the median KL (geometric mean over runs).
-
-    least and most: of the task's single runs.
-    """
+    """Per cell of `keys` the mean final return with its interval, and the median KL (geometric mean over runs)."""
     log_kl = log_median_kl(study)
     rows = [
         (*key, *statistics.mean_interval(cell["score"].to_numpy()), 10 ** log_kl.reindex(cell.index).mean(), len(cell))
         for key, cell in runs.groupby(keys)
     ]
-    frame = pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "median_kl", "runs"])
-    ends = runs.groupby("task")["score"].agg(["min", "max"])
-    return frame.assign(least=frame["task"].map(ends["min"]), most=frame["task"].map(ends["max"]))
+    return single_runs(pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "median_kl", "runs"]), runs)
 
 
 def draw(frame) -> Figure:
@@ -70,7 +65,7 @@ def draw(frame) -> Figure:
         with_intervals(ax, "reward_scale", curve, color=colour, ls=line, marker="o", ms=3, label=arm)
         log_axis(ax.xaxis)
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        possible(ax, curve["least"].min(), curve["most"].max())
+        possible(ax, curve)
     labels(axes.values(), "rewards multiplied by", "final return")
     legend_below(figure, axes.values())
     return figure

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import statistics
-from ..arms import NotApplicable, grid, learned, swept_algorithms
+from ..arms import swept_grids
 from ..data import KNOBS
 from ..names import ALGORITHMS, SYMBOLS, range_text, task_name
 from ..style import INK, NARROW, available, shade, table_axes, table_blocks
@@ -25,14 +25,8 @@ PER_TASK = False
 
 
 def numbers(study, runs) -> pd.DataFrame:
-    algorithms = swept_algorithms(runs)
-    if not algorithms:
-        raise NotApplicable("needs a number swept over at least 2 values on at least 2 tasks")
     rows = []
-    for algorithm in algorithms:
-        scores = learned(grid(runs, algorithm))
-        if len(scores.tasks) < 2:
-            continue
+    for algorithm, scores in swept_grids(runs):
         loss = losses(scores.normalised)
         low, high = np.full((2, *loss.shape), np.nan)
         if scores.seeds > 2:
@@ -43,8 +37,6 @@ def numbers(study, runs) -> pd.DataFrame:
         for i, (tuned_on, setting) in enumerate(zip([*scores.tasks, "all tasks"], tuned)):
             for j, run_on in enumerate(scores.tasks):
                 rows.append((algorithm, tuned_on, setting, run_on, loss[i, j], low[i, j], high[i, j], scores.seeds))
-    if not rows:
-        raise NotApplicable("needs 2 tasks on which some arm improved on the untrained policy")
     return pd.DataFrame(rows, columns=["algorithm", "tuned_on", "setting", "run_on", "loss", "low", "high", "seeds"])
 
 
