@@ -423,7 +423,7 @@ class Trainer:
         for each in (fleet, *(part.fleet for part in self.parts)):
             each.anneal(self.iteration)
         implied = implied_beta(fleet, self.theta, batch, self.max_kl)
-        facts = self._update(rollout)
+        metrics = self._update(rollout)
         changed = fleet.each(change)(self.theta, batch)
 
         # Value fit
@@ -455,23 +455,23 @@ class Trainer:
                 "max_ratio": changed.max_ratio,
             }
             | implied._asdict(),
-            facts,
+            metrics,
         )
 
     def _update(self, rollout: Rollout) -> list[dict]:
         """Each part's policies by its own algorithm; returns what those report."""
-        thetas, facts, self._updating = [], [], 0.0
+        thetas, metrics, self._updating = [], [], 0.0
         for part in self.parts:
             began = time.perf_counter()
             theta = self.theta[part.rows].clone()  # a view would be compiled apart
             theta, part.state, made = part.page.update(part.fleet, theta, part.state, rollout.part(part.rows))
             thetas.append(theta)
-            facts.append(made)
+            metrics.append(made)
             seconds = time.perf_counter() - began
             self.seconds[part.rows] += seconds / len(part.fleet.configs)
             self._updating += seconds
         self.theta = torch.cat(thetas)
-        return facts
+        return metrics
 
     def _rng(self, config: Config, stream: int) -> np.random.Generator:
         return generator(config.seed, stream, self.origin + self.iteration)
@@ -502,14 +502,14 @@ class Trainer:
     def _record(self, common: dict, own: list[dict]) -> None:
         """A row per run: common [R], and over it what each part's algorithm reports of its own runs."""
 
-        def plain(fact):
-            return fact.detach().cpu().double().numpy() if isinstance(fact, Tensor) else fact
+        def plain(metric):
+            return metric.detach().cpu().double().numpy() if isinstance(metric, Tensor) else metric
 
         for name in CURVES.keys() - {"run_id", "iteration"}:
             column = np.array(plain(common.get(name, np.full(len(self.configs), np.nan))), dtype=float)
-            for part, facts in zip(self.parts, own):
-                if name in facts:
-                    column[part.rows] = plain(facts[name])
+            for part, metrics in zip(self.parts, own):
+                if name in metrics:
+                    column[part.rows] = plain(metrics[name])
             self.rows.setdefault(name, []).append(column)
         self.rows.setdefault("alive", []).append(self.alive.copy())
 

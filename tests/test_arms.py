@@ -614,13 +614,13 @@ def test_natural_gradient_with_the_implied_beta_is_trpos_step_before_the_line_se
 @families
 def test_natural_gradient_with_both_safeguards_is_trpo(family, rng):
     fleet, theta, rollout = random_fleet("trpo", family, rng, [{"max_kl": 0.01}, {"max_kl": 0.5}])
-    trpo, _, trpo_facts = updated(fleet, theta, rollout, "trpo")
+    trpo, _, trpo_metrics = updated(fleet, theta, rollout, "trpo")
     numbers = [{"max_kl": delta, "rescale": True, "line_search": True} for delta in (0.01, 0.5)]
     fleet = random_fleet("natural_gradient", family, rng, numbers)[0]
     new, _, metrics = updated(fleet, theta, rollout, "natural_gradient")
     torch.testing.assert_close(new, trpo, rtol=0, atol=0)
-    torch.testing.assert_close(metrics["beta"], trpo_facts["implied_beta"])
-    assert {name: metrics[name].tolist() for name in trpo_facts} == {k: v.tolist() for k, v in trpo_facts.items()}
+    torch.testing.assert_close(metrics["beta"], trpo_metrics["implied_beta"])
+    assert {name: metrics[name].tolist() for name in trpo_metrics} == {k: v.tolist() for k, v in trpo_metrics.items()}
 
 
 @families
@@ -787,9 +787,9 @@ def test_kl_bisect_together_is_alone(rng):
         alone_fleet = random_fleet("kl_bisect", FAMILIES[0], rng, numbers[run : run + 1], **BISECT)[0]
         alone_fleet.policy = fleet.policy
         alone_rollout = Rollout(Batch(*(f[run : run + 1] for f in rollout.batch)), rollout.order[run : run + 1])
-        alone, _, alone_facts = updated(alone_fleet, theta[run : run + 1], alone_rollout, "kl_bisect")
+        alone, _, alone_metrics = updated(alone_fleet, theta[run : run + 1], alone_rollout, "kl_bisect")
         torch.testing.assert_close(together[run], alone[0], rtol=0, atol=1e-9)
-        assert metrics["tries"][run] == alone_facts["tries"][0]
+        assert metrics["tries"][run] == alone_metrics["tries"][0]
 
 
 @families

@@ -69,9 +69,9 @@ class Spy:
         part.page = self
 
     def update(self, fleet, theta, state, rollout):
-        new, state, facts = self.page.update(fleet, theta, state, rollout)
+        new, state, metrics = self.page.update(fleet, theta, state, rollout)
         self.seen.append(SimpleNamespace(theta=theta, new=new, batch=rollout.batch, order=rollout.order))
-        return new, state, facts
+        return new, state, metrics
 
 
 # Together and alone
