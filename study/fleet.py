@@ -520,11 +520,11 @@ class Trainer:
     def _result(self, run: int) -> Result:
         alive = np.array([alive[run] for alive in self.rows["alive"]])
         rows = len(alive) if alive.all() else int(alive.argmin()) + 1  # the row that broke is the last one kept
-        curves = pd.DataFrame(
-            {name: [values[run] for values in self.rows[name][:rows]] for name in CURVES if name in self.rows}
-        )
-        curves.insert(0, "run_id", self.configs[run].run_id)
-        curves.insert(1, "iteration", np.arange(rows))
+        columns = {
+            name: np.array([values[run] for values in self.rows[name][:rows]]) for name in CURVES if name in self.rows
+        }
+        columns |= {name: columns[name].astype(np.int64) for name in ("env_steps", "episodes")}
+        curves = pd.DataFrame({"run_id": self.configs[run].run_id, "iteration": np.arange(rows)} | columns)
         returns = curves["return_mean"].dropna()
         return Result(
             self.configs[run],
@@ -533,7 +533,7 @@ class Trainer:
             float(returns.mean()) if len(returns) else float("nan"),
             float(self.seconds[run]),
             len(self.configs),
-            curves.astype({"env_steps": "int64", "episodes": "int64"}),
+            curves,
             self.copies.origin,
             self.causes[run],
         )
