@@ -64,9 +64,8 @@ def draw(frame) -> Figure:
     better = frame[frame["kind"] == "P(TRPO > arm)"]
     styles = arm_styles(frame)
     figure, grid = side_by_side(2 if len(better) else 1, 3.4)
-    by_arm = dict(list(profile.groupby("arm")))
-    for arm, (colour, line) in styles.items():
-        curve = by_arm[arm]
+    for arm, curve in by_arm(profile):
+        colour, line = styles[arm]
         thick = 2.0 if curve["algorithm"].iloc[0] == "trpo" else 1.2
         grid[0].plot(curve["threshold"], curve["value"], color=colour, ls=line, lw=thick, label=arm_name(arm))
     grid[0].set_xlabel("normalised score τ (untrained 0, best run 1)")
@@ -74,7 +73,7 @@ def draw(frame) -> Figure:
     grid[0].set_title("performance profiles")
     if len(better):
         ax = grid[1]
-        better = better.set_index("arm").loc[[arm for arm in styles if arm in set(better["arm"])]].reset_index()
+        better = pd.concat([row for _, row in by_arm(better)], ignore_index=True)
         ax.axvline(0.5, color=FAINT, lw=1, ls="--")
         for y, row in better.iterrows():
             colour, _ = styles[row["arm"]]

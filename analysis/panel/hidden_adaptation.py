@@ -64,7 +64,8 @@ def draw(frame) -> Figure:
     named = len(colours) <= NAMED  # more colours cannot be told apart
     for row, kind in enumerate(kinds):
         for ax, advantages in zip(grid[row], ("normalised", "raw")):
-            for task, curve in frame[(frame["kind"] == kind) & (frame["advantages"] == advantages)].groupby("task"):
+            here = frame[(frame["kind"] == kind) & (frame["advantages"] == advantages)]
+            for task, curve in here.groupby("task"):
                 colour = colours[task]
                 ax.plot(
                     curve["x"], curve["mean"], color=colour, marker="o", ms=3, label=task_name(task) if named else None
@@ -75,9 +76,9 @@ def draw(frame) -> Figure:
             if kind == "implied":
                 log_axis(ax.yaxis)
                 ax.set_xlabel("fifth of training")
-                ax.set_xticks(sorted(frame.loc[frame["kind"] == kind, "x"].unique()))
+                ax.set_xticks(sorted(here["x"].unique()))
             else:
-                log_beta_axis(ax, frame.loc[(frame["kind"] == kind) & (frame["advantages"] == advantages), "x"])
+                log_beta_axis(ax, here["x"])
                 ax.set_xlabel("β (fixed)")
         if kind == "profile":
             means = frame.loc[frame["kind"] == kind, "mean"]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ..arms import NotApplicable, headline, scale
 from ..data import PHASES
 from ..names import arm_name
-from ..style import FAINT, FIXED, arm_styles, beta_colours, legend_below, log_axis, log_beta_axis, side_by_side
+from ..style import FAINT, FIXED, arm_styles, beta_colours, by_arm, legend_below, log_axis, log_beta_axis, side_by_side
 from .kl_law import REFERENCE_DELTA
 
 TITLE = "KL budget and collapses"
@@ -84,9 +84,8 @@ def draw(frame) -> Figure:
     styles = arm_styles(frame)
     shown = frame[frame["kind"] == "histogram"]
     used = shown[shown["value"] > 0]["log10_kl_over_delta"]
-    by_arm = dict(list(shown.groupby("arm")))
-    for arm in [arm for arm in styles if arm in by_arm]:
-        counts, (colour, line) = by_arm[arm], styles[arm]
+    for arm, counts in by_arm(shown):
+        colour, line = styles[arm]
         histogram.plot(
             10 ** (counts["log10_kl_over_delta"] + 0.083), counts["value"], color=colour, ls=line, lw=1.3,
             label=arm_name(arm), drawstyle="steps-mid",

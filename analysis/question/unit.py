@@ -166,11 +166,9 @@ def draw(frame) -> Figure:
     row = frame.iloc[0]
     grid = np.linspace(frame["log_sigma"].min() - 0.2, frame["log_sigma"].max() + 0.2, 50)
     middle = row["intercept"] + row["slope"] * grid
-    ends = [np.abs(row[end] - row["slope"]) * np.abs(grid - row["middle"]) for end in ("slope_low", "slope_high")]
-    tilt = np.sign(grid - row["middle"])
-    low_end, high_end = middle - np.where(tilt > 0, *ends), middle + np.where(tilt > 0, *ends[::-1])
+    ends = [middle + (row[end] - row["slope"]) * (grid - row["middle"]) for end in ("slope_low", "slope_high")]
     ax.plot(10**grid, 10**grid, color=INK, ls="--", lw=1.2, label="slope 1: β has the unit of the advantages")
-    ax.fill_between(10**grid, 10**low_end, 10**high_end, color=FIXED, alpha=0.15, lw=0)
+    ax.fill_between(10**grid, 10 ** np.minimum(*ends), 10 ** np.maximum(*ends), color=FIXED, alpha=0.15, lw=0)
     fitted = f"fit: slope {row['slope']:.2f} [{row['slope_low']:.2f}, {row['slope_high']:.2f}]"
     ax.plot(10**grid, 10**middle, color=FIXED, lw=1.4, label=fitted)
     ax.set_xlim(10 ** grid[0], 10 ** grid[-1])
