@@ -13,7 +13,7 @@ import synthetic
 from conftest import leave_undrawn
 from synthetic import TRPO, Task, fixed
 
-from analysis import data, question, style
+from analysis import data, names, question, style
 from analysis.panel import PANELS
 from analysis.report import build, first
 from analysis.table import TABLES
@@ -106,12 +106,14 @@ def test_arms_that_tie_are_not_ranked():
     arms = {"clip clip_epsilon=0.2": 94.0, "unpenalised": 93.9, "trpo max_kl=0.01": 20.0}
     rows = [{"task": "a", "arm": arm, "mean": mean, "low": mean - 1, "high": mean + 1, "not_worse": mean > 50}
             for arm, mean in arms.items()]  # fmt: skip
-    (found,) = first.best_arms({"returns": pd.DataFrame(rows)})
-    assert found.text == (
+    called = names.arm_names({"clip clip_epsilon=0.2": ("clip", {"clip_epsilon": 0.2}, {})})
+    with names.naming(SimpleNamespace(arm_names=called)):
+        (tied,) = first.best_arms({"returns": pd.DataFrame(rows)})
+        (alone,) = first.best_arms({"returns": pd.DataFrame([rows[0], rows[2]])})
+    assert tied.text == (
         "On a clipping, ε=0.2 has the highest mean final return, 94 [93, 95]; no penalty is not shown to be worse."
     )
-    (found,) = first.best_arms({"returns": pd.DataFrame([rows[0], rows[2]])})
-    assert found.text == "On a clipping, ε=0.2 does best, with a final return of 94 [93, 95]."
+    assert alone.text == "On a clipping, ε=0.2 does best, with a final return of 94 [93, 95]."
 
 
 def test_without_a_sweep_the_learning_curves_open(tmp_path, undrawn):
