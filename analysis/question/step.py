@@ -95,10 +95,9 @@ def changes(frame, words):
     """Decades of the step from the smallest to the largest unit by algorithm and task, mean over values."""
     ordered = frame.sort_values("reward_scale").assign(log_kl=np.log10(frame["median_kl"]))
     ends = ordered.groupby(["algorithm", "task", "family_of_task", "setting"])
-    moved = (ends["log_kl"].last() - ends["log_kl"].first()).rename("effect").reset_index()
-    seeds = frame.groupby(["algorithm", "task"])["seeds"].min().rename("seeds")
-    by_task = moved.groupby(["algorithm", "task", "family_of_task"])["effect"].agg(["mean", "size"]).reset_index()
-    by_task = by_task.merge(seeds.reset_index(), on=["algorithm", "task"])
+    moved = (ends["log_kl"].last() - ends["log_kl"].first()).groupby(["algorithm", "task", "family_of_task"])
+    seeds = frame.groupby(["algorithm", "task", "family_of_task"])["seeds"].min()
+    by_task = moved.agg(["mean", "size"]).join(seeds).reset_index()
     names = [SYMBOLS[KNOBS[name][0]] for name in by_task["algorithm"]]
     return pd.DataFrame(
         {
@@ -116,46 +115,37 @@ def carried(runs):
 
     Every ordered pair of a task's units counts, every task once.
     """
-    runs = runs[runs["normalised"].notna()]
-    found = {}
-    for (algorithm, task), own in runs.groupby(["algorithm", "task"]):
+    cells = []
+    for (algorithm, task), own in runs[runs["normalised"].notna()].groupby(["algorithm", "task"]):
         grid = own.pivot(index=["reward_scale", "setting"], columns="seed", values="normalised").unstack("setting")
         values = grid.to_numpy().reshape(len(grid), own["seed"].nunique(), -1).swapaxes(1, 2)  # [U, H, S]
-        if values.shape[1] < 2 or values.shape[2] < 2:
-            continue
-        lost, score = loss_in_another_unit(values)
-        found[algorithm, task] = (own["family_of_task"].iloc[0], lost, score, values.shape[1], values.shape[2])
-    rows = {LEAD: []}
-    for (algorithm, task), (family, lost, score, values, seeds) in found.items():
-        name = SYMBOLS[KNOBS[algorithm][0]]
-        rows.setdefault(f"{name} tuned in another unit of reward: score lost", []).append(
-            (task, family, lost, seeds, name, name, values, values)
-        )
-        if algorithm == "trpo" and ("kl_fixed", task) in found:
-            other = found["kl_fixed", task]
-            rows[LEAD].append((task, family, score - other[2], min(seeds, other[4]), "δ", "β", values, other[3]))
-    columns = [
-        "task",
-        "family",
-        "effect",
-        "seeds",
-        "name_first",
-        "name_second",
-        "candidates_first",
-        "candidates_second",
-    ]
-    return [
-        pd.DataFrame(own, columns=columns).assign(contrast=contrast, unit="normalised score")
-        for contrast, own in rows.items()
-        if own
-    ]
+        if values.shape[1] > 1 and values.shape[2] > 1:
+            cell = dict(zip(("lost", "score"), loss_in_another_unit(values)))
+            cell |= {"algorithm": algorithm, "task": task, "family": own["family_of_task"].iloc[0]}
+            cells.append(cell | {"values": values.shape[1], "seeds": values.shape[2]})
+    if not cells:
+        return []
+    cells = pd.DataFrame(cells)
+    names = cells["algorithm"].map(lambda name: SYMBOLS[KNOBS[name][0]])
+    cells = cells.assign(
+        contrast=names + " tuned in another unit of reward: score lost", unit="normalised score", effect=cells["lost"],
+        name_first=names, name_second=names, candidates_first=cells["values"], candidates_second=cells["values"],
+    )  # fmt: skip
+    trpo, fixed = (cells[cells["algorithm"] == name].set_index("task") for name in ("trpo", "kl_fixed"))
+    shared = trpo.index.intersection(fixed.index)
+    trpo, fixed = trpo.loc[shared], fixed.loc[shared]
+    lead = trpo.assign(
+        contrast=LEAD, effect=trpo["score"] - fixed["score"], name_second=fixed["name_first"],
+        candidates_second=fixed["values"], seeds=np.minimum(trpo["seeds"], fixed["seeds"]),
+    )  # fmt: skip
+    return [frame for frame in (lead.reset_index(), cells) if len(frame)]
 
 
 def loss_in_another_unit(values):
     """(loss, score) of the value tuned in one unit and used in another, means over ordered pairs; values [U, H, S]."""
     means, units = statistics.seed_means(values), len(values)
     best, tuned = tuning.judged(values, None, tuning.best_here)
-    scores = np.array([[means[used, tuned[unit]] for unit in range(units)] for used in range(units)])
+    scores = means[:, tuned]  # [used in, tuned in]
     apart = ~np.eye(units, dtype=bool)
     return float((best[:, None] - scores)[apart].mean()), float(scores[apart].mean())
 
