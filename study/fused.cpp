@@ -379,7 +379,9 @@ enum Penalty : Int { UNPENALISED, OLD_NEW, NEW_OLD };  // KL(old || new), KL(new
 
 // The mean over a batch of such a sum, of a policy's distribution parameters phi, less the entropy.
 struct Loss {
-    Int objective, penalty, family, actions;  // 0 Gaussian, 1 with a log std per state, 2 categorical; its size
+    Int objective, penalty, family, actions;  // 0 Gaussian, 1 with a log std per state, 2 categoricals; its size
+    Int components;    // of categoricals side by side
+    const Int* sizes;  // [components]
     const float *action, *old, *log_prob, *advantage, *number;  // [R, N, .], [R, N, phi], [R, N], [R, N], [R]
     const float* entropy;  // [R] its coefficient, or none
     const Int* order;      // [R, epochs, each], where that is the shape of the advantages, too; or none
@@ -391,10 +393,11 @@ struct Loss {
 struct Slope {
     const Loss& loss;
     Int samples, outputs, size;  // N, of the network, in the largest minibatch
-    std::vector<float> action, old, log_prob, advantage, ratio, a, b, c, d, spread;
+    std::vector<float> action, old, log_prob, advantage, ratio, taken, a, b, c, d, spread;
 
     Slope(const Loss& loss, Int samples, Int outputs, Int size)
-        : loss(loss), samples(samples), outputs(outputs), size(size), log_prob(BLOCK), advantage(BLOCK), ratio(BLOCK) {
+        : loss(loss), samples(samples), outputs(outputs), size(size), log_prob(BLOCK), advantage(BLOCK), ratio(BLOCK),
+          taken(loss.components) {
         for (auto* room : {&a, &b, &c, &d, &action}) room->resize(loss.actions * BLOCK);
         old.resize(2 * loss.actions * BLOCK);
         if (loss.family == 0) spread.resize(loss.actions * size);
@@ -406,7 +409,7 @@ struct Slope {
         auto field = [&](const float* table, Int width, std::vector<float>& to) {
             if (table) gather(table + (run * samples + (rows ? 0 : first)) * width, rows, count, width, to.data());
         };
-        field(loss.action, loss.family == 2 ? 1 : loss.actions, action);
+        field(loss.action, loss.family == 2 ? loss.components : loss.actions, action);
         field(loss.old, loss.family == 2 ? loss.actions : 2 * loss.actions, old);
         field(loss.log_prob, 1, log_prob);
         if (loss.order)
@@ -495,33 +498,41 @@ struct Slope {
             std::memcpy(spread.data() + k * size + first, c.data() + k * BLOCK, 4 * count);
     }
 
-    // The largest of the actions' term(i), or what is not a number among them.
+    // The largest term(i) of one sample's actions, or what is not a number among them.
     template <class Term>
-    V largest(Int n, Term term) const {
-        V most = term(n);
-        for (Int i = n + BLOCK; i < loss.actions * BLOCK; i += BLOCK) {
+    static V largest(Int from, Int end, Term term) {
+        V most = term(from);
+        for (Int i = from + BLOCK; i < end; i += BLOCK) {
             V next = term(i);
             most = (next > most) | (next != next) ? next : most;
         }
         return most;
     }
 
-    void log_softmax(const float* x, float* to, Int n) const {
-        const V most = largest(n, [&](Int i) { return load(x + i); });
-        V total = loss.torch.exp(load(x + n) - most);
-        for (Int i = n + BLOCK; i < loss.actions * BLOCK; i += BLOCK) total += loss.torch.exp(load(x + i) - most);
+    void log_softmax(const float* x, float* to, Int from, Int end) const {
+        const V most = largest(from, end, [&](Int i) { return load(x + i); });
+        V total = loss.torch.exp(load(x + from) - most);
+        for (Int i = from + BLOCK; i < end; i += BLOCK) total += loss.torch.exp(load(x + i) - most);
         total = loss.torch.log(total);
-        for (Int i = n; i < loss.actions * BLOCK; i += BLOCK) store(to + i, load(x + i) - most - total);
+        for (Int i = from; i < end; i += BLOCK) store(to + i, load(x + i) - most - total);
+    }
+
+    // use(component, from, end): the numbers of its actions are BLOCK apart, of the samples from n on.
+    template <class Use>
+    void each(Int n, Use use) const {
+        for (Int c = 0, at = 0; c < loss.components; at += loss.sizes[c++] * BLOCK)
+            use(c, at + n, at + loss.sizes[c] * BLOCK);
     }
 
     void categorical(float number, float bonus, Int count, Int batch, float* u) {
         const Int width = loss.actions * BLOCK, columns = padded(count);
         const bool reverse = loss.penalty == NEW_OLD;
         float *log_p = a.data(), *log_old = b.data(), *of_new = d.data();
-        for (Int n = 0; n < columns; n += LANES) {
-            log_softmax(u, log_p, n);
-            if (loss.penalty) log_softmax(old.data(), log_old, n);
-        }
+        for (Int n = 0; n < columns; n += LANES)
+            each(n, [&](Int, Int from, Int end) {
+                log_softmax(u, log_p, from, end);
+                if (loss.penalty) log_softmax(old.data(), log_old, from, end);
+            });
         std::memcpy(of_new, log_p, 4 * width);
         if (reverse || loss.entropy) loss.torch.exps_of(of_new, width);
         float* p = reverse ? of_new : c.data();  // of the first of the two in the divergence
@@ -529,22 +540,24 @@ struct Slope {
             std::memcpy(p, log_old, 4 * width);
             loss.torch.exps_of(p, width);
         }
-        for (Int n = 0; loss.log_prob && n < columns; n++) ratio[n] = log_p[Int(action[n]) * BLOCK + n] - log_prob[n];
+        for (Int n = 0; loss.log_prob && n < columns; n++) {
+            each(n, [&](Int c, Int from, Int) { taken[c] = log_p[from + Int(action[c * BLOCK + n]) * BLOCK]; });
+            ratio[n] = inner_sum<float>(loss.components, [&](Int c) { return taken[c]; }) - log_prob[n];
+        }
         loss.torch.exps_of(ratio.data(), columns);
-        for (Int n = 0; n < columns; n += LANES) {
-            auto d = [&](Int i) {
-                V between = load(log_p + i) - load(log_old + i);
-                return reverse ? -between : between;
-            };
-            auto in_entropy = [&](Int i) {
-                V share = times(all(bonus), load(of_new + i));
-                return share + times(times(all(bonus), load(log_p + i)), load(of_new + i));
-            };
-            const V most = largest(n, d), share = all(number / batch);
+        auto d = [&](Int i) {
+            V between = load(log_p + i) - load(log_old + i);
+            return reverse ? -between : between;
+        };
+        auto in_entropy = [&](Int i) {
+            V share = times(all(bonus), load(of_new + i));
+            return share + times(times(all(bonus), load(log_p + i)), load(of_new + i));
+        };
+        auto component = [&](V along, V chosen, Int from, Int end) {
+            const V most = largest(from, end, d), share = all(number / batch);
             const V far = most <= 1 ? V{} : share, near = most <= 1 ? share : V{};
-            const V along = objective(number, batch, n) + V{}, chosen = load(action.data() + n);
             V total = {}, sampled = {}, in_bonus = {};  // over the actions, of each slope in log p
-            for (Int i = n, k = 0; i < width; i += BLOCK, k++) {
+            for (Int i = from, k = 0; i < end; i += BLOCK, k++) {
                 sampled += chosen == float(k) ? along : V{};
                 if (loss.entropy) in_bonus += in_entropy(i);
                 if (!loss.penalty) continue;
@@ -554,13 +567,19 @@ struct Slope {
                 total += in_kl;
                 store(u + i, in_kl);
             }
-            for (Int i = n, k = 0; i < width; i += BLOCK, k++) {
+            for (Int i = from, k = 0; i < end; i += BLOCK, k++) {
                 V now = loss.torch.exp(load(log_p + i)), in_all = {};
                 if (loss.entropy) in_all = in_entropy(i) - now * in_bonus;  // rounded once
                 if (loss.penalty) in_all += load(u + i) - now * total;
                 if (loss.objective != NONE) in_all += (chosen == float(k) ? along : V{}) - now * sampled;
                 store(u + i, in_all);
             }
+        };
+        for (Int n = 0; n < columns; n += LANES) {
+            const V along = objective(number, batch, n) + V{};
+            each(n, [&](Int c, Int from, Int end) {
+                component(along, load(action.data() + c * BLOCK + n), from, end);
+            });
         }
     }
 };

@@ -279,6 +279,13 @@ MUTATIONS = (
         "test_fused.py::test_a_known_slope_is_autograds[Categorical5-kl_fixed]",
     ),
     Mutation(
+        "of categoricals side by side the first one's choice counts for all",
+        "study/fused.cpp",
+        "component(along, load(action.data() + c * BLOCK + n), from, end);",
+        "component(along, load(action.data() + n), from, end);",
+        "test_fused.py::test_a_known_slope_is_autograds[Categoricals9-kl_fixed]",
+    ),
+    Mutation(
         "a ratio beyond the clip range is learned from",
         "study/fused.cpp",
         "((r >= low) & (r <= high) ? times(with, A) : none)",

@@ -276,7 +276,7 @@ KNOWN += [
     if each.id not in ("fixpo", "mean_entropy")  # no objectives
 ]
 WITHOUT_NUMBERS = unpenalised.loss, surrogate_at, mean_entropy
-ONE_CALL = [Gaussian(1), Gaussian(6), StateGaussian(3), Categorical(2), Categorical(5)]
+ONE_CALL = [Gaussian(1), Gaussian(6), StateGaussian(3), Categorical(2), Categorical(5), Categoricals((3, 2, 4))]
 same_torch = pytest.mark.usefixtures("torchs")
 
 
@@ -308,7 +308,7 @@ def test_a_known_slope_is_autograds(loss, family, rng):
     batch = rollout.batch
     phi = fleet.policy(theta, batch.observation)
     outputs, rest = phi[..., : family.outputs].contiguous(), phi[:, 0, family.outputs :].contiguous()
-    if isinstance(family, Categorical):
+    if not isinstance(family, Gaussian):
         outputs[:, ::3] *= 8  # so that log ratios are beyond 1, too
     fields = fused._fields(batch)
     made = fused.Kernel(fleet.policy.network).slope(outputs, rest, fused._loss(loss, fleet.policy, fields, numbers))
@@ -321,7 +321,15 @@ def test_a_known_slope_is_autograds(loss, family, rng):
 
 @same_torch
 @pytest.mark.parametrize("loss", KNOWN)
-@pytest.mark.parametrize("family, sizes", [(Gaussian, (1, 3, 8, 17, 40)), (StateGaussian, (2,)), (Categorical, (2, 7))])
+@pytest.mark.parametrize(
+    "family, sizes",
+    [
+        (Gaussian, (1, 3, 8, 17, 40)),
+        (StateGaussian, (2,)),
+        (Categorical, (2, 7)),
+        (Categoricals, ((2, 2), (3, 7, 2), (2,) * 17)),
+    ],
+)
 def test_a_known_slope_has_the_bits_of_torchs(loss, family, sizes):
     bare = getattr(loss, "__wrapped__", loss)
     batch, count = vmpo.Weighted if bare is vmpo.loss else Batch, (bare not in WITHOUT_NUMBERS) + (bare is not loss)
@@ -336,8 +344,9 @@ def test_a_known_slope_has_the_bits_of_torchs(loss, family, sizes):
         (Gaussian(6), "adam", None, 32, "batch"),
         (StateGaussian(3), "sgd", None, 70, "minibatch"),
         (Categorical(5), "adam", 0.02, 96, "batch"),
+        (Categoricals((3, 2)), "adam", None, 32, "batch"),
     ],
-    ids=["adam", "minibatches", "bound"],
+    ids=["adam", "minibatches", "bound", "categoricals"],
 )
 def test_an_inner_loop_in_one_call_has_the_bits_of_minibatch_by_minibatch(
     loss, family, optimizer, bound, size, normalization, rng, monkeypatch
