@@ -163,14 +163,6 @@ def test_an_algorithm_on_the_command_line_leaves_out_the_arms_of_the_others_and_
     ]  # fmt: skip
 
 
-def test_launcher_and_sweeper_are_listed_by_info_plugins():
-    """In a process of its own: what Hydra sets up to say it stays, with the streams that it was set up with."""
-    done = subprocess.run(
-        [sys.executable, "-m", "study", "--info", "plugins"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "FleetLauncher" in done.stdout and "UnionSweeper" in done.stdout
-
-
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -283,7 +275,7 @@ def test_help_is_titled_after_the_project_and_its_examples_compose(monkeypatch, 
         assert all(composed(*job) for job in UnionSweeper({}, []).jobs(overrides))
 
 
-@pytest.mark.parametrize("words", ["python -m study -m", "penalty-study -m", "penalty-study sw\t"])
+@pytest.mark.parametrize("words", ["python -m study -m", "penalty-study sw\t"])
 def test_completion_in_an_interactive_bash(words, tmp_path):
     """Typed at a terminal: a TAB after kl_fi completes it, a TAB after kl_ lists what there is."""
     script = tmp_path / "completion"
@@ -392,7 +384,7 @@ def test_a_sweep_keeps_its_promised_files_and_skips_what_is_finished(tmp_path, m
 
 def test_every_arm_runs_through_the_launcher_on_a_mujoco_and_a_discrete_task(tmp_path, monkeypatch, capfd):
     pairs = suited(NAMES, ["cartpole", "invertedpendulum"])
-    where = ["total_steps=256", "name=arms", f"execution.results={tmp_path}", "execution.workers=1"]
+    where = ["total_steps=128", "epochs=1", "name=arms", f"execution.results={tmp_path}", "execution.workers=1"]
     for task in ("cartpole", "invertedpendulum"):
         arms = f"algorithm={','.join(name for name, other in pairs if other == task)}"
         code, said = command(monkeypatch, capfd, "-m", f"task={task}", arms, *SMALL[1:], *where)
@@ -429,38 +421,6 @@ def test_a_run_without_an_episodes_end_is_named_with_what_to_do(tmp_path, monkey
     ]
     code, said = command(monkeypatch, capfd, *arguments, "task.max_episode_steps=50")
     assert code == 0 and "no episode ended" not in said
-
-
-def test_the_same_command_gives_the_same_bits(tmp_path, monkeypatch, capfd):
-    for name in ("a", "b"):
-        arguments = [*SMALL, "algorithm=kl_adaptive", f"name={name}", f"execution.results={tmp_path}"]
-        code, _ = command(monkeypatch, capfd, *arguments)
-        assert code == 0
-    a, b = (pd.read_parquet(tmp_path / name / "curves.parquet") for name in ("a", "b"))
-    pd.testing.assert_frame_equal(a, b, check_exact=True)
-
-
-def test_a_fleet_that_raises_costs_its_own_runs_only(tmp_path, monkeypatch, capfd):
-    arguments = ["-m", *SMALL, "name=s", f"execution.results={tmp_path}", "execution.workers=1"]
-    monkeypatch.setattr("study.fleet.Trainer.train", _raise_for_clip(Trainer.train))
-    code, said = command(monkeypatch, capfd, *arguments, "algorithm=trpo,clip")
-    runs = pd.read_parquet(tmp_path / "s" / "runs.parquet").set_index("algorithm")
-    assert code == 1 and "on purpose" in said and "1 run failed" in said
-    assert runs["status"].to_dict() == {"trpo": "complete", "clip": "failed"}
-
-    monkeypatch.undo()
-    code, said = command(monkeypatch, capfd, *arguments, "algorithm=trpo,clip")  # a failed run is tried again
-    assert code == 0 and "1 of 2 runs are finished already" in said
-    assert (pd.read_parquet(tmp_path / "s" / "runs.parquet")["status"] == "complete").all()
-
-
-def _raise_for_clip(train):
-    def raising(trainer, *arguments):
-        if any(config.algorithm.name == "clip" for config in trainer.configs):
-            raise ZeroDivisionError("on purpose")
-        return train(trainer, *arguments)
-
-    return raising
 
 
 def test_results_readme_lists_every_column():

@@ -150,24 +150,30 @@ import sys
 from pathlib import Path
 import analysis
 from analysis import style
-style.save(analysis.figure(sys.argv[1], analysis.load(sys.argv[3:])), Path(sys.argv[2]))
+for line in sys.stdin.read().splitlines():
+    name, to, *folders = line.split("\\t")
+    style.save(analysis.figure(name, analysis.load(folders)), Path(to))
 """
 
 
-@pytest.mark.parametrize("place", DRAWN)
-def test_a_figure_is_drawn_to_the_bytes_that_are_committed(place, tmp_path):
+def test_figures_are_drawn_to_the_bytes_that_are_committed(tmp_path):
     """In this process, and in another whose texts have other hashes, in another zone of time."""
-    name, folders = place.rpartition("/")[2], [str(RESULTS / folder) for folder in DRAWN[place]]
-    style.save(analysis.figure(name, analysis.load(folders)), tmp_path / "here")
+    lines = []
+    for place, studies in DRAWN.items():
+        name, folders = place.rpartition("/")[2], [str(RESULTS / study) for study in studies]
+        style.save(analysis.figure(name, analysis.load(folders)), tmp_path / name)
+        lines.append("\t".join([name, str(tmp_path / f"{name} there"), *folders]))
     apart = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-c", DRAW, name, str(tmp_path / "there"), *folders]
-    subprocess.run(words, check=True, env=apart, cwd=tmp_path)
-    for kind in style.FORMATS:
-        assert digest(tmp_path / f"here.{kind}") == digest(tmp_path / f"there.{kind}"), kind
+    subprocess.run([sys.executable, "-c", DRAW], input="\n".join(lines), text=True, check=True, env=apart, cwd=tmp_path)
+    for place in DRAWN:
+        here = tmp_path / place.rpartition("/")[2]
+        for kind in style.FORMATS:
+            assert digest(here.with_suffix(f".{kind}")) == digest(here.with_name(f"{here.name} there.{kind}")), kind
     if others := versions():
         pytest.skip(f"the committed figures were drawn with other versions: {others}")
-    committed = RESULTS / place.replace("/", "/report/figures/")
-    assert digest(tmp_path / "here.png") == digest(committed.with_suffix(".png"))
+    for place in DRAWN:
+        committed = RESULTS / place.replace("/", "/report/figures/")
+        assert digest(tmp_path / f"{committed.name}.png") == digest(committed.with_suffix(".png")), place
 
 
 def versions():

@@ -8,6 +8,7 @@ from conftest import ROOT
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.test_utils.launcher_common_tests import (
     BatchedSweeperTestSuite,
     IntegrationTestSuite,
@@ -18,6 +19,7 @@ from test_command_line import SMALL, command
 
 from hydra_plugins.fleet import launcher
 from hydra_plugins.fleet.launcher import FleetLauncher
+from hydra_plugins.fleet.sweeper import UnionSweeper
 
 # All cases of the three suites run and pass; they give the launcher a task function without `many`, which it runs
 # job by job. A task function with `many` is handed all jobs at once in one process: for it, a directory
@@ -31,7 +33,9 @@ def as_hydra_starts(hydra_restore_singletons):
 
 
 def test_discovery():
-    assert FleetLauncher.__name__ in [plugin.__name__ for plugin in Plugins.instance().discover(Launcher)]
+    """As `--info plugins` lists them."""
+    for kind, ours in ((Launcher, FleetLauncher), (Sweeper, UnionSweeper)):
+        assert ours.__name__ in [plugin.__name__ for plugin in Plugins.instance().discover(kind)]
 
 
 @pytest.mark.usefixtures("as_hydra_starts")

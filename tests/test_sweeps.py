@@ -418,9 +418,9 @@ def test_what_another_launcher_holds_is_waited_for_not_repeated(tmp_path, undist
     assert_same(tmp_path / "s", undisturbed)
 
 
-FAULTS = """
-import resource, torch
-from study.process import fit
+MEMORY = """
+import psutil, resource, torch
+from study.process import fit, trim
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -429,23 +429,6 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 print(faults(), fit() or faults())
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tunes glibc's allocator")
-def test_a_worker_keeps_the_memory_of_its_tensors():
-    """100 tensors of 4 MiB, one after the other: 1024 pages each, if each is mapped anew."""
-    environment = os.environ | {"MALLOC_TRIM_THRESHOLD_": "65536"}
-    told = subprocess.check_output([sys.executable, "-c", FAULTS], cwd=ROOT, env=environment)
-    as_it_is, settled = map(int, told.split())
-    assert as_it_is > 100 * 1024 / 2  # else this test shows nothing
-    assert settled < 100 * 1024 / 10  # a few places in the heap are new once
-
-
-HELD = """
-import psutil, torch
-from study.process import fit, trim
-fit()
 held = lambda: psutil.Process().memory_info().rss / 2**20
 before = held()
 tensors = [torch.ones(2**20) for _ in range(50)]
@@ -455,10 +438,13 @@ print(held() - before, trim() or held() - before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tunes glibc's allocator")
-def test_trimming_gives_back_what_a_worker_keeps_free():
-    """50 tensors of 4 MiB, of which one is left."""
-    kept, left = map(float, subprocess.check_output([sys.executable, "-c", HELD], cwd=ROOT).split())
-    assert kept > 150  # else this test shows nothing
+def test_a_worker_keeps_the_memory_of_its_tensors_and_trimming_gives_back_what_is_free():
+    """100 tensors of 4 MiB one after the other, 1024 pages each if each is mapped anew; then 50, of which one stays."""
+    environment = os.environ | {"MALLOC_TRIM_THRESHOLD_": "65536"}
+    told = subprocess.check_output([sys.executable, "-c", MEMORY], cwd=ROOT, env=environment, text=True)
+    as_it_is, settled, kept, left = map(float, told.split())
+    assert as_it_is > 100 * 1024 / 2 and kept > 150  # else this test shows nothing
+    assert settled < 100 * 1024 / 10  # a few places in the heap are new once
     assert left < 20
 
 
