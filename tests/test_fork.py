@@ -1,5 +1,8 @@
 """Forks begin at a kept point of a source run: under the source's own numbers they are its continuation."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +17,6 @@ from study.settings import ConfigError
 
 SMALL = {"horizon": 128, "minibatch_size": 32, "epochs": 2, "chapter": 2}
 AT = 500  # within the fourth iteration: kept and begun at its end, after two chapters
-WHICH = ""  # the sources' arm
 
 
 def kl_fixed(folder, name, beta, seed, iterations, begin=None, snapshots=(), arm=None):
@@ -24,12 +26,14 @@ def kl_fixed(folder, name, beta, seed, iterations, begin=None, snapshots=(), arm
     return configuration("cartpole", "kl_fixed", {"beta": beta}, seed=seed, **changes)
 
 
-@pytest.fixture
-def source(tmp_path, monkeypatch):
-    configs = [kl_fixed(tmp_path, "source", 3.0, seed, 6, snapshots=[AT]) for seed in (0, 1)]
-    monkeypatch.setitem(globals(), "WHICH", configs[0].arm)
-    runner.run(configs)
-    return tmp_path
+WHICH = kl_fixed(Path(), "source", 3.0, 0, 6).arm  # the sources'
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("source")
+    runner.run([kl_fixed(folder, "source", 3.0, seed, 6, snapshots=[AT]) for seed in (0, 1)])
+    return folder
 
 
 def test_a_fork_begins_where_its_source_was(source):
@@ -67,7 +71,8 @@ def test_forks_and_runs_from_the_beginning_are_different_runs(tmp_path):
     assert "fork" not in whole.identity  # runs of older studies keep their ids
 
 
-def test_a_fork_without_a_point_is_refused_in_one_line(source):
+def test_a_fork_without_a_point_is_refused_in_one_line(source, tmp_path):
+    source = shutil.copytree(source, tmp_path / "own")
     cases = {
         "no runs.parquet": kl_fixed(source, "forks", 3.0, 0, 2, begin="nowhere"),
         "instead of one; the arms there are kl_fixed beta=3 ": kl_fixed(

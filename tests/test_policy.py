@@ -126,17 +126,6 @@ def test_kl_of_a_collapsed_policy_is_finite(family):
     assert family.kl_old_new(phi, new).isfinite().all() and gradient.isfinite().all()
 
 
-def test_network_is_the_torch_nn_network_of_the_same_weights(rng):
-    network = Network((5, 7, 6, 3))
-    module = torch.nn.Sequential(
-        torch.nn.Linear(5, 7), torch.nn.Tanh(), torch.nn.Linear(7, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3)
-    ).double()
-    theta = torch.cat([parameter.detach().reshape(-1) for parameter in module.parameters()])
-    assert network.parameters == len(theta)
-    x = torch.randn(11, 5, generator=rng, dtype=torch.float64)
-    torch.testing.assert_close(network(theta, x), module(x))
-
-
 def test_a_fleet_of_networks_is_each_network_alone(rng):
     policy = Policy.make(3, Gaussian(2), (8, 8))
     theta = torch.randn(4, policy.parameters, generator=rng, dtype=torch.float64)

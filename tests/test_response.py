@@ -45,6 +45,12 @@ def fitted():
     return response.fit(made(OPTIMA), "bump")
 
 
+@pytest.fixture(scope="module")
+def again():
+    """Of the same optima, other noise."""
+    return response.fit(made(OPTIMA, seed=1), "bump")
+
+
 # One task ---------------------------------------------------------------------------------
 
 
@@ -315,18 +321,16 @@ def test_the_ratio_of_two_fits_is_that_of_their_truths_and_its_inverse(fitted):
     np.testing.assert_allclose(found[1:], expected, rtol=0.12)
 
 
-def test_what_two_fits_have_in_common_is_paired(fitted):
+def test_what_two_fits_have_in_common_is_paired(fitted, again):
     same = response.ratio(fitted, fitted, of="difficulty")
     np.testing.assert_allclose(same, 1, atol=1e-4)
-    again = response.fit(made(OPTIMA, seed=1), "bump")
     apart = response.fit(made(np.random.default_rng(11).permutation(OPTIMA), seed=1), "bump")
     paired, unpaired = response.ratio(again, fitted), response.ratio(apart, fitted)
     assert paired.high / paired.low < 0.7 * unpaired.high / unpaired.low
 
 
-def test_an_interval_of_nearly_the_same_optima_is_that_of_their_difference(fitted):
+def test_an_interval_of_nearly_the_same_optima_is_that_of_their_difference(fitted, again):
     """By the delta method: the profiles' top lies between two of their points, and little of them is cut."""
-    again = response.fit(made(OPTIMA, seed=1), "bump")
     (one, moved), (two, others) = again.influence("spread"), fitted.influence("spread")
     both = pd.concat([moved, -others], axis=1)
     cut = response._cut([one, two], both, "task", 0.95, response.WIDER["ratio"])

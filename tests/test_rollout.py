@@ -59,15 +59,11 @@ def test_gae_with_lambda_one_is_the_discounted_return_less_the_value():
             np.testing.assert_allclose(made[run, t], expected, rtol=1e-12)
 
 
-def one_step(terminated, truncated):
+def test_truncation_and_the_end_of_the_horizon_bootstrap_and_termination_does_not():
     one = np.ones((1, 1))
-    end = np.array([[terminated]]), np.array([[truncated]])
-    return gae(1 * one, 10 * one, 100 * one, *end, np.array([0.5]), np.array([0.9]))[0, 0]
-
-
-def test_truncation_bootstraps_and_termination_does_not():
-    assert one_step(terminated=False, truncated=True) == 1 + 0.5 * 100 - 10
-    assert one_step(terminated=True, truncated=False) == 1 - 10
+    for terminated, truncated, expected in ((0, 1, 1 + 0.5 * 100 - 10), (1, 0, 1 - 10), (0, 0, 1 + 0.5 * 100 - 10)):
+        ends = np.array([[bool(terminated)]]), np.array([[bool(truncated)]])
+        assert gae(1 * one, 10 * one, 100 * one, *ends, np.array([0.5]), np.array([0.9])) == expected
 
 
 @pytest.mark.parametrize("nothing", [np.nan, np.inf])
@@ -76,29 +72,6 @@ def test_what_follows_a_termination_counts_as_0_whatever_it_is(nothing):
     expected = gae(reward, value, following, terminated, truncated, GAMMA, LAMBDA)
     following = np.where(terminated, nothing, following)
     np.testing.assert_array_equal(gae(reward, value, following, terminated, truncated, GAMMA, LAMBDA), expected)
-
-
-def test_the_end_of_the_horizon_bootstraps():
-    assert one_step(terminated=False, truncated=False) == 1 + 0.5 * 100 - 10
-
-
-@pytest.mark.parametrize("ending", ["terminated", "truncated"])
-def test_no_advantage_reaches_over_the_end_of_an_episode(ending):
-    reward, value, following, *_ = episodes(0)
-    ends = {"terminated": np.zeros((3, 40), bool), "truncated": np.zeros((3, 40), bool)}
-    ends[ending][:, 20] = True
-    before = gae(reward, value, following, **ends, gamma=GAMMA, gae_lambda=LAMBDA)
-    reward[:, 21:], value[:, 21:], following[:, 21:] = 1e6, -1e6, 1e6
-    after = gae(reward, value, following, **ends, gamma=GAMMA, gae_lambda=LAMBDA)
-    np.testing.assert_array_equal(before[:, :21], after[:, :21])
-
-
-def test_gae_does_not_mix_runs():
-    episode = episodes(0)
-    together = gae(*episode, GAMMA, LAMBDA)
-    for run in range(3):
-        alone = gae(*(x[run : run + 1] for x in episode), GAMMA[run : run + 1], LAMBDA[run : run + 1])
-        np.testing.assert_array_equal(alone[0], together[run])
 
 
 def test_discounted_sum_is_the_recursion():

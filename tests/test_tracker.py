@@ -48,12 +48,12 @@ class Fake(ModuleType):
             raise ConnectionError(f"no answer\nin {where}")
 
 
-@pytest.fixture(params=["wandb", "trackio"])
-def choice(request, monkeypatch):
+@pytest.fixture(autouse=True)
+def own_mode(monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    return request.param
 
 
+@pytest.mark.parametrize("choice", ["wandb", "trackio"])
 def test_a_run_of_the_tracker_is_a_run_of_the_store(choice, tmp_path, monkeypatch, capfd):
     fake = Fake(choice)
     monkeypatch.setitem(sys.modules, choice, fake)
@@ -84,7 +84,7 @@ def test_the_users_own_mode_of_wandb_is_taken(tmp_path, monkeypatch):
     assert fake.runs[0][0]["mode"] == "online"
 
 
-@pytest.mark.parametrize("where", ["init", "log", "finish"])
+@pytest.mark.parametrize("choice, where", [("wandb", "init"), ("wandb", "finish"), ("trackio", "log")])
 def test_one_that_fails_is_one_line_and_every_run_is_trained(choice, where, tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, choice, fake := Fake(choice, where))
     rows = runner.run(configs(tmp_path, choice, fleet_size=1))
@@ -125,7 +125,6 @@ def test_wandb_itself_writes_the_store_s_numbers_without_a_network(tmp_path, mon
     pytest.importorskip("wandb")
     from wandb.proto.wandb_internal_pb2 import Record
 
-    monkeypatch.delenv("WANDB_MODE", raising=False)
     runner.run(configs(tmp_path, "wandb")[:1])
     assert "note:" not in capfd.readouterr().err
     (file,) = tmp_path.glob("a/s/wandb/offline-run-*/run-*.wandb")
