@@ -55,7 +55,7 @@ def test_windows_hold_the_optimum_and_touch_the_ends_only_where_they_do():
     assert 1 < single < 10 and found[0].loss > 0.3 and found[1].loss < 0.05
 
 
-@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("seeds", [3, 10])
 def test_the_interval_of_an_optimum_holds_it(seeds):
     settings = np.array([0.1, 0.3, 1, 3, 10, 30, 100])
     generator = np.random.default_rng(seeds)

@@ -123,19 +123,13 @@ def test_a_killed_sweep_goes_on_to_the_same_results(tmp_path, undisturbed, monke
 
 def test_an_interrupted_fleet_goes_on_from_its_checkpoint(tmp_path, undisturbed, monkeypatch, capfd):
     arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
-    update, loaded, load = runner.Meter.update, [], checkpoint.load
-
-    def interrupting(meter, progressed):
-        update(meter, progressed)
-        if progressed.iteration == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(runner.Meter, "update", interrupting)
-    code, said = command(monkeypatch, capfd, *arguments)
+    loaded, load = [], checkpoint.load
+    with monkeypatch.context() as patch:
+        _interrupt_at(5, patch)
+        code, said = command(patch, capfd, *arguments)
     assert code == 130
     assert "stopped with 0 of 8 runs finished; 1 iteration since the last checkpoints will be made again" in said
     assert "The same command continues" in said
-    monkeypatch.setattr(runner.Meter, "update", update)
     monkeypatch.setattr(
         checkpoint, "load", lambda trainer, *words: (load(trainer, *words), loaded.append(trainer.iteration))
     )
@@ -144,32 +138,46 @@ def test_an_interrupted_fleet_goes_on_from_its_checkpoint(tmp_path, undisturbed,
     assert_same(tmp_path / "s", undisturbed)
 
 
-def test_a_damaged_checkpoint_is_set_aside_and_made_anew(tmp_path, undisturbed, monkeypatch, capfd):
-    study = tmp_path / "s"
-    arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
-    for damage in ("cut", "flipped"):
-        _interrupt(monkeypatch, capfd, arguments, iteration=3)
-        (checkpoint,) = (study / ".work/checkpoints").iterdir()
-        content = bytearray(checkpoint.read_bytes())
-        content[len(content) // 2] ^= 1
-        checkpoint.write_bytes(content[:1000] if damage == "cut" else content)
-        code, said = command(monkeypatch, capfd, *arguments)
-        assert code == 0 and said.count("damaged:") == 1 and checkpoint.name in said
-        assert any(aside.name.startswith(checkpoint.name) for aside in (study / ".work/set-aside").iterdir())
-        assert_same(study, undisturbed)
-        shutil.rmtree(study)
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """STUDY, stopped in the second chapter of its first fleet."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        _interrupt_at(3, patch)
+        patch.setattr(sys, "argv", ["study", *STUDY, ALONE, "name=s", f"execution.results={folder}"])
+        from study.launch.command import main
+
+        with pytest.raises(SystemExit, match="130"):
+            main()
+    return folder / "s"
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_made_anew(tmp_path, interrupted, undisturbed, monkeypatch, capfd):
+    study = shutil.copytree(interrupted, tmp_path / "s")
+    (checkpoint,) = (study / ".work/checkpoints").iterdir()
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    checkpoint.write_bytes(content)
+    code, said = command(monkeypatch, capfd, *STUDY, ALONE, "name=s", f"execution.results={tmp_path}")
+    assert code == 0 and said.count("damaged:") == 1 and checkpoint.name in said
+    assert any(aside.name.startswith(checkpoint.name) for aside in (study / ".work/set-aside").iterdir())
+    assert_same(study, undisturbed)
+
+
+def _interrupt_at(iteration, patch):
+    update = runner.Meter.update
+
+    def interrupting(meter, progressed):
+        update(meter, progressed)
+        if progressed.iteration == iteration:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    patch.setattr(runner.Meter, "update", interrupting)
 
 
 def _interrupt(monkeypatch, capfd, arguments, iteration):
     with monkeypatch.context() as patch:
-        update = runner.Meter.update
-
-        def interrupting(meter, progressed):
-            update(meter, progressed)
-            if progressed.iteration == iteration:
-                os.kill(os.getpid(), signal.SIGINT)
-
-        patch.setattr(runner.Meter, "update", interrupting)
+        _interrupt_at(iteration, patch)
         code, _ = command(patch, capfd, *arguments)
         assert code == 130
 
@@ -229,9 +237,9 @@ def test_results_older_than_a_column_are_kept_and_it_is_null(tmp_path):
         disk.read_table(tmp_path / "t.parquet", ["run_id"], ["run_id", "iteration"])
 
 
-def test_a_checkpoint_of_other_code_is_not_used(tmp_path, monkeypatch, capfd):
+def test_a_checkpoint_of_other_code_is_not_used(tmp_path, interrupted, monkeypatch, capfd):
     arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
-    _interrupt(monkeypatch, capfd, arguments, iteration=3)
+    shutil.copytree(interrupted, tmp_path / "s")
     monkeypatch.setattr("study.launch.checkpoint.code", lambda *_: "other")
     _, said = command(monkeypatch, capfd, *arguments)
     assert "written by other code" in said
@@ -538,10 +546,8 @@ def test_the_dry_run_says_which_words_set_runs_apart_from_those_in_the_folder():
     ]
 
 
-def test_status_of_a_stopped_and_of_a_finished_study(tmp_path, finished, monkeypatch, capfd):
-    arguments = [*STUDY, ALONE, "name=s", f"execution.results={tmp_path}"]
-    _interrupt(monkeypatch, capfd, arguments, iteration=3)
-    assert _status(tmp_path / "s", monkeypatch, capfd).endswith(
+def test_status_of_a_stopped_and_of_a_finished_study(interrupted, finished, monkeypatch, capfd):
+    assert _status(interrupted, monkeypatch, capfd).endswith(
         "cartpole kl_fixed 4 cartpole trpo 4 no process is training; 1 fleet has a checkpoint; "
         "the same command continues"
     )
