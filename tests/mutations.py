@@ -633,6 +633,20 @@ MUTATIONS = (
         "test_analysis_question.py::test_clipping_is_read_at_the_values_that_both_were_run_at",
     ),
     Mutation(
+        "a task that one side lacks altogether is no hole of the grid",
+        "analysis/question/__init__.py",
+        'product(words, set(every["x"])',
+        'product(set(every["task"]), set(every["x"])',
+        "test_analysis_question.py::test_leads_of_single_tasks_are_welchs_tests_with_holm",
+    ),
+    Mutation(
+        "a verdict on single tasks stands where β had more candidates than δ",
+        "analysis/question/task_by_task.py",
+        "if counts[0] != counts[1] else",
+        "if counts[0] > counts[1] else",
+        "test_analysis_question.py::test_leads_of_single_tasks_are_welchs_tests_with_holm",
+    ),
+    Mutation(
         "tasks are tested as if both sides varied alike",
         "analysis/question/task_by_task.py",
         "stats.ttest_ind(ours, theirs, equal_var=False)",
