@@ -30,21 +30,23 @@ class Candidates:
     judge: np.ndarray | None
 
 
-def candidates(choosing, judging, wanted=None):
+def candidates(choosing, judging, wanted=None, families=None):
     """`Candidates` from runs with task, family_of_task, setting, seed and normalised; None without any.
 
-    wanted  the values to choose from; if None those that most tasks have
+    wanted    the values to choose from; if None those that most tasks have
+    families  {task: family} of the tasks to have, run or not; if None those with runs
     """
     values = choosing.groupby("setting")["task"].nunique()
     common = values.index[values >= MOST * choosing["task"].nunique()]
     settings = np.array(sorted(common if wanted is None else wanted))
     if not len(settings):
         return None
-    tasks = sorted(choosing["task"].unique())
-    family = choosing.groupby("task")["family_of_task"].first()
+    families = choosing.groupby("task")["family_of_task"].first() if families is None else families
+    tasks = sorted(families.keys())
     choose, judge = (_scores(runs, tasks, settings) for runs in (choosing, judging))
-    families = [family[task] or task for task in tasks]
-    return Candidates(tasks, families, settings, choose, judge if judge.size else None)
+    return Candidates(
+        tasks, [families[task] or task for task in tasks], settings, choose, judge if judge.size else None
+    )
 
 
 def _scores(runs, tasks, settings):

@@ -355,11 +355,34 @@ def test_a_verdict_is_refused_where_candidates_differ_or_runs_are_missing(differ
     hole = differ[~((differ["kind"] == "normalised") & (differ["setting"] < 0.2) & (differ["task"] == "t3"))]
     answers = {answer.contrast: answer for answer in regret.decide(regret.effects(only_runs(hole)))}
     both = answers["β, raw advantages minus β, normalised advantages"]  # its second side lacks them
-    assert both.verdict == "" and both.refused.startswith("No verdict: 1 tasks lack runs")
+    assert both.verdict == "" and both.refused.startswith("No verdict: runs are lacking on 1 task, the first: ")
     unjudged = differ[differ["study"] == "fresh"]
     with_command = question.tuned(only_runs(unjudged), regret.SWEPT)
     assert with_command["own"].isna().all()
     assert with_command["command"].str.endswith(f"'seed={question.JUDGING_SEEDS}' name=fresh_judged").all()
+
+
+@pytest.mark.parametrize(
+    ("study", "seed", "command"),
+    [
+        ("fresh", None, "algorithm.beta=0.1 'seed=range(2)' name=fresh"),  # a task that one side has not at all
+        ("fresh", 1, "'seed=range(2)' name=fresh"),
+        ("fresh_judged", 103, f"'seed={question.JUDGING_SEEDS}' name=fresh_judged"),
+    ],
+)
+def test_a_verdict_is_refused_where_one_side_lacks_a_task_or_a_seed(differ, study, seed, command):
+    of = (differ["kind"] == "normalised") & (differ["task"] == "t3") & (differ["study"] == study)
+    rest = differ[~(of & (True if seed is None else differ["seed"] == seed))]
+    sides = [(("kl_fixed", kind), "own") for kind in ("normalised", "raw")]
+    frame = question.tuned(only_runs(rest), [knob for knob, _ in sides])
+    (answer,) = within_run.decided(
+        "within_run", constraint.contrasts(frame, [("", sides)]), within_run.judged, "", alone=""
+    )
+    assert answer.verdict == "" and answer.refused.startswith("No verdict: runs are lacking on 1 task, the first: ")
+    assert answer.refused.endswith(command)
+    whole = question.tuned(only_runs(differ), [knob for knob, _ in sides])
+    (answer,) = within_run.decided("within_run", constraint.contrasts(whole, [("", sides)]), within_run.judged, "", "")
+    assert answer.verdict and not answer.refused
 
 
 def test_a_verdict_of_a_fit_is_refused_where_its_grid_has_holes():

@@ -309,21 +309,26 @@ def tuned(data, knobs, known=SAMPLES):
         if sample.name == ALL:
             frames.append(pd.concat(frames).assign(sample=ALL, registered=False))
             continue
-        for knob in knobs:
-            choosing = swept(data, sample, *knob)
-            if choosing.empty:
-                continue
+        chosen = {knob: swept(data, sample, *knob) for knob in knobs}
+        chosen = {knob: runs[runs["normalised"].notna()] for knob, runs in chosen.items() if len(runs)}
+        if not chosen:
+            continue
+        every = pd.concat(chosen.values()).groupby("task")[["family_of_task", "overrides"]].first()
+        whole = every["family_of_task"] if sample.registered else None
+        for knob, choosing in chosen.items():
             judging = rows(data, sample, *knob, sample.judged_by)
-            choosing, judging = (runs[runs["normalised"].notna()] for runs in (choosing, judging))
-            scores = tuning.candidates(choosing, judging, CANDIDATES.get(knob) if sample.registered else None)
+            judging = judging[judging["normalised"].notna()]
+            wanted = CANDIDATES.get(knob) if sample.registered else None
+            scores = tuning.candidates(choosing, judging, wanted, whole)
             if scores is not None and len(scores.tasks) >= LEAST_TASKS and len(scores.settings) >= LEAST_VALUES:
-                frames.append(_tuned(sample, knob, scores, choosing))
+                frames.append(_tuned(sample, knob, scores, choosing, every["overrides"]))
     if not frames:
         raise NotApplicable(f"needs {LEAST_VALUES} values of a knob, the same ones on {LEAST_TASKS} learned tasks")
     return pd.concat(frames, ignore_index=True)
 
 
-def _tuned(sample, knob, scores, choosing):
+def _tuned(sample, knob, scores, choosing, words):
+    """`tuned` of one knob; words: of any run on each task, for the commands."""
     judge = scores.judge
     if judge is None and sample.judged_by:
         judge = np.full((*scores.choose.shape[:2], 1), np.nan)  # none of them has run yet
@@ -332,16 +337,18 @@ def _tuned(sample, knob, scores, choosing):
     )
     read = scores.choose if judge is None else judge
     seeds = np.isfinite(read).any(1).sum(1)
-    ran = np.isfinite(scores.choose).any(-1)
+    ran, was_read = (
+        np.isfinite(of).all(-1) if sample.registered else np.isfinite(of).any(-1) for of in (scores.choose, read)
+    )
     commands = []
     for row, task in enumerate(scores.tasks):
-        picked = [(own[row], here[row]), (carried[row], elsewhere[row])]
-        unread = [index for score, index in picked if not np.isfinite(score)]
         holes, study, seed = np.flatnonzero(~ran[row]), sample.studies[0], "range(2)"
         if not len(holes):
-            holes, study, seed = unread, (sample.judged_by or sample.studies)[0], JUDGING_SEEDS
-        words = choosing.loc[choosing["task"] == task, "overrides"].iloc[0]
-        commands.append(_command(words, knob[0], scores.settings[holes[0]], seed, study) if len(holes) else "")
+            picked = (own[row], here[row]), (carried[row], elsewhere[row])
+            holes = [index for score, index in picked if not (np.isfinite(score) and was_read[row, index])]
+            study, seed = (sample.judged_by or sample.studies)[0], JUDGING_SEEDS
+        said = _on_the_task_of(words[task], choosing["overrides"].iloc[0])
+        commands.append(_command(said, knob[0], scores.settings[holes[0]], seed, study) if len(holes) else "")
     return pd.DataFrame(
         {
             "sample": sample.name, "registered": sample.registered, "algorithm": knob[0], "advantages": knob[1],
@@ -421,7 +428,7 @@ def answer(
     if by_task["registered"].all():
         lacking = by_task.loc[by_task["command"] != "", "command"]
         if len(lacking):
-            refused = f"No verdict: {len(lacking)} tasks lack runs, the first: {lacking.iloc[0]}"
+            refused = f"No verdict: runs are lacking on {counted(len(lacking), 'task')}, the first: {lacking.iloc[0]}"
         elif (by_task["candidates_first"] != by_task["candidates_second"]).any():
             refused = unequal(sides, counts)
         elif len(known) < fewest:
