@@ -493,6 +493,8 @@ class Trainer:
         self.alive &= finite(whole)
         for part, state in zip(self.parts, states):
             self.alive[part.rows] &= finite(state, len(part.fleet.configs))
+        if self.alive.all():
+            return  # saves time only
         alive = torch.as_tensor(self.alive, device=self.fleet.device)
         states = tuple(where(alive[p.rows], new, old) for p, new, old in zip(self.parts, states, states_before))
         self._restore((*where(alive, whole, whole_before), states))
