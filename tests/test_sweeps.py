@@ -884,20 +884,19 @@ def test_a_file_system_that_flushes_no_folders_will_do(number, tmp_path, monkeyp
     assert (tmp_path / "s/.work/token").exists()
 
 
-def _sweep_in_a_pool(results):
+def test_a_sweep_in_a_process_of_a_pool_is_trained_there(tmp_path, monkeypatch, capfd):
+    """Such a process is daemonic: it may have no children, hence no workers."""
     import study
 
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with pytest.raises(AssertionError, match="not allowed to have children"):
+        multiprocessing.Process(target=print).start()
     small = dict(task="cartpole", horizon=64, total_steps=64, epochs=1, hidden="[4]")
     frames = study.sweep("execution.compile=false", name="s", seed=range(2), gamma=[0.9, 0.8], **small, **{
-        "execution.results": results, "execution.fleet_size": 1, "execution.workers": 2,
+        "execution.results": str(tmp_path), "execution.fleet_size": 1, "execution.workers": 2,
     })  # fmt: skip
-    return frames.runs["status"].tolist()
-
-
-def test_a_sweep_in_a_process_of_a_pool_is_trained_there(tmp_path):
-    """Such a process is daemonic: it may have no children, hence no workers."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(_sweep_in_a_pool, [str(tmp_path)]) == ["complete"] * 4
+    assert frames.runs["status"].tolist() == ["complete"] * 4
+    assert "may start no workers: it trains itself" in " ".join(capfd.readouterr().err.split())
 
 
 @pytest.mark.parametrize("words, reason", [(["s"], "usage"), (["s", "s"], "added to"), (["s", "no"], "not a study")])
