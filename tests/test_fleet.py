@@ -178,7 +178,7 @@ def test_a_fleet_mate_turned_to_nan_changes_no_other_runs_bits(task, algorithm, 
 def test_a_task_that_emits_nan_stops_its_own_run_only(algorithms):
     """From its 40th episode on one copy observes NaN: that run is frozen as it was before, and marked."""
     clean, poisoned = (
-        Trainer(mixed(algorithms, seeds=(0, 1, 4), iterations=3, clock=clock)) for clock in ({}, {"poison": [1, 40]})
+        Trainer(mixed(algorithms, seeds=(0, 1), iterations=3, clock=clock)) for clock in ({}, {"poison": [1, 40]})
     )
     odd = [int(generator(c.seed, Stream.ENVIRONMENT, 0).integers(2**31)) % 2 == 1 for c in clean.configs]
     assert any(odd) and not all(odd)

@@ -86,23 +86,27 @@ def by_hand(made: Trainer, **changes) -> Trainer:
         for each in (t.fleet, *(part.fleet for part in t.parts)):
             for name, full in changes.items():
                 holder = each.settings if name == "clip_epsilon" else each
-                setattr(holder, name, torch.full_like(each.gamma, factor * full))
+                if holder is not None:  # of a fleet of several arms each part has its own
+                    setattr(holder, name, torch.full_like(each.gamma, factor * full))
 
     made.train(report=follow)
     return made
 
 
+def without_with_and_without(switch: str, arms: list[str], numbers=None, compile=False, **changes) -> list[Trainer]:
+    """Fleets of several arms, four iterations each; the second with the switch."""
+    shared = {"horizon": 128, "total_steps": 512, "minibatch_size": 32, "epochs": 2, "execution": {"compile": compile}}
+    each = [[configuration("cartpole", arm, numbers, **shared | changes | on) for arm in arms]
+            for on in ({}, {switch: True}, {})]  # fmt: skip
+    return list(map(Trainer, each))
+
+
 @pytest.mark.parametrize("compile", [False, "auto"])
 def test_the_learning_rates_are_torchs_linear_schedule(compile):
-    """Of several arms in one fleet; after the first of four iterations the policy of TRPO alone is not touched."""
-    shared = {"horizon": 128, "total_steps": 512, "minibatch_size": 32, "epochs": 2, "execution": {"compile": compile}}
-    shared |= {"learning_rate": 0.002, "value_learning_rate": 0.001}
-    arms = ["clip", "fixpo", "kl_fixed", "trpo"]
-    free, annealed, expected = (
-        Trainer([configuration("cartpole", arm, **shared, **switch) for arm in arms])
-        for switch in ({}, {"anneal_learning_rate": True}, {})
-    )
-    by_hand(expected, learning_rate=0.002, value_learning_rate=0.001)
+    """After the first of four iterations the policy of TRPO alone is not touched."""
+    arms, rates = ["clip", "fixpo", "kl_fixed", "trpo"], {"learning_rate": 0.002, "value_learning_rate": 0.001}
+    free, annealed, expected = without_with_and_without("anneal_learning_rate", arms, compile=compile, **rates)
+    by_hand(expected, **rates)
     free.train(), annealed.train()
     torch.testing.assert_close(annealed.theta, expected.theta, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(annealed.critic_theta, expected.critic_theta, rtol=1e-5, atol=1e-6)
@@ -114,10 +118,10 @@ def test_the_learning_rates_are_torchs_linear_schedule(compile):
         assert (free.rows["kl_after"][1][run] == annealed.rows["kl_after"][1][run]) == (arm == "trpo")
 
 
-@pytest.mark.parametrize("algorithm", ["clip", "kl_per_sample", "simple_policy_optimization"])
-def test_the_clip_range_is_torchs_linear_schedule(algorithm):
-    shared = {"algorithm": algorithm, "numbers": {"clip_epsilon": 0.02}, "learning_rate": 0.003, "total_steps": 512}
-    free, annealed, expected = trainer(**shared), trainer(**shared, anneal_clip_range=True), trainer(**shared)
+def test_the_clip_range_is_torchs_linear_schedule():
+    arms, numbers = ["clip", "kl_per_sample", "simple_policy_optimization"], {"clip_epsilon": 0.02}
+    made = without_with_and_without("anneal_clip_range", arms, numbers, learning_rate=0.003)
+    free, annealed, expected = made
     by_hand(expected, clip_epsilon=0.02)
     free.train(), annealed.train()
     torch.testing.assert_close(annealed.theta, expected.theta, rtol=1e-5, atol=1e-6)
