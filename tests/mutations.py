@@ -418,7 +418,7 @@ MUTATIONS = (
         "study/fleet.py",
         "self._stack([left * c.algorithm.clip_epsilon for c in self.configs])",
         "left * self.settings.clip_epsilon",
-        "test_switches.py::test_the_clip_range_is_torchs_linear_schedule[clip]",
+        "test_switches.py::test_the_clip_range_is_torchs_linear_schedule",
     ),
     Mutation(
         "the entropy bonus is a cost",
