@@ -303,21 +303,23 @@ def installed(folder):
     return script
 
 
-def test_the_installed_command_says_what_python_m_study_says(tmp_path):
+def test_the_installed_command_says_what_python_m_study_says(tmp_path, monkeypatch, capfd):
     """Of a task in the folder that it is given in, as any module of one's own is found."""
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here/mine.py").write_text(
+    (here := tmp_path / "here").mkdir()
+    (here / "mine_beside.py").write_text(
         "import gymnasium\nfrom gymnasium.envs.classic_control import CartPoleEnv\n"
         "gymnasium.register('Mine-v0', CartPoleEnv, max_episode_steps=9)\n"
     )
-    words = ["task=custom", "task.id=mine:Mine-v0", "total_steps=4096", "execution.dry_run=true"]
-    options = {"cwd": tmp_path / "here", "env": os.environ | {"PYTHONPATH": str(ROOT)}}
-    ours, theirs = (
-        subprocess.run([*command, *words], capture_output=True, text=True, **options)
-        for command in ([installed(tmp_path)], [sys.executable, "-m", "study"])
-    )
-    assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
-    assert ours.returncode == 0 and "1 of 1 runs to train" in ours.stdout
+    words = ["task=custom", "task.id=mine_beside:Mine-v0", "total_steps=4096", "execution.dry_run=true"]
+    options = {"cwd": here, "env": os.environ | {"PYTHONPATH": str(ROOT)}}
+    done = subprocess.run([installed(tmp_path), *words], capture_output=True, text=True, **options)
+    monkeypatch.chdir(here)
+    monkeypatch.syspath_prepend(str(here))  # as -m does
+    monkeypatch.setattr(sys, "argv", ["study", *words])
+    main()
+    said = capfd.readouterr()
+    assert (done.returncode, done.stdout, done.stderr) == (0, said.out, said.err)
+    assert "1 of 1 runs to train" in said.out
 
 
 def test_train_and_sweep_stand_for_a_command_without_and_with_m(tmp_path, monkeypatch, capfd):

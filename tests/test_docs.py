@@ -260,6 +260,8 @@ def composes(words, folder):
     if experiment := next((word for word in overrides if word.startswith("+experiment=")), None):
         file = f"experiment/{experiment.split('=')[1]}.yaml"
         path = next(path for path in (folder / "conf" / file, ROOT / "conf" / file) if path.exists())
+        if len(overrides) == 1 and ROOT in path.parents and "-m" in words:
+            return  # each of its arms composes in test_command_line.py
         sweeper = UnionSweeper(**{"params": {}, "grids": []} | yaml.safe_load(path.read_text())["hydra"]["sweeper"])
     jobs = sweeper.jobs(overrides)
     arms = {tuple(word for word in job if not word.startswith("seed=")): job for job in jobs}
