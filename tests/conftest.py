@@ -48,6 +48,28 @@ def configuration(task: str = "cartpole", algorithm: str = "trpo", numbers: dict
     return parse(container)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def configurations_read_once():
+    """Hydra parses each file of conf/ and of its own anew for every composition, which takes most of its time."""
+    from hydra._internal.core_plugins.file_config_source import FileConfigSource
+    from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+
+    kept = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (FileConfigSource, ImportlibResourcesConfigSource):
+
+            def load(source, config_path, read=kind.load_config):
+                if source.path not in (str(ROOT / "conf"), "hydra.conf"):
+                    return read(source, config_path)
+                key = source.provider, source.path, config_path
+                if key not in kept:
+                    kept[key] = read(source, config_path)
+                return deepcopy(kept[key])
+
+            patch.setattr(kind, "load_config", load)
+        yield
+
+
 @pytest.fixture
 def rng():
     return torch.Generator().manual_seed(0)
