@@ -25,7 +25,7 @@ def test_nothing_is_missing():
         if inspect.isfunction(one) and one.__module__ == objective.__name__
     }
     family = {"log_prob", "entropy", "kl_old_new", "metric"}
-    apart = {"phi", "noise", "sampler"}  # how a policy is made and acts, no part of a loss
+    apart = {"phi", "noise", "sampler", "weight"}  # how a policy is made and acts, and what of it fused.py needs
     for kind in (Gaussian, Categorical, Categoricals):
         assert {
             name for name in vars(kind) if not name.startswith("_") and callable(getattr(kind, name))
