@@ -6,8 +6,22 @@ from matplotlib.figure import Figure
 
 from .. import statistics, tuning
 from ..names import SYMBOLS
-from . import CONTRARY, KNOBS, SHOWN, UNDECIDED, Answer, answer, interval_text, knob_name, named, paired, shares, tuned
-from .constraint import Effects, differences
+from . import (
+    CONTRARY,
+    KNOBS,
+    SHOWN,
+    UNDECIDED,
+    Answer,
+    Effects,
+    answer,
+    interval_text,
+    knob_name,
+    named,
+    paired,
+    shares,
+    tuned,
+)
+from .constraint import differences
 from .spread import imagined_scores
 
 QUESTION = "What does a value of a knob cost that is best on all other tasks, against the one best on this task?"
