@@ -63,7 +63,7 @@ class Ours:
 
         fit()
         with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-            words = [f"task={task}", f"algorithm={algorithm}", "execution.compile=true", *FAMILIES[algorithm], *changes]
+            words = [f"task={task}", f"algorithm={algorithm}", *FAMILIES[algorithm], *changes]
             config = OmegaConf.to_container(compose("config", words), resolve=True)
         self.trainer = Trainer([parse(config | {"seed": seed}) for seed in range(width)])
         self.trainer._open_chapter()

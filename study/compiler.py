@@ -10,15 +10,14 @@ import torch
 
 from study.console import console
 
-# Samples of a fleet below which compiling costs more than it saves (execution.compile=auto). It takes 8 to 22 s, and
-# with fused networks saves 0 to 4 % of 30 to 80 us per sample; of FixPO's and the projection's, 11 to 22 % (log).
+# Samples of a fleet below which compiling costs more than it saves (execution.compile=auto). It takes 8 to 22 s, which
+# fused networks never earn: then only execution.compile=true compiles, and only what fused.cpp does not know.
 FROM = 400_000
-FROM_FUSED = 20_000_000
 
 
 def wanted(choice: bool | str, samples: int, fused: bool) -> bool:
     """Whether a fleet is compiled: choice is execution.compile, true, false or auto."""
-    return choice is True or (choice == "auto" and samples >= (FROM_FUSED if fused else FROM))
+    return choice is True or (choice == "auto" and not fused and samples >= FROM)
 
 
 def compiled(function: Callable, name: str) -> Callable:

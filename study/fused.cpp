@@ -57,7 +57,7 @@ static void rows(Int count, const float* a, Int am, Int ak, const float* b, Int 
             tile(a + m * am, am, ak, b, bk, c + m * cm, cm, depth, bias ? bias + m : nullptr, last);
     };
     if constexpr (N < WIDE) some(tile<8, N>, 8);  // enough sums at a time to hide what one takes
-    if constexpr (TALL > 4) some(tile<TALL, N>, TALL);
+    some(tile<TALL, N>, TALL);
     some(tile<4, N>, 4);
     some(tile<2, N>, 2);
     some(tile<1, N>, 1);

@@ -9,10 +9,11 @@
 #include <vector>
 
 #ifdef __AVX512F__
-constexpr int LANES = 16, WIDE = 4, TALL = 4;  // floats of a register, registers of a tile's row, rows of a tile
+constexpr int LANES = 16, WIDE = 4;  // floats of a register, registers of a tile's row
 #else
-constexpr int LANES = 8, WIDE = 2, TALL = 6;  // with four, too few sums to hide what one takes: 1.4 times the time
+constexpr int LANES = 8, WIDE = 2;
 #endif
+constexpr int TALL = 6;    // rows of a tile; with four, too few sums to hide what one takes: 1.2 to 1.4 times the time
 constexpr int BLOCK = 64;  // samples
 
 typedef float V __attribute__((vector_size(4 * LANES)));

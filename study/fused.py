@@ -530,8 +530,8 @@ def _own(x: Tensor) -> Tensor:
 
 
 def _known(fleet, loss, network, batch: NamedTuple, numbers, each: int, size: int) -> _Loss | None:
-    """The loss where minimise() is one call of fused.cpp. Compiled slopes have other bits than torch's operations."""
-    if fleet.compile or not isinstance(network, Policy):
+    """The loss where minimise() is one call of fused.cpp."""
+    if not isinstance(network, Policy):
         return None
     made, family = _loss(loss, network, _fields(batch), numbers), network.family
     sizes, of = (
