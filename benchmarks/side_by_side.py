@@ -1,8 +1,8 @@
 """`make benchmark`: time per environment step beside the libraries a user would pick instead, and where it goes.
 
 Writes results/benchmark/: contenders.csv, classic.csv, widths.csv, phases.csv, other.csv, summary.csv, machine.txt,
-benchmark.png and table.md. 25 minutes on an otherwise idle machine of two cores, 8 to 9 of them for `make study` in a
-fresh clone; a machine with other work gives other ratios. To stay below half an hour there are 4 rounds, not 5, and
+benchmark.png and table.md. 17 minutes on an otherwise idle machine of two cores, 5 of them for `make study` in a
+fresh clone; a machine with other work gives other ratios. To stay short there are 4 rounds, not 5, and
 families.csv (every page with an inner loop, HalfCheetah, 3 minutes) is measured only by `--parts families`.
 `--parts widths,phases` measures these again and leaves the rest as it was.
 
