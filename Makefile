@@ -26,7 +26,7 @@ tutorial: .venv/equipped        ## the tutorial's commands anew, with what they 
 	$(PY) docs/fill.py docs/tutorial.md
 	$(PY) docs/notebook.py docs/tutorial.md
 
-benchmark: .venv/equipped       ## time beside other libraries, and where it goes; 20 minutes, on an idle machine
+benchmark: .venv/equipped       ## time beside other libraries, and where it goes; 17 minutes, on an idle machine
 	$(PY) benchmarks/side_by_side.py
 
 .venv/installed: pyproject.toml constraints.txt

@@ -30,7 +30,13 @@ def trained(compile: bool, task: str, algorithm: str, runs: int = 3) -> Trainer:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "algorithm, task",
-    [("trpo", "invertedpendulum"), ("kl_fixed", "invertedpendulum"), ("vmpo", "cartpole"), ("kl_measured", "cartpole")],
+    [
+        ("trpo", "invertedpendulum"),
+        ("kl_fixed", "invertedpendulum"),
+        ("vmpo", "cartpole"),
+        ("kl_measured", "cartpole"),
+        ("fixpo", "cartpole"),  # whose slope is not in fused.cpp
+    ],
 )
 def test_compiled_is_eager_to_rounding(algorithm, task):
     eager, compiled = (trained(compile, task, algorithm) for compile in (False, True))
@@ -44,7 +50,16 @@ def test_fleet_after_fleet_stays_compiled_in_one_process(monkeypatch):
     """The compiler's own limit of recompilations raises here instead of turning to eager in silence."""
     monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
     for task, runs in (("cartpole", 3), ("invertedpendulum", 2)):
-        trained(True, task, "kl_fixed", runs)
+        trained(True, task, "fixpo", runs)  # whose slope is not in fused.cpp
+
+
+@pytest.mark.parametrize(
+    "choice, samples, fused, is_compiled",
+    [("auto", 10**9, True, False), ("auto", 10**9, False, True), ("auto", 1000, False, False), (True, 1, True, True)],
+)
+def test_fused_fleets_are_compiled_only_when_asked(choice, samples, fused, is_compiled):
+    assert compiler.wanted(choice, samples, fused) is is_compiled
+    assert not compiler.wanted(False, samples, fused)
 
 
 def test_without_a_working_compiler_training_goes_on_and_one_line_says_so(monkeypatch, capfd):
