@@ -15,6 +15,7 @@ others are readings of one study by the rule that was registered for it. They ar
 commit or before, and they are not made again.
 """
 
+import argparse
 import csv
 import difflib
 import re
@@ -158,9 +159,11 @@ def write(rows):
         writer.writerows(rows)
 
 
-def main(words=()):
-    rows = table()
-    if "--fill" not in words:
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m analysis.numbers", description=__doc__.splitlines()[0])
+    parser.add_argument("--fill", action="store_true", help="fill the places alone, with the rows as they are")
+    rows, fill_alone = table(), parser.parse_args(arguments).fill
+    if not fill_alone:
         kept = [row for row in rows.values() if row["commit"]]
         write([*made(load()), *kept])
         rows = table()
@@ -177,4 +180,4 @@ def main(words=()):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -20,7 +20,7 @@ independent iterations in it; a task with 50 arms of two seeds is called learned
 and one arm of two seeds that rises by four spreads in more than 95 % (tests/test_analysis_scale.py).
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -102,12 +102,18 @@ def family(name):
     return registry.specs[name][0].rpartition(".")[2] if name in registry.specs else "gymnasium"
 
 
-def main(folders):
+def main(arguments=None):
     from .data import load
 
+    parser = argparse.ArgumentParser(prog="python -m analysis.scale", description=__doc__.splitlines()[0])
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help="folders under results/ (default: all)")
+    named = {Path(folder).name for folder in parser.parse_args(arguments).studies}
     old, everything = table(), load()
+    complete = set().union(*everything.runs["studies"])
+    if unknown := named - complete:
+        near = f"{', '.join(sorted(unknown))}; there are {', '.join(sorted(complete))}"
+        parser.error(f"no committed study, or one that is still being trained: {near}")
     new = measured(everything, old)
-    named = {Path(folder).name for folder in folders}
     mine = everything.runs[[not named or not named.isdisjoint(studies) for studies in everything.runs["studies"]]]
     keys, there, wanted = (pd.MultiIndex.from_frame(frame[KEY]) for frame in (new, old, mine))
     new = new[keys.isin(wanted) & ~keys.isin(there)]
@@ -118,4 +124,4 @@ def main(folders):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

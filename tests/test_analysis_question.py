@@ -620,6 +620,19 @@ def test_the_mean_move_of_sharp_optima_is_normal_theory():
     assert move.family_high - move.family_low == pytest.approx(2 * half, rel=0.25)  # on a grid of hundredths
 
 
+def test_a_task_beyond_the_plot_is_an_arrow_at_its_edge():
+    """Forty tasks near 0 and one on either side far off; an interval that reaches far is inside."""
+    effects = np.array([-5.0, *np.linspace(-0.2, 0.2, 40), 7.0])
+    frame = pd.DataFrame({"sample": "s", "contrast": "first minus second", "effect": effects})
+    (ax,) = constraint.differences(frame, "score", lambda values: (0.0, -2.0, 0.1)).axes
+    drawn = {line.get_gid(): line.get_xdata() for line in ax.lines if str(line.get_gid()).startswith("tasks")}
+    np.testing.assert_array_equal(drawn["tasks o"], effects[1:-1])
+    left, right = (drawn[f"tasks {mark}"].tolist() for mark in "<>")
+    low, high = ax.get_xlim()
+    assert left == [-2.0] and right == [pytest.approx(np.quantile(effects, 0.98))]
+    assert low < -2 and right[0] < high < 7
+
+
 def test_a_fork_is_scored_by_what_its_second_half_returns_above_its_first_rollout(forks):
     study = data.load([synthetic.write(forks[2].with_name("scored"), *forks[:2])])
     returns = study.curves.pivot(index="run", columns="iteration", values="return_mean").to_numpy(dtype=float)

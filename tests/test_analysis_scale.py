@@ -101,6 +101,9 @@ def test_a_study_of_known_tasks_leaves_the_table_as_it_is(monkeypatch, tmp_path,
     for added in (1, 0):
         scale.main(["results/s"])
         assert f"{added} rows added" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        scale.main(["results/s", "results/z"])
+    assert "still being trained: z; there are s\n" in capsys.readouterr().err
     assert len(pd.read_csv(table)) == 2 and "a,a-v0,1,gym,-7,2,93,True" in table.read_text().splitlines()
 
 

@@ -24,9 +24,9 @@ LESS = "regret of one β without gradient clipping minus that with it"
 
 TITLE = "What gradient clipping does to a fixed β"
 CAPTION = """
-Normalised score (untrained 0, best arm 1): small dots are tasks, the large one is their mean with its 95 % interval.
-Regret is what a β loses that is best on all other tasks, against the one best on the task; it falls right of 0. Each
-value is chosen and read on different seeds.
+Normalised score (untrained 0, best arm 1): small dots are tasks, the large one is their mean with its 95 % interval;
+an arrow is a task beyond the plot. Regret is what a β loses that is best on all other tasks, against the one best on
+the task; it falls right of 0. Each value is chosen and read on different seeds.
 """
 PART, ORDER = "windows_of_values", 15
 

@@ -23,8 +23,8 @@ CONTRASTS = tuple((kind, of) for kind in ("normalised", "raw") for of in ("carri
 TITLE = "Constraint minus penalty"
 CAPTION = """
 Normalised score (untrained 0, best arm 1) of TRPO minus that of a fixed β: small dots are tasks, the large one is their
-mean with its 95 % interval. Each side's value is tuned on the task itself, or is the one best on all other tasks; it is
-chosen and read on different seeds.
+mean with its 95 % interval; an arrow is a task beyond the plot. Each side's value is tuned on the task itself, or is
+the one best on all other tasks; it is chosen and read on different seeds.
 """
 PART, ORDER = "tuned", 5
 
@@ -89,9 +89,9 @@ def draw(frame) -> Figure:
 
 
 def differences(frame, label, interval=statistics.mean_interval, least=0.3, at=()) -> Figure:
-    """A row per contrast and sample: tasks as small dots, the mean with its interval.
+    """A row per contrast and sample: tasks as small dots, those beyond the plot as arrows; the mean with its interval.
 
-    least  the axis goes at least from -least to 0.3
+    least  the axis goes at least from -least to 0.3, and holds all intervals and 96 % of the tasks
     at     where dotted lines stand, beside the one at 0
     """
     samples = [name for name in dict.fromkeys(frame["sample"]) if name != "all tasks"]
@@ -102,16 +102,22 @@ def differences(frame, label, interval=statistics.mean_interval, least=0.3, at=(
     names = [fill(row[0] if len(samples) == 1 else ", ".join(row), 24 if narrow else 48) for row in rows]
     height = max(0.5 if narrow else 0.42, 0.11 * max((name.count("\n") + 1 for name in names), default=1) + 0.1)
     figure, (ax,) = side_by_side(1, 0.7 + height * len(rows))
+    every, of_row = frame["effect"].dropna(), {row: interval(found[row]) for row in rows}
+    left = min(-least, every.quantile(0.02), *(low for _, low, _ in of_row.values()))
+    right = max(0.3, every.quantile(0.98), *(high for *_, high in of_row.values()))
     for y, row in enumerate(rows):
-        mean, low, high = interval(found[row])
+        mean, low, high = of_row[row]
         shift = 0.26 * np.sin(2.4 * np.arange(len(found[row])))  # so that dots do not hide each other
-        ax.plot(found[row], y + shift, "o", color="0.45", ms=2.2, alpha=0.45, mew=0)
+        at_edge = np.clip(found[row], left, right)
+        for mark, which in ("o", at_edge == found[row]), ("<", found[row] < left), (">", found[row] > right):
+            ax.plot(at_edge[which], (y + shift)[which], mark, color="0.45", alpha=0.45, mew=0, clip_on=mark == "o",
+                    ms=2.2 if mark == "o" else 4, gid=f"tasks {mark}")  # fmt: skip
         ax.plot([low, high], [y, y], color="#0072b2", lw=2.2, solid_capstyle="butt")
         ax.plot(mean, y, "o", color="#0072b2", ms=6)
     for x, line in (0, "-"), *((x, ":") for x in at):
         ax.axvline(x, color="0.5", lw=0.8, ls=line)
-    every = frame["effect"].dropna()
-    ax.set_xlim(min(-least, every.quantile(0.02)), max(0.3, every.quantile(0.98)))
+    margin = 0.02 * (right - left)
+    ax.set_xlim(left - margin, right + margin)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_yticks(range(len(rows)), names, fontsize=6 if narrow else 7)
     ax.tick_params(axis="y", length=0)

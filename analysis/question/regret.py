@@ -44,7 +44,8 @@ TITLE = "What a value costs that is carried over from other tasks"
 CAPTION = """
 A small dot is a task: the normalised score (untrained 0, best arm 1) lost by the value that is best on all other tasks,
 against the value best on the task itself. Both are chosen and read on different seeds, so a loss may be negative. The
-large dot is the mean with its 95 % interval over tasks; the line at 0.05 is the rule's.
+large dot is the mean with its 95 % interval over tasks; an arrow is a task beyond the plot; the line at 0.05 is the
+rule's.
 """
 PART, ORDER = "windows_of_values", 7
 

@@ -24,8 +24,8 @@ ADAPTIVE = ("kl_adaptive", "kl_dual", "kl_bisect")
 TITLE = "A β that changes within a run, against the best constant one"
 CAPTION = """
 Normalised score (untrained 0, best arm 1), both sides tuned on the task itself and read on other seeds: small dots are
-tasks, the large one is their mean with its 95 % interval. β on normalised advantages follows their scale; centring them
-alone is the control.
+tasks, the large one is their mean with its 95 % interval; an arrow is a task beyond the plot. β on normalised
+advantages follows their scale; centring them alone is the control.
 """
 PART, ORDER = "within", 5
 
