@@ -14,6 +14,7 @@ from analysis import load, question, statistics, tuning
 
 BETAS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 BETA, NORMALISED, DELTA = ("kl_fixed", "raw"), ("kl_fixed", "normalised"), ("trpo", "raw")
+CENTRED = ("kl_fixed", "centred")
 NINE = {BETA: BETAS, NORMALISED: (0.003, *BETAS[:-1]), DELTA: (0.003, *BETAS[:-2], 30)}
 
 
@@ -53,6 +54,10 @@ def main():
     lead = chosen.loc[DELTA, "own"] - chosen.loc[BETA, "own"]
     for what, which in ("less", penalty < constraint), ("more", penalty > constraint):
         print(f"the penalty's median step is {what}: {which.sum()} tasks, TRPO leads by {lead[which].mean():+.2f}")
+    centred = question.tuned(study, [CENTRED, NORMALISED], (question.FRESH,))
+    effect = question.paired(centred, ((NORMALISED, "own"), (CENTRED, "own")))["effect"]
+    mean, low, high = statistics.mean_interval(effect)
+    print(f"normalised minus centred beta, judged: {mean:+.3f} [{low:+.3f}, {high:+.3f}], {len(effect)} tasks")
     gain = chosen.loc[NORMALISED, "own"] - chosen.loc[BETA, "own"]
     print(f"normalised minus raw beta: median {gain.median():+.2f}, {(gain > 0).sum()} of {len(gain)} above 0")
 
