@@ -35,7 +35,7 @@ FIGURES = (  # the first one drawn opens the report
 LEAST = {"unit": 6, "step": 6, "task_by_task": 3}  # tasks that a figure needs to open a report
 ENOUGH = 6  # tasks, for an interval over tasks to say anything
 QUESTIONS = {  # how many answers of each lead
-    "one_value": 3, "unit": 1, "spread": 2, "constraint": 1, "step": 2, "regret": 1, "within_run": 1, "fork": 1,
+    "one_value": 3, "unit": 1, "within_run": 1, "spread": 2, "constraint": 1, "step": 2, "regret": 1, "fork": 1,
     "clipping": 1, "mechanism": 1,
 }  # fmt: skip
 ON_ITS_TASKS = ("one_value",)  # questions about the tasks that were run, whose intervals are not over tasks
