@@ -620,6 +620,26 @@ def test_the_mean_move_of_sharp_optima_is_normal_theory():
     assert move.family_high - move.family_low == pytest.approx(2 * half, rel=0.25)  # on a grid of hundredths
 
 
+def test_a_verdict_is_told_with_its_claim():
+    sides = dict.fromkeys(["β, raw advantages", "β, normalised advantages"], "9")
+    numbers, tasks = (3.0, 1.5, 6.0, np.nan, np.nan, 1.0), ("a",) * 9
+    found = question.Answer(
+        "spread", "difficulty: …", "s", "ratio", *numbers, tasks, 3, "2", sides, question.SHOWN, spread.RULE
+    )
+    words = question.in_words(spread, found)
+    assert words.startswith(
+        "One value of β, raw advantages, is 3.00 [1.50, 6.00] times as hard to choose as one of β, norm"
+    )
+    assert words.endswith(". Claim: above 1.") and spread.judged(1.5, 6.0, "harder") == question.SHOWN
+    easy = dict.fromkeys(["β, normalised advantages", "δ, normalised advantages"], "9")
+    assert question.in_words(spread, dataclasses.replace(found, candidates=easy)).endswith(". Claim: below 2.")
+    assert "Claim" not in question.in_words(spread, dataclasses.replace(found, verdict=""))
+    control = dataclasses.replace(found, question="within_run", contrast="centred minus raw (control)", unit="decades")
+    assert "values tuned there: β, centred minus raw advantages (control): +3.00" in question.in_words(
+        within_run, control
+    )
+
+
 def test_a_task_beyond_the_plot_is_an_arrow_at_its_edge():
     """Forty tasks near 0 and one on either side far off; an interval that reaches far is inside."""
     effects = np.array([-5.0, *np.linspace(-0.2, 0.2, 40), 7.0])

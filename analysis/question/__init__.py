@@ -9,6 +9,7 @@ A module has
     imagine(...)        -> how often a rule shows its claim, and the contrary, in simulated studies
     WORLDS              the keywords of `imagine` whose shares results/question_sizes.csv has (`analysis.sizes`)
     sentence(answer)    -> one finding in words, made from the answer's fields; left out: that of this file
+    claim(answer)       -> what a verdict on it says is shown, in three words; left out where the sentence says so
     TITLE, CAPTION, PART, ORDER, draw      its figure of `by_task`, as any report item has it (`analysis.item`); with
                         `text` instead of `draw` its table
 
@@ -172,8 +173,10 @@ def together(found):
 
 
 def in_words(module, answer):
-    """The answer's sentence, as its module says it."""
-    return getattr(module, "sentence", sentence)(answer)
+    """The answer's sentence, as its module says it, and what was claimed where there is a verdict."""
+    said = getattr(module, "sentence", sentence)(answer)
+    judged = (answer.verdict or answer.refused) and hasattr(module, "claim")
+    return f"{said} Claim: {module.claim(answer)}." if judged else said
 
 
 # Rows -------------------------------------------------------------------------------------

@@ -70,6 +70,10 @@ def judged(low, high):
     return SHOWN if low > 0 else CONTRARY if high < MATTERS else UNDECIDED
 
 
+def claim(answer):
+    return "above 0"
+
+
 def imagine(effect, scatter=0.15, tasks=30, noise=0.1, judging=8, studies=1000, seed=0):
     """(share shown, share contrary shown) of studies in which the effect varies over tasks by `scatter`."""
     generator = np.random.default_rng(seed)

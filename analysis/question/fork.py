@@ -183,6 +183,10 @@ def sentence(answer):
     return f"The {answer.contrast}, is {interval_text(answer, signed=True)} decades over {len(answer.tasks)} tasks."
 
 
+def claim(answer):
+    return f"farther than {MOVES:g} from 0"
+
+
 def imagine(move, tasks=12, scatter=0.3, sd=0.4, width=1.25, values=8, count=5, noise=0.15, studies=20, seed=0):
     """(share shown, share contrary shown) of studies whose best values move by `move` decades, with a scatter."""
     from . import shares

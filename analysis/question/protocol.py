@@ -179,6 +179,12 @@ def sentence(answer):
     return f"The {answer.contrast}, is {number}{unit} over {len(answer.tasks)} tasks."
 
 
+def claim(answer):
+    if answer.unit == "decades":
+        return fork.claim(answer)
+    return "1 is outside" if answer.unit == "ratio" else "0 is outside"
+
+
 def imagine(spread, ratio=1.0, move=None, scatter=0.3, tasks=8, values=6, count=2, noise=0.1, studies=20, seed=0):
     """(share shown, share contrary shown) of studies: that the spread changes or, given a `move`, that the best β does.
 

@@ -86,6 +86,10 @@ def sentence(answer) -> str:
     return f"Regret of {names[0]} minus that of {names[1]}: {number} normalised score, mean over {tasks}."
 
 
+def claim(answer):
+    return f"above {COSTS:g}" if list(answer.candidates) == ONE else "above 0"
+
+
 def difference(first, second):
     """Regret of one knob minus that of another, task by task, as `paired` has it."""
     frame = pd.concat(

@@ -121,8 +121,17 @@ def sentence(answer) -> str:
     number = interval_text(answer)
     if answer.unit == "decades":
         return f"The {answer.contrast} is {number} decades over {len(answer.tasks)} tasks ({answer.sample})."
+    tasks = f"({len(answer.tasks)} tasks, {answer.sample})"
+    if answer.contrast.startswith(OF["difficulty"]) and answer.unit == "ratio":
+        first, second = answer.candidates
+        return f"One value of {first}, is {number} times as hard to choose as one of {second} {tasks}."
     what = "The ratio of the" if answer.unit == "ratio" else "The"
-    return f"{what} {answer.contrast} is {number} ({len(answer.tasks)} tasks, {answer.sample})."
+    return f"{what} {answer.contrast} is {number} {tasks}."
+
+
+def claim(answer):
+    asked = {tuple(knob_name(*knob) for knob in pair): asked for *pair, asked in RATIOS}
+    return f"above {HARDER:g}" if asked[tuple(answer.candidates)] == "harder" else f"below {TWICE:g}"
 
 
 def imagine(

@@ -172,6 +172,10 @@ def sentence(answer) -> str:
     return f"The {answer.contrast} is {middle}-fold [{low}, {high}] ({len(answer.tasks)} tasks, {answer.sample})."
 
 
+def claim(answer):
+    return f"above {times(TWOFOLD)}-fold" if answer.unit == "decades" else "above 0"
+
+
 def imagine(fold, scatter=0.6, tasks=12, studies=1000, seed=0):
     """(share shown, share contrary shown) of studies whose steps change `fold`-fold, with a scatter of decades over
     tasks: 0.6 is that of β in the study `units`, 0.05 that of δ."""

@@ -131,6 +131,10 @@ def sentence(answer) -> str:
     return f"The {what} is {interval_text(answer)} {answer.unit} ({len(answer.tasks)} tasks, {answer.sample})."
 
 
+def claim(answer):
+    return f"above {FOLLOWS:g}, and 1 is within"
+
+
 def imagine(slope=1.0, scatter=0.15, sigma=0.8, normalised=0.35, tasks=30, studies=20, seed=0, **of_responses):
     """(share shown, share contrary shown) of simulated studies in which the best raw beta follows the advantages' scale
     by `slope`; sigma: SD of log10 of that scale over tasks. Others: see `spread.imagined_scores`."""

@@ -1,5 +1,7 @@
 """Within one problem: is a beta that changes during training better than a constant one?"""
 
+import re
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +11,7 @@ from matplotlib.figure import Figure
 from ..data import PHASES
 from ..names import algorithm_name
 from . import Answer, rows, samples, span, tuned
+from . import sentence as plain_sentence
 from .constraint import MATTERS, contrasts, decided, differences, imagine, judged  # noqa: F401 (one rule)
 
 QUESTION = "On one task, is a β that changes within a run better than the best constant one?"
@@ -83,8 +86,22 @@ def moved(found: Effects) -> list[str]:
     ]
 
 
+def in_full(contrast):
+    """ "normalised minus raw" -> "β, normalised minus raw advantages"."""
+    return re.sub(r"^(centred|normalised) minus raw", r"β, \1 minus raw advantages", contrast)
+
+
+def sentence(answer) -> str:
+    contrast = f"On one task, values tuned there: {in_full(answer.contrast)}"
+    return plain_sentence(replace(answer, contrast=contrast))
+
+
+def claim(answer):
+    return "above 0"
+
+
 WORLDS = [{"effect": effect, "scatter": 0.2} for effect in (0.0, 0.05, 0.1)]
 
 
 def draw(frame) -> Figure:
-    return differences(frame, "normalised score, first minus second")
+    return differences(frame.assign(contrast=frame["contrast"].map(in_full)), "normalised score, first minus second")
