@@ -131,5 +131,5 @@ WORLDS = [{"sd": sd} for sd in (0.0, 0.3, 0.45, 0.6, 0.74, 0.9)]
 def draw(frame) -> Figure:
     """A row per knob and sample."""
     knobs = [f"{kind} {SYMBOLS[KNOBS[name][0]]}" for name, kind in zip(frame["algorithm"], frame["advantages"])]
-    label = "normalised score lost by a value from other tasks"
+    label = "normalised score lost by a carried value"
     return differences(frame.assign(contrast=knobs), label, statistics.skewed_mean_interval, 0.15, (COSTS,))
