@@ -69,4 +69,4 @@ WORLDS = [{"effect": effect, "scatter": 0.05, "judging": 2, "tasks": 27} for eff
 
 
 def draw(frame) -> Figure:
-    return differences(frame, "normalised score")
+    return differences(frame, "difference of normalised scores")

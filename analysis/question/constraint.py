@@ -89,7 +89,7 @@ WORLDS = [{"effect": effect, "tasks": tasks} for tasks in (15, 30) for effect in
 
 
 def draw(frame) -> Figure:
-    return differences(frame, "normalised score: TRPO minus fixed β")
+    return differences(frame, "difference of normalised scores")
 
 
 def differences(frame, label, interval=statistics.mean_interval, least=0.3, at=()) -> Figure:

@@ -104,4 +104,4 @@ WORLDS = [{"effect": effect, "scatter": 0.2} for effect in (0.0, 0.05, 0.1)]
 
 
 def draw(frame) -> Figure:
-    return differences(frame.assign(contrast=frame["contrast"].map(in_full)), "normalised score, first minus second")
+    return differences(frame.assign(contrast=frame["contrast"].map(in_full)), "difference of normalised scores")
