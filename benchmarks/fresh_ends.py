@@ -45,21 +45,21 @@ def main():
             for what, first in ("TRPO minus fixed beta, raw", DELTA), ("normalised minus raw beta", NORMALISED):
                 mean, low, high = statistics.mean_interval(score[first] - score[BETA])
                 print(f"{name} values, {what}, {of}: {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
-    chosen = question.tuned(study, list(NINE), (question.FRESH,)).set_index(["algorithm", "advantages", "task"])
-    chosen = chosen.sort_index()
+    frame = question.tuned(study, [*NINE, CENTRED], (question.FRESH,))
+    chosen = frame.set_index(["algorithm", "advantages", "task"]).sort_index()
     for knob in NINE:
         ends = chosen.loc[knob, "own_value"].isin([min(question.CANDIDATES[knob]), max(question.CANDIDATES[knob])])
         print(f"{question.knob_name(*knob)}: the choice of {ends.sum()} tasks is at an end of the seven")
     penalty, constraint = (steps(study, chosen, knob) for knob in (BETA, DELTA))
-    lead = chosen.loc[DELTA, "own"] - chosen.loc[BETA, "own"]
+    lead, scale, both = (
+        question.paired(frame, ((first, "own"), (second, "own"))).set_index("task")["effect"]
+        for first, second in ((DELTA, BETA), (NORMALISED, CENTRED), (NORMALISED, BETA))
+    )
     for what, which in ("less", penalty < constraint), ("more", penalty > constraint):
         print(f"the penalty's median step is {what}: {which.sum()} tasks, TRPO leads by {lead[which].mean():+.2f}")
-    centred = question.tuned(study, [CENTRED, NORMALISED], (question.FRESH,))
-    effect = question.paired(centred, ((NORMALISED, "own"), (CENTRED, "own")))["effect"]
-    mean, low, high = statistics.mean_interval(effect)
-    print(f"normalised minus centred beta, judged: {mean:+.3f} [{low:+.3f}, {high:+.3f}], {len(effect)} tasks")
-    gain = chosen.loc[NORMALISED, "own"] - chosen.loc[BETA, "own"]
-    print(f"normalised minus raw beta: median {gain.median():+.2f}, {(gain > 0).sum()} of {len(gain)} above 0")
+    mean, low, high = statistics.mean_interval(scale)
+    print(f"normalised minus centred beta, judged: {mean:+.3f} [{low:+.3f}, {high:+.3f}], {len(scale)} tasks")
+    print(f"normalised minus raw beta: median {both.median():+.2f}, {(both > 0).sum()} of {len(both)} above 0")
 
 
 if __name__ == "__main__":

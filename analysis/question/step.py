@@ -173,7 +173,7 @@ def sentence(answer) -> str:
 
 
 def claim(answer):
-    return f"above {times(TWOFOLD)}-fold" if answer.unit == "decades" else "above 0"
+    return f"above {times(TWOFOLD)}-fold"
 
 
 def imagine(fold, scatter=0.6, tasks=12, studies=1000, seed=0):

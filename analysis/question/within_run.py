@@ -12,7 +12,7 @@ from ..data import PHASES
 from ..names import algorithm_name
 from . import Answer, rows, samples, span, tuned
 from . import sentence as plain_sentence
-from .constraint import MATTERS, contrasts, decided, differences, imagine, judged  # noqa: F401 (one rule)
+from .constraint import MATTERS, claim, contrasts, decided, differences, imagine, judged  # noqa: F401 (one rule)
 
 QUESTION = "On one task, is a β that changes within a run better than the best constant one?"
 RULE = f"""
@@ -94,10 +94,6 @@ def in_full(contrast):
 def sentence(answer) -> str:
     contrast = f"On one task, values tuned there: {in_full(answer.contrast)}"
     return plain_sentence(replace(answer, contrast=contrast))
-
-
-def claim(answer):
-    return "above 0"
 
 
 WORLDS = [{"effect": effect, "scatter": 0.2} for effect in (0.0, 0.05, 0.1)]
