@@ -104,6 +104,7 @@ class Config(Strict):
     reward_scaling: bool
     reward_scale: Positive
     reward_clip: Positive | None = None
+    observation_normalization: bool = True
     observation_clip: Positive | None = 5.0
     anneal_learning_rate: bool = False
     anneal_clip_range: bool = False
@@ -437,6 +438,11 @@ def _check(config: Config) -> None:
         raise ConfigError(
             "minibatch_size=1: with advantage_normalization=minibatch every advantage is 0 and nothing is learned; "
             "a larger minibatch, or advantage_normalization=batch or none"
+        )
+    if not config.observation_normalization and config.observation_clip is not None:
+        raise ConfigError(
+            f"observation_normalization=false: raw observations would be cut off at +-{config.observation_clip:g}; "
+            "with it, observation_clip=null"
         )
     if config.anneal_clip_range and not hasattr(config.algorithm, "clip_epsilon"):
         raise ConfigError(

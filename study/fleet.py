@@ -384,13 +384,14 @@ class Trainer:
         first = not self.moments.count.any()
         # An initial policy that nearly ignores observations has its batch standardised by the batch's own statistics.
         first = first and self.config.initialization == "orthogonal"
-        if first:
+        normalised = self.config.observation_normalization  # else the moments stay 0 and 1
+        if first and normalised:
             self.moments.update(experience.observation)
         seen, after = experience.observation, experience.next_observation
         observation, next_observation = (
             fleet.tensor(self.moments.standardise(x, fleet.observation_clip, fleet.dtype)) for x in (seen, after)
         )
-        if not first:
+        if normalised and not first:
             self.moments.update(experience.observation)
 
         # Advantages

@@ -35,6 +35,7 @@ OTHERS = {
     "value_clip": "clip_range_vf clip_vloss vf_clip vf_clip_param value_clipping clip_value_loss cliprange_value",
     "activation": "activation_fn nonlinearity activations",
     "initialization": "initialisation ortho_init orthogonal_init init weight_init init_type orthogonal_initialization",
+    "observation_normalization": "norm_obs normalize_observations normalize_obs obs_norm normalise_observations",
     "observation_clip": "clip_obs obs_clip clip_observations observation_clipping",
     "initial_log_std": "log_std_init init_log_std initial_std log_std action_std_init",
     "state_dependent_std": "state_dependent_log_std state_dependent_sigma use_state_dependent_std",
@@ -70,9 +71,6 @@ NONE = {
     ),
     **dict.fromkeys(
         "n_envs num_envs nenv num_env n_env".split(), "a run steps one environment; runs are trained in fleets"
-    ),
-    **dict.fromkeys(
-        "norm_obs normalize_observations normalize_obs obs_norm".split(), "observations are normalised in every run"
     ),
 }
 

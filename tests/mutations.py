@@ -463,6 +463,13 @@ MUTATIONS = (
         "test_switches.py::test_the_first_batch_is_learned_from_as_it_was_acted_on[False-xavier]",
     ),
     Mutation(
+        "observations are normalised whatever is asked for",
+        "study/fleet.py",
+        "normalised = self.config.observation_normalization",
+        "normalised = True",
+        "test_switches.py::test_raw_observations_are_seen_in_learning_and_in_acting[False-pendulum]",
+    ),
+    Mutation(
         "what acts bounds observations at 5 whatever is asked for",
         "study/fleet.py",
         "moments.scale(), self.observation_clip)",

@@ -397,6 +397,28 @@ def test_observations_are_clipped_in_learning_and_in_acting(task, bound, compile
     torch.testing.assert_close(batches[1].action.double(), acted, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("task", ["pendulum", "cartpole"])
+@pytest.mark.parametrize("compile", [False, "auto"])
+def test_raw_observations_are_seen_in_learning_and_in_acting(task, compile, monkeypatch, tmp_path):
+    batches, raw, update, collect = [], [], Trainer._update, fleet.collect
+    monkeypatch.setattr(Trainer, "_update", lambda self, made: batches.append(made.batch) or update(self, made))
+    monkeypatch.setattr(fleet, "collect", lambda *args: raw.append(collect(*args)) or raw[-1])
+    made = trainer(task=task, observation_normalization=False, observation_clip=None, compile=compile)
+    made.train()
+    assert made.config.condition.endswith("observation_normalization=false observation_clip=none")
+    for batch, (experience, _) in zip(batches, raw):
+        np.testing.assert_allclose(batch.observation.numpy(), experience.observation, rtol=1e-6)
+    family = made.fleet.policy.family
+    noise = np.stack([family.noise(generator(config.seed, Stream.NOISE, 1), 128) for config in made.configs])
+    acted = sample(family, batches[1].old.double(), torch.from_numpy(noise))
+    torch.testing.assert_close(batches[1].action.double(), acted, rtol=0, atol=2e-5)
+
+
+def test_raw_observations_are_not_cut_off_without_a_word():
+    with pytest.raises(ConfigError, match=r"cut off at \+-5; with it, observation_clip=null"):
+        trainer(observation_normalization=False)
+
+
 @pytest.mark.parametrize("state_dependent_std", [False, True])
 def test_a_kept_policy_acts_by_the_switches_it_was_trained_with(state_dependent_std, tmp_path):
     switches = {"activation": "relu", "observation_clip": 0.5, "state_dependent_std": state_dependent_std}
