@@ -204,7 +204,7 @@ MUTATIONS = (
     Mutation(
         "the first observations count twice",
         "study/fleet.py",
-        "        if not first:\n            self.moments.update(experience.observation)\n",
+        "        if normalised and not first:\n            self.moments.update(experience.observation)\n",
         "        self.moments.update(experience.observation)\n",
         "test_fleet.py::test_the_algorithm_sees_the_advantages_of_the_true_episodes",
     ),
