@@ -1,6 +1,6 @@
 """Numbers and statements from the literature that the report faces, each with its source."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PPO_TASKS = {
     "halfcheetah", "hopper", "inverteddoublependulum", "invertedpendulum", "reacher", "swimmer", "walker2d"
@@ -105,6 +105,8 @@ class Table:
     exceeds             names of two contrasts: theirs show the first to be larger than the second's size; or None
     best                {(algorithm, setting): tasks}: the value of a knob that they chose by a sweep on these tasks
     also                another score of ours, shown without a verdict: "last", over the last 100 episodes
+    base                the name of the table that this is a part of, replicated with one departure less
+    labels              {task: its name in our runs}, where that is another one
     """
 
     name: str
@@ -119,6 +121,8 @@ class Table:
     exceeds: tuple | None = None
     best: dict | None = None
     also: str = ""
+    base: str = ""
+    labels: dict = field(default_factory=dict)
 
 
 def _seeds(mean, sd, runs=5):

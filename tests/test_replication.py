@@ -79,6 +79,22 @@ def test_a_diverged_run_has_the_frozen_floor_whatever_else_is_loaded(tmp_path, m
     assert found["diverged"] == -7 and found["complete"] > 100
 
 
+def test_a_departure_is_the_cause_of_a_difference_that_is_gone_without_it():
+    generator = np.random.default_rng(3)
+    theirs = {"x": {row: (1000.0, 20.0, 5) for row in "abc"}}
+    before, after = ({row: generator.normal(mean, 40, 5) for row, mean in zip("abc", means)}
+                     for means in ((1500, 1500, 1000), (1000, 1480, 990)))  # fmt: skip
+    frame = replication.taken_back(table(theirs), {"x": after}, {"x": before})
+    assert frame["verdict"].tolist() == [replication.CAUSE, replication.NO_CAUSE, replication.NO_CAUSE]
+    for row, own in zip("abc", frame.itertuples()):
+        test = stats.ttest_ind(after[row], before[row], equal_var=False)
+        ends = test.confidence_interval(statistics.LEVEL)
+        mean = after[row].mean() - before[row].mean()
+        assert [own.difference, own.low, own.high] == pytest.approx([mean, *ends])
+    nothing = {"x": {row: np.array([]) for row in "abc"}}
+    assert (replication.taken_back(table(theirs), nothing, {"x": before})["verdict"] == "").all()
+
+
 def test_verdicts_on_differences():
     assert replication.judged(-0.1, 0.2, 0.25) == question.SHOWN  # also where 0 is outside: too small to matter
     assert replication.judged(0.05, 0.2, 0.25) == question.SHOWN

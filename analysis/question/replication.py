@@ -22,11 +22,13 @@ differs if 0 is outside. That an effect is above 0: the contrary is shown if its
 it is shown if that is above 0. It is shown to be larger than the size of another if both their sum and their difference
 are above 0; the contrary if either is below 0. A value that they settled on is worse if another value of the sweep is
 shown above it: one-sided, 5 %, Bonferroni over the values of the task, with the variance between seeds that all values
-of the knob have there; else it stands.
+of the knob have there; else it stands. A departure of the protocol is the cause of a difference if without it the
+number no longer differs and the change is shown (Welch, 95 %).
 """
 ALSO = {"last": "last 100 episodes"}  # other scores in words
 AGREES, DIFFERS = "agrees", "differs"  # of numbers; contrasts have the verdicts of the questions
 STANDS, WORSE = "stands", "worse"
+CAUSE, NO_CAUSE = "the cause", "not shown to be"  # of a departure
 
 TITLE = "Beside published tables"
 CAPTION = """
@@ -52,8 +54,12 @@ def effects(data) -> Effects:
 
 
 def beside(data, table):
-    """`compared` with our runs; rows of another score, if the table has one, are of kind "also" and have no verdict."""
+    """`compared` with our runs; rows of another score, if the table has one, are of kind "also" and have no verdict;
+    those of `taken_back`, if it is another table's with one departure less, of kind "change"."""
     found = compared(table, *ours(data, table))
+    if table.base:
+        (base,) = (own for own in published.TABLES if own.name == table.base)
+        return pd.concat([found, taken_back(table, *(ours(data, own)[0] for own in (table, base)))])
     if not table.also:
         return found
     other = compared(table, *ours(data, replace(table, score=table.also)))
@@ -71,7 +77,7 @@ def ours(data, table):
     cells = {
         task: {row: _of(own, *table.rows[row])["score"].to_numpy() for row in known}
         for task, known in table.cells.items()
-        for own in [runs[runs["task"] == task]]
+        for own in [runs[runs["task"] == table.labels.get(task, task)]]
     }
     sweeps = {
         (task, algorithm, value): {x: own["score"].to_numpy() for x, own in swept.groupby("setting")}
@@ -80,6 +86,22 @@ def ours(data, table):
         for swept in [runs[(runs["task"] == task) & (runs["algorithm"] == algorithm)]]
     }
     return cells, sweeps
+
+
+def taken_back(table, without, with_it):
+    """A row per cell that has runs: ours without the departure minus ours with it, and whether it is the cause: with it
+    the number differs from theirs, without it no longer, and the change is shown."""
+    rows = []
+    for task, known in table.cells.items():
+        for row, theirs in known.items():
+            ours, before = _mean(without[task][row]), _mean(with_it[task][row])
+            margin = NUMBER * abs(theirs[0])
+            *_, difference, low, high, change = _beside(ours, before, 0.0, ("", SHOWN))
+            verdicts = [_beside(own, theirs, margin, (AGREES, DIFFERS))[-1] for own in (before, ours)]
+            cause = change == SHOWN and verdicts[0] == DIFFERS != verdicts[1]
+            what, verdict = f"{row}, change", "" if change == "" else CAUSE if cause else NO_CAUSE
+            rows.append((table.name, "change", task, what, ours[2], *[np.nan] * 6, difference, low, high, verdict))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def scored(data, score):
