@@ -49,7 +49,7 @@ class Section:
     part: str = ""
     order: int = LAST
     refused: str = ""
-    commands: str = ""
+    commands: tuple = ()
     frame: pd.DataFrame | None = None
     csv: str = ""
     svg: str = ""
@@ -188,11 +188,8 @@ def _write(frame, path):
 def _refusal(item, refused, missing):
     what = f"Not drawn for {', '.join(refused)}" if item.per_task else "Not drawn"
     commands = missing["command"].tolist()
-    rest = f"\n# and {len(commands) - COMMANDS_SHOWN} more" if len(commands) > COMMANDS_SHOWN else ""
-    return {
-        "refused": f"{what}: {lacking(missing)}.",
-        "commands": "\n".join(commands[:COMMANDS_SHOWN]) + rest,
-    }
+    rest = [f"# and {len(commands) - COMMANDS_SHOWN} more"] if len(commands) > COMMANDS_SHOWN else []
+    return {"refused": f"{what}: {lacking(missing)}.", "commands": (*commands[:COMMANDS_SHOWN], *rest)}
 
 
 # What is compared -----------------------------------------------------------------------
