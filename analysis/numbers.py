@@ -10,9 +10,9 @@ A place is a number with its interval, and behind it a comment with the name of 
 Rows without a commit are made anew: answers of `analysis.question`, named question/sample/contrast (with /by-families
 where families of tasks are the units: `tasks` counts these), what they foretell
 of a new task, times of results/benchmark, named speed/measure, and published tables, named published/source/task/row,
-with ours, named replication/source/task/row (before they are run they are empty, and their places say "not run"). The
-others are readings of one study by the rule that was registered for it. They are history: the command made them at that
-commit or before, and they are not made again.
+with ours, named replication/source/task/row (before they are run they are empty, and their places say "not run"), one
+of them by hand, too (by-hand/way/row). The others are readings of one study by the rule that was registered for it.
+They are history: the command made them at that commit or before, and they are not made again.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import csv
 import difflib
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +36,7 @@ INTERVAL = r"[+-]?\d[\d.,]*(?:-fold)?(?:\s%)?(?:\sdecades)?\s\[[+-]?\d[^\]]*,\s[
 LACKING = "not run"
 PLACE = re.compile(rf"({INTERVAL}|\d+|{LACKING})<!--\s([\w./-]+)(:tasks)?\s-->")
 COMMAND = "python -m analysis.numbers"
+BY_HAND = "python benchmarks/klip_by_hand.py"
 SPELLED = {"β": "beta", "δ": "delta", "ε": "epsilon", "+": "-plus"}
 
 
@@ -112,7 +114,7 @@ def timed():
 
 def made(data):
     """All rows that are made anew."""
-    return [*answered(data), *foretold(data), *timed(), *replicated(data)]
+    return [*answered(data), *foretold(data), *timed(), *replicated(data), *by_hand()]
 
 
 def replicated(data):
@@ -120,19 +122,44 @@ def replicated(data):
     rows = []
     for table in published.TABLES:
         found = replication.beside(data, table)
-        for own in found[found["kind"].isin(["number", "contrast", "also"])].itertuples():
+        for own in found[found["kind"].isin(["number", "contrast", "also", "profile", "change"])].itertuples():
             digits = 0 if own.task else 2
             form, signed = (
                 f"{{:{sign}.{digits}f}} [{{:{sign}.{digits}f}}, {{:{sign}.{digits}f}}]" for sign in ("", "+")
             )
             name = "/".join(filter(None, (_word(table.name), own.task, _word(own.what))))
-            if own.kind != "also":  # theirs have one score
-                theirs = (own.theirs, own.theirs_low, own.theirs_high)
-                rows.append(_row(f"published/{name}", theirs, form, "analysis/published.py"))
+            sides = {
+                f"published/{name}": ((own.theirs, own.theirs_low, own.theirs_high), form, "analysis/published.py"),
+                f"replication/{name}": ((own.ours, own.ours_low, own.ours_high), form, COMMAND),
+                f"replication/{name}/difference": ((own.difference, own.low, own.high), signed, COMMAND),
+            }
+            # Theirs have one score, and stand once.
+            kept = {"profile": [1], "change": [2], "also": [1, 2]}.get(own.kind, range(bool(table.base), 3))
+            rows += [_row(side, *parts) for place, (side, parts) in enumerate(sides.items()) if place in kept]
+    return rows
+
+
+def by_hand():
+    """Rows of `benchmarks/klip_by_hand.py`: scores, these less theirs, and less those of the way that is ours."""
+    runs = pd.read_csv(ROOT / "results/klip_ppo_again/by_hand.csv")
+    row = {algorithm: row for row, (algorithm, _) in published.KLIP.rows.items()}
+    cells = {
+        way: {"cartpole": {row[arm]: scores.to_numpy() for arm, scores in own.groupby("arm")["score"]}}
+        for way, own in runs.groupby("way")
+    }
+    table = replace(published.KLIP_AGAIN, cells={"cartpole": published.KLIP.cells["cartpole"]})
+    rows, form = [], "{:.0f} [{:.0f}, {:.0f}]"
+    for way, own in cells.items():
+        for number in replication.compared(table, own, {}).itertuples():
+            name, signed = f"by-hand/{way}/{number.what}", form.replace(":", ":+")
             rows += [
-                _row(f"replication/{name}", (own.ours, own.ours_low, own.ours_high), form, COMMAND),
-                _row(f"replication/{name}/difference", (own.difference, own.low, own.high), signed, COMMAND),
+                _row(name, (number.ours, number.ours_low, number.ours_high), form, BY_HAND),
+                _row(f"{name}/difference", (number.difference, number.low, number.high), signed, BY_HAND),
             ]
+        if way != "ours":
+            for change in replication.taken_back(table, own, cells["ours"]).itertuples():
+                name = f"by-hand/{way}/{change.what.replace(', ', '/')}"
+                rows.append(_row(name, (change.difference, change.low, change.high), signed, BY_HAND))
     return rows
 
 

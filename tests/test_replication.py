@@ -113,6 +113,15 @@ def test_a_chosen_value_is_worse_only_if_another_one_is_shown_above_it():
     assert replication.standing({1.0: swept[1.0]}, 1.0)[-1] == ""
 
 
+def test_a_profile_has_the_intervals_of_a_linear_model_of_its_values():
+    generator = np.random.default_rng(4)
+    swept = {0.1: generator.normal(1, 1, 2), 1.0: generator.normal(2, 1, 5), 10.0: generator.normal(0, 1, 2)}
+    columns = np.repeat(np.eye(3), [2, 5, 2], axis=0)
+    fit = pytest.importorskip("statsmodels.api").OLS(np.concatenate(list(swept.values())), columns).fit()
+    expected = np.column_stack([fit.params, fit.conf_int()])
+    assert np.array(replication.profile(swept)) == pytest.approx(expected)
+
+
 def test_the_four_arms_of_a_factorial_and_which_effect_exceeds_the_other():
     worlds = [(400, 50, question.SHOWN), (50, 400, question.CONTRARY), (50, -400, question.CONTRARY)]
     for code, algorithm, verdict in [*worlds, (200, 200, question.UNDECIDED)]:

@@ -14,7 +14,7 @@ from . import CONTRARY, SHOWN, UNDECIDED, Answer, Effects, belong, interval_text
 
 QUESTION = "Do published tables come out here, number by number and in their contrasts?"
 NUMBER = 0.25  # of their number: what a difference has to be smaller than
-MARGINS = " and ".join(f"{table.margin:g} ({table.name})" for table in published.TABLES)
+MARGINS = " and ".join(f"{table.margin:g} ({table.name})" for table in published.TABLES if table.contrasts)
 RULE = f"""
 Ours minus theirs with both uncertainties (Welch, 95 %). A number agrees if the interval is within {NUMBER:.0%} of it, a
 contrast, in units of a task's mean over rows, if within {MARGINS}; else it
@@ -43,8 +43,10 @@ COLUMNS = [
 
 
 def effects(data) -> Effects:
-    """A row per number, contrast, conclusion (kinds "above" and "exceeds"), chosen value (kind "best") and, of
-    another score, number and contrast (kind "also")."""
+    """A row per number, contrast, conclusion (kinds "above" and "exceeds"), chosen value (kind "best") and value of its
+    sweep ("profile"), number and contrast of another score ("also"), number without a departure less that with it
+    ("change").
+    """
     there = {name for names in data.runs["studies"] for name in names}
     frames = [beside(data, table) for table in published.TABLES if table.study in there]
     if not frames:
@@ -152,6 +154,10 @@ def compared(table, cells, sweeps):
         what = f"{SYMBOLS[KNOBS[algorithm][0]]} = {value:g}, chosen of {len(swept)}"
         seeds = min(map(len, swept.values()), default=0)
         rows.append(("best", task, what, seeds, *[np.nan] * 6, *standing(swept, value)))
+        rows += [
+            ("profile", task, f"{SYMBOLS[KNOBS[algorithm][0]]} = {x:g}", len(scores), *ends, *[np.nan] * 6, "")
+            for (x, scores), ends in zip(swept.items(), profile(swept))
+        ]
     return pd.DataFrame([(table.name, *row) for row in rows], columns=COLUMNS)
 
 
@@ -233,18 +239,33 @@ def standing(swept, chosen):
 
     The low end is the one that decides: above 0 for any other value, the chosen one is worse.
     """
-    freedom = sum(len(scores) - 1 for scores in swept.values())
+    variance, freedom = _pooled(swept)
     others = [value for value in swept if not np.isclose(value, chosen)]
     mine = next((scores for value, scores in swept.items() if np.isclose(value, chosen)), ())
     if not others or freedom < 1 or not len(mine):
         return np.nan, np.nan, np.nan, ""
-    variance = sum(((scores - np.mean(scores)) ** 2).sum() for scores in swept.values()) / freedom
     quantile = stats.t.ppf(1 - (1 - statistics.LEVEL) / len(others), freedom)
     leads = np.array([np.mean(swept[value]) - np.mean(mine) for value in others])
     halves = quantile * np.sqrt(variance * (1 / len(mine) + np.array([1 / len(swept[value]) for value in others])))
     best = (leads - halves).argmax()
     verdict = WORSE if leads[best] - halves[best] > 0 else STANDS
     return leads[best], leads[best] - halves[best], leads[best] + halves[best], verdict
+
+
+def profile(swept):
+    """[(mean, low, high)] by value, with the variance between seeds that all values have; swept {value: scores}."""
+    variance, freedom = _pooled(swept)
+    halves = [
+        statistics.half_width((variance / len(own)) ** 0.5, freedom) if freedom else np.nan for own in swept.values()
+    ]
+    return [(mean, mean - half, mean + half) for mean, half in zip(map(np.mean, swept.values()), halves)]
+
+
+def _pooled(swept):
+    """(variance, degrees of freedom) between the seeds of one value, alike for all of them."""
+    freedom = sum(len(scores) - 1 for scores in swept.values())
+    squares = sum(((scores - np.mean(scores)) ** 2).sum() for scores in swept.values())
+    return squares / freedom if freedom else np.nan, freedom
 
 
 def decide(found: Effects) -> list[Answer]:
