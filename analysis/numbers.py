@@ -128,14 +128,13 @@ def replicated(data):
                 f"{{:{sign}.{digits}f}} [{{:{sign}.{digits}f}}, {{:{sign}.{digits}f}}]" for sign in ("", "+")
             )
             name = "/".join(filter(None, (_word(table.name), own.task, _word(own.what))))
-            sides = {
-                f"published/{name}": ((own.theirs, own.theirs_low, own.theirs_high), form, "analysis/published.py"),
-                f"replication/{name}": ((own.ours, own.ours_low, own.ours_high), form, COMMAND),
-                f"replication/{name}/difference": ((own.difference, own.low, own.high), signed, COMMAND),
-            }
-            # Theirs have one score, and stand once.
-            kept = {"profile": [1], "change": [2], "also": [1, 2]}.get(own.kind, range(bool(table.base), 3))
-            rows += [_row(side, *parts) for place, (side, parts) in enumerate(sides.items()) if place in kept]
+            theirs, mine, change = (
+                _row(f"published/{name}", (own.theirs, own.theirs_low, own.theirs_high), form, "analysis/published.py"),
+                _row(f"replication/{name}", (own.ours, own.ours_low, own.ours_high), form, COMMAND),
+                _row(f"replication/{name}/difference", (own.difference, own.low, own.high), signed, COMMAND),
+            )
+            kept = {"profile": [mine], "change": [change], "also": [mine, change]}  # theirs have one score
+            rows += kept.get(own.kind, [mine, change] if table.base else [theirs, mine, change])
     return rows
 
 

@@ -2,8 +2,8 @@
 
 Some of its departures are in how a run is made, and no setting takes them back: there the policy and the value share
 minibatches, one Adam and one bound of the gradient. So this is a second program, a plain loop over torch's optimisers,
-for the three arms and five seeds at once. It prints a row for each run: its way, arm, seed, and the mean return over
-the last tenth of training.
+for the three arms and five seeds at once. It prints a row for each run: its way, arm, seed (a number for each of five
+independent runs), and the mean return over the last tenth of training.
 
     python benchmarks/klip_by_hand.py > results/klip_ppo_again/by_hand.csv
 """
