@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -178,7 +179,8 @@ def test_a_cluster_without_workers_ends_in_one_line(machines, here, monkeypatch,
     with dask.config.set({"distributed.scheduler.no-workers-timeout": "2s"}):
         code, said = command(monkeypatch, capfd, *sweep(machines.scheduler(), "task.id=CartPole-v1"))
     assert code == 1 and "waiting for a worker: tcp://" in said and "dask worker tcp://" in said, said
-    assert "error: no worker for 2 s" in said and "Traceback" not in said
+    waited = re.search(r"error: no worker for (\d+) s", said)  # as measured: 3 s on a busy machine
+    assert waited and int(waited[1]) >= 2 and "Traceback" not in said, said
 
 
 @pytest.mark.slow
