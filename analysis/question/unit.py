@@ -10,7 +10,6 @@ from scipy import stats
 
 from .. import response
 from ..arms import NotApplicable
-from ..names import task_name
 from ..style import FIXED, INK, NARROW, available, log_axis, side_by_side
 from . import CONTRARY, SAMPLES, SHOWN, UNDECIDED, Answer, estimated, fits, interval_text, rows, shares
 
@@ -25,7 +24,7 @@ KNOBS = (("kl_fixed", "raw"), ("kl_fixed", "normalised"))
 CLEAR = 2.0  # decades: bars that are longer are drawn faint
 FIRST = 10  # iterations that the scale of the advantages is read from
 
-TITLE = "The best β has the unit of the advantages"
+TITLE = "The best β against the scale of the advantages"
 CAPTION = """
 A point is a task: how many times larger its best β is on raw than on normalised advantages, against the standard
 deviation of the raw advantages in the first ten iterations. If β has the unit of the advantages, points lie on the
@@ -166,7 +165,7 @@ def draw(frame) -> Figure:
         x = 10 ** part["log_sigma"]
         ax.vlines(x, 10 ** part["low"], 10 ** part["high"], color=FIXED, lw=0.9, alpha=0.6 * alpha)
         ax.plot(x, 10 ** part["difference"], "o", color=FIXED, ms=3 if narrow else 4, alpha=alpha, mew=0)
-    low, high = frame.loc[clear, "low"].min() - 0.2, frame.loc[clear, "high"].max() + 0.5
+    low, high = frame.loc[clear, "low"].min() - 0.2, frame.loc[clear, "high"].max() + (1.2 if narrow else 0.5)
     row = frame.iloc[0]
     grid = np.linspace(frame["log_sigma"].min() - 0.2, frame["log_sigma"].max() + 0.2, 50)
     middle = row["intercept"] + row["slope"] * grid
@@ -181,14 +180,5 @@ def draw(frame) -> Figure:
         log_axis(axis, ticks=6)
     ax.set_xlabel("standard deviation of the raw advantages")
     ax.set_ylabel("best raw β / best normalised β")
-    if not narrow:
-        named = frame[clear].sort_values("log_sigma")
-        for pick in named.iloc[np.unique([0, len(named) - 1])].itertuples():
-            above = pick.difference > row["intercept"] + row["slope"] * pick.log_sigma
-            left = above or pick.log_sigma > grid[-10]  # away from the line, and inside the frame
-            ax.annotate(
-                task_name(pick.task), (10**pick.log_sigma, 10**pick.difference), textcoords="offset points",
-                xytext=(-6 if left else 6, 4 if above else -9), ha="right" if left else "left", fontsize=6.5,
-            )  # fmt: skip
     ax.legend(loc="upper left", fontsize=6.5 if narrow else 7.5)
     return figure
