@@ -500,12 +500,17 @@ def test_verdicts_that_are_judged_together_stand_by_holms_correction(differ):
     answers = [dataclasses.replace(answer, p=own, verdict=verdict) for own, verdict in zip(p, verdicts)]
     ((_, first), (_, second)) = question.together([("one", answers[:2]), ("two", answers[2:])])
     read = [*first, *second]
-    to_come = sum(question.TOGETHER.values()) - 5
+    to_come = sum(question.TOGETHER[0].values()) - 5
     stands = multitest.multipletests([*p[:5], *[1.0] * to_come], method="holm")[0][:4]
     assert stands.tolist() == [True, True, False, False]
     assert [own.verdict for own in read[:4]] == [question.SHOWN if own else "" for own in stands]
     assert "shown alone, but not with Holm’s correction for 15" in read[2].refused
     assert read[4:] == answers[4:]  # undecided as it was; the one test is not corrected
+    for p, stands in ((0.02, [True, True]), (0.03, [False, False])):  # the smaller of two against 0.05 / 2
+        moves = [dataclasses.replace(answers[0], question="fork", p=own) for own in (0.04, p)]
+        ((_, mine), (_, others)) = question.together([("fork", moves), ("regret", answers)])
+        assert [own.verdict == question.SHOWN for own in mine] == stands
+        assert others == read
 
 
 def test_effects_report_the_tasks_that_they_are_made_of(differ):
@@ -617,6 +622,16 @@ def test_the_mean_move_of_sharp_optima_is_normal_theory():
     assert move.value == pytest.approx(0.5, abs=0.01) and (move.low, move.high) == pytest.approx(interval, abs=0.011)
     without = np.array([np.delete(places, families == name).mean() for name in range(8)])
     half = stats.t.ppf(0.975, 7) * np.sqrt(7 / 8 * ((without - without.mean()) ** 2).sum())
+    wider = 100 ** (3 / 19)  # again one of the scatters that are tried
+    for centre, scatter, bound, verdict in (
+        (0.33, 1, 0.25, question.SHOWN), (-0.33, 1, -0.25, question.SHOWN), (0.36, wider, 0.5, question.CONTRARY)
+    ):  # fmt: skip
+        drawn = centre + scatter * (places - 0.5)
+        near = fork.mean_move(grid, stats.norm.pdf(grid, drawn[:, None], 0.02), families)
+        assert fork.judged(near.low, near.high) == verdict
+        assert near.p == pytest.approx(stats.ttest_1samp(drawn, bound).pvalue, rel=0.15)
+    few = places[::10] - places[::10].mean() + 0.38
+    assert fork.mean_move(grid, stats.norm.pdf(grid, few[:, None], 0.02), families[::10]).p == 1  # undecided
     assert move.family_high - move.family_low == pytest.approx(2 * half, rel=0.25)  # on a grid of hundredths
 
 

@@ -99,8 +99,8 @@ CANDIDATES = {
     ("clip", "normalised"): (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1),
 }
 JUDGING_SEEDS = "range(100,108)"
-# Contrasts of a question that are registered on fresh seeds; Holm's correction is for all of them, read or not.
-TOGETHER = {"regret": 9, "constraint": 4, "within_run": 2}
+# Contrasts of questions that are registered together; Holm's correction is for all of them, read or not.
+TOGETHER = ({"regret": 9, "constraint": 4, "within_run": 2}, {"fork": 2})
 
 
 class Effects(NamedTuple):
@@ -159,17 +159,19 @@ def report(data):
 
 def together(found):
     """`found` of `report`, where verdicts stand that Holm's correction for all contrasts of `TOGETHER` leaves."""
-    p = [own.p for _, answers in found for own in answers if np.isfinite(own.p)]
-    count = sum(TOGETHER.values())
-    stand = iter(statistics.holm([*p, *[1.0] * (count - len(p))]) <= 1 - statistics.LEVEL)
-    why = f"Undecided: {{}} alone, but not with Holm’s correction for {count} contrasts"
+    for counts in TOGETHER:
+        p = [own.p for _, answers in found for own in answers if own.question in counts and np.isfinite(own.p)]
+        count = sum(counts.values())
+        stand = iter(statistics.holm([*p, *[1.0] * (count - len(p))]) <= 1 - statistics.LEVEL)
+        why = f"Undecided: {{}} alone, but not with Holm’s correction for {count} contrasts"
 
-    def corrected(own):
-        if not np.isfinite(own.p) or next(stand) or own.verdict == UNDECIDED:
-            return own
-        return replace(own, verdict="", refused=why.format(own.verdict))
+        def corrected(own, counts=counts, stand=stand, why=why):
+            if own.question not in counts or not np.isfinite(own.p) or next(stand) or own.verdict == UNDECIDED:
+                return own
+            return replace(own, verdict="", refused=why.format(own.verdict))
 
-    return [(module, [corrected(own) for own in answers]) for module, answers in found]
+        found = [(module, [corrected(own) for own in answers]) for module, answers in found]
+    return found
 
 
 def in_words(module, answer):
@@ -438,12 +440,13 @@ def answer(
             refused = f"No verdict: {len(known)} tasks, the rule needs {fewest}"
         else:
             verdict = judge(low, high)
+    corrected = any(question in counts for counts in TOGETHER)
     return Answer(
         question, contrast, sample, unit, mean, low, high,
         *statistics.clustered_mean_interval(known["effect"], known["family"]), 0.0, tuple(known["task"]),
         known["family"].nunique(), span(known["seeds"]), dict(zip(sides, counts)), verdict, rule, refused,
         {side: _union(by_task[column]) for side, column in zip(sides, CHOSEN_FROM) if column in by_task},
-        _p(effects, interval, judge, verdict) if verdict and question in TOGETHER and not alone else np.nan,
+        _p(effects, interval, judge, verdict) if verdict and corrected and not alone else np.nan,
     )  # fmt: skip
 
 

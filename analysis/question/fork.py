@@ -10,6 +10,7 @@ from scipy import stats
 from .. import response
 from ..arms import NotApplicable
 from ..names import task_name
+from ..statistics import LEVEL
 from ..style import ALGORITHM_STYLE, INK, NARROW, available, facets, in_view, legend_below, log_axis
 from . import (
     CONTRARY,
@@ -32,7 +33,8 @@ STAYS = 0.5  # decades: it stays if it moves by less
 RULE = f"""
 Decades from the best β of forks early in a run to that of forks late in it, by the model of responses, in which a best
 value outside of the values run is as uncertain as the runs leave it. Shown that it moves if the interval over tasks is
-farther than {MOVES:g} from 0; the contrary if it is within {STAYS:g} of 0.
+farther than {MOVES:g} from 0; the contrary if it is within {STAYS:g} of 0. Raw and normalised advantages are read with
+Holm’s correction.
 """
 SAMPLES = (
     Sample("twelve tasks", ("wide_forks",), registered=True),
@@ -78,13 +80,17 @@ def gains(data, least=LEAST_VALUES):
 
 
 class Move(NamedTuple):
-    """Mean of the differences between optima, decades, with 95 % intervals by tasks and by families (a jackknife)."""
+    """Mean of the differences between optima, decades, with 95 % intervals by tasks and by families (a jackknife).
+
+    p  1 - level of the widest interval by tasks that has its verdict; 1 if it is undecided
+    """
 
     value: float
     low: float
     high: float
-    family_low: float
-    family_high: float
+    p: float
+    family_low: float = np.nan
+    family_high: float = np.nan
 
 
 def effects(data) -> Effects:
@@ -135,15 +141,18 @@ def mean_move(grid, likelihood, families):
         return means[profile.argmax()], profile
 
     value, profile = top(slice(None))
-    inside = means[2 * (profile.max() - profile) <= stats.t.ppf(0.975, len(each) - 1) ** 2]
+    outside = 2 * stats.t.sf(np.sqrt(2 * (profile.max() - profile)), len(each) - 1)  # 1 - level that leaves a mean out
+    inside = means[outside >= 1 - LEVEL]
     low, high = (np.inf * np.sign(end) if abs(end) == means[-1] else end for end in (inside.min(), inside.max()))
+    against = {SHOWN: np.sign(value) * means <= MOVES, CONTRARY: np.abs(means) >= STAYS}.get(judged(low, high))
+    move = Move(value, low, high, 1.0 if against is None else outside[against].max())
     names = sorted(set(families))
     if len(names) < 3:
-        return Move(value, low, high, np.nan, np.nan)
+        return move
     without = np.array([top(families != name)[0] for name in names])
     error = np.sqrt((len(names) - 1) / len(names) * ((without - without.mean()) ** 2).sum())
     half = stats.t.ppf(0.975, len(names) - 1) * error
-    return Move(value, low, high, value - half, value + half)
+    return move._replace(family_low=value - half, family_high=value + half)
 
 
 def _by_task(sample, advantages, move, first, last, scores):
@@ -164,11 +173,13 @@ def decide(found: Effects) -> list[Answer]:
         values = span(scores.groupby(["task", "at"])["x"].nunique())
         points = [("kl_fixed", own) for _, own in scores.groupby(["at"])]
         refused = holes(sample, points) if sample.registered else ""
+        verdict = "" if refused else registered(sample, judged(move.low, move.high))
         answers.append(Answer(
-            "fork", f"move of the best β within a run, {advantages} advantages", sample.name, "decades", *move, 0.0,
+            "fork", f"move of the best β within a run, {advantages} advantages", sample.name, "decades",
+            move.value, move.low, move.high, move.family_low, move.family_high, 0.0,
             tuple(units.get_level_values("task")), len(set(units.get_level_values("family"))),
             span(scores.groupby(["task", "at", "x"]).size()), {"early": values, "late": values},
-            "" if refused else registered(sample, judged(move.low, move.high)), RULE, refused,
+            verdict, RULE, refused, p=move.p if verdict else np.nan,
         ))  # fmt: skip
     return answers
 
