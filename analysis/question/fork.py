@@ -88,9 +88,14 @@ class Move(NamedTuple):
     value: float
     low: float
     high: float
+    family_low: float
+    family_high: float
     p: float
-    family_low: float = np.nan
-    family_high: float = np.nan
+
+    @property
+    def ends(self):
+        """The mean and both intervals."""
+        return self[:5]
 
 
 def effects(data) -> Effects:
@@ -145,14 +150,14 @@ def mean_move(grid, likelihood, families):
     inside = means[outside >= 1 - LEVEL]
     low, high = (np.inf * np.sign(end) if abs(end) == means[-1] else end for end in (inside.min(), inside.max()))
     against = {SHOWN: np.sign(value) * means <= MOVES, CONTRARY: np.abs(means) >= STAYS}.get(judged(low, high))
-    move = Move(value, low, high, 1.0 if against is None else outside[against].max())
+    p = 1.0 if against is None else outside[against].max()
     names = sorted(set(families))
     if len(names) < 3:
-        return move
+        return Move(value, low, high, np.nan, np.nan, p)
     without = np.array([top(families != name)[0] for name in names])
     error = np.sqrt((len(names) - 1) / len(names) * ((without - without.mean()) ** 2).sum())
     half = stats.t.ppf(0.975, len(names) - 1) * error
-    return move._replace(family_low=value - half, family_high=value + half)
+    return Move(value, low, high, value - half, value + half, p)
 
 
 def _by_task(sample, advantages, move, first, last, scores):
@@ -176,7 +181,7 @@ def decide(found: Effects) -> list[Answer]:
         verdict = "" if refused else registered(sample, judged(move.low, move.high))
         answers.append(Answer(
             "fork", f"move of the best β within a run, {advantages} advantages", sample.name, "decades",
-            move.value, move.low, move.high, move.family_low, move.family_high, 0.0,
+            *move.ends, 0.0,
             tuple(units.get_level_values("task")), len(set(units.get_level_values("family"))),
             span(scores.groupby(["task", "at", "x"]).size()), {"early": values, "late": values},
             verdict, RULE, refused, p=move.p if verdict else np.nan,

@@ -126,7 +126,7 @@ def decide(found: Effects) -> list[Answer]:
     for (protocol, kind), (move, plain, changed, scores) in found.fits.items():
         sample, where = found.samples[protocol], f"{protocol}, {KINDS[kind]}"
         units = plain.units.intersection(changed.units)
-        estimates = [("move of the best β", "decades", move, 0.0, fork.judged(move.low, move.high))]
+        estimates = [("move of the best β", "decades", move.ends, 0.0, fork.judged(move.low, move.high))]
         if len(units) >= LEAST_FITTED:
             whole, by_family = (_ratio(changed, plain, by) for by in ("task", "family"))
             ends = (*whole, *by_family[1:])
