@@ -607,9 +607,16 @@ MUTATIONS = (
     Mutation(
         "the fall of a profile is not doubled",
         "analysis/question/fork.py",
-        "inside = means[2 * (profile.max() - profile)",
-        "inside = means[(profile.max() - profile)",
+        "np.sqrt(2 * (profile.max() - profile))",
+        "np.sqrt(profile.max() - profile)",
         "test_analysis_question.py::test_the_mean_move_of_sharp_optima_is_normal_theory",
+    ),
+    Mutation(
+        "Holm's correction is for contrasts of other rules, too",
+        "analysis/question/__init__.py",
+        "if own.question in counts and np.isfinite(own.p)]",
+        "if np.isfinite(own.p)]",
+        "test_analysis_question.py::test_verdicts_that_are_judged_together_stand_by_holms_correction",
     ),
     Mutation(
         "a fork is judged by its first half",
