@@ -168,7 +168,7 @@ def _row(name, ends, form, command, tasks=""):
 
 
 def _form(answer):
-    signed = "+" if answer.unit == "normalised score" else ""
+    signed = "+" if answer.unit == "normalised score" or answer.contrast.startswith("move ") else ""
     return f"{{:{signed}.2f}} [{{:{signed}.2f}}, {{:{signed}.2f}}]"
 
 
