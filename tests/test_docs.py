@@ -117,7 +117,7 @@ def test_the_log_leads_to_every_study():
     }
     linked = set(re.findall(r"\]\(([\w/]+)/README\.md\)", log))
     # Sources and a part of an experiment are linked from the study that they belong to.
-    parts = {"fork_sources", "crossing_sources", "modifications_projection", "fresh_screen"}
+    parts = {"fork_sources", "wide_fork_sources", "crossing_sources", "modifications_projection", "fresh_screen"}
     assert studies - parts <= linked, studies - parts - linked
 
 

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import time
+import weakref
 from functools import partial
 
 import numpy as np
@@ -718,6 +719,24 @@ def test_ctrl_c_is_answered_while_it_starts_and_compiles(workers, moment, tmp_pa
     else:  # how far it has come depends on the machine; a shell says 130 for either exit
         assert launcher.returncode in (130, -signal.SIGINT), said
         assert "interrupted" in said or "stopped" in said or not said, said
+
+
+def test_an_interrupt_that_falls_into_a_callback_is_made_again(capfd):
+    """Python drops what is raised in the callback of a weak reference; a second Ctrl-C there must end the loop too."""
+
+    class Held:
+        pass
+
+    held = Held()
+    with pytest.raises(KeyboardInterrupt), runner._signals():
+        os.kill(os.getpid(), signal.SIGINT)  # the first one, which waits for the iteration
+        reference = weakref.ref(held, lambda _: (os.kill(os.getpid(), signal.SIGINT), time.sleep(0.2)))
+        before = time.monotonic()
+        del held
+        assert reference() is None
+        time.sleep(10)
+    assert time.monotonic() - before < 0.9  # sooner than the first one's patience ends
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.slow

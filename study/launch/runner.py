@@ -403,12 +403,23 @@ class _Stop:
             self.number = self.number or number
             raise KeyboardInterrupt
         self.number = number
+        self._again(self.PATIENCE)
+        console.print("stopping")
+
+    def _again(self, seconds) -> None:
         if hasattr(signal, "pthread_kill"):
-            again = (threading.main_thread().ident, number)
-            self.timer = threading.Timer(self.PATIENCE, signal.pthread_kill, again)
+            self.calm()
+            self.timer = threading.Timer(seconds, signal.pthread_kill, (threading.main_thread().ident, self.number))
             self.timer.daemon = True
             self.timer.start()
-        console.print("stopping")
+
+    def unraisable(self, lost) -> None:
+        """sys.unraisablehook: an interrupt that falls into a destructor or a weak reference's callback, where Python
+        drops whatever is raised, is made again. torch's compiler has many of them."""
+        if issubclass(lost.exc_type, KeyboardInterrupt) and self.number:
+            self._again(0.01)
+        else:
+            sys.__unraisablehook__(lost)
 
     def calm(self) -> None:
         """Training has ended."""
@@ -424,9 +435,11 @@ def _signals():
         yield stop
         return
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook, sys.unraisablehook = sys.unraisablehook, stop.unraisable
     try:
         yield stop
     finally:
+        sys.unraisablehook = hook
         stop.calm()
         for number, handler in before.items():
             signal.signal(number, handler)
